@@ -1,0 +1,202 @@
+//! Addresses: one type per IP version in flow keys, one for both in the policy tables.
+
+use core::{fmt, hash::Hash};
+
+/// A hardware address (EUI-48).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// ff:ff:ff:ff:ff:ff.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether the group bit is set: multicast or broadcast.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+
+    /// The link-local address that a host derives from this one (modified EUI-64, RFC 4291 appendix A).
+    #[must_use]
+    pub const fn link_local(self) -> Ip {
+        let [a, b, c, d, e, f] = self.0;
+        Ip::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+/// An IPv4 address, its four bytes in wire order.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct V4(u32);
+
+/// An IPv6 address, its sixteen bytes in wire order.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct V6([u32; 4]);
+
+/// An address of either version; IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ip([u32; 4]);
+
+/// What IPv4 and IPv6 addresses have in common; the datapath is generic over it.
+pub trait Address: Copy + Eq + Hash + fmt::Debug {
+    /// Whether this is IPv4.
+    const IS_V4: bool;
+
+    /// The address as the policy tables know it.
+    fn ip(self) -> Ip;
+}
+
+impl V4 {
+    /// From the bytes of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_octets(octets: [u8; 4]) -> Self {
+        Self(u32::from_ne_bytes(octets))
+    }
+
+    /// As the bytes of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(self) -> [u8; 4] {
+        self.0.to_ne_bytes()
+    }
+}
+
+impl V6 {
+    /// From the bytes of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        Self(Ip::from_octets(octets).0)
+    }
+
+    /// As the bytes of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(self) -> [u8; 16] {
+        Ip(self.0).octets()
+    }
+}
+
+impl Address for V4 {
+    const IS_V4: bool = true;
+
+    #[inline(always)]
+    fn ip(self) -> Ip {
+        Ip([0, 0, 0xffff_u32.to_be(), self.0])
+    }
+}
+
+impl Address for V6 {
+    const IS_V4: bool = false;
+
+    #[inline(always)]
+    fn ip(self) -> Ip {
+        Ip(self.0)
+    }
+}
+
+impl Ip {
+    /// `::`, which no endpoint has.
+    pub const UNSPECIFIED: Self = Self([0; 4]);
+
+    /// From sixteen bytes in wire order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_octets(o: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
+            u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+            u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+            u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+        ])
+    }
+
+    /// Sixteen bytes in wire order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(self) -> [u8; 16] {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = [
+            self.0[0].to_ne_bytes(),
+            self.0[1].to_ne_bytes(),
+            self.0[2].to_ne_bytes(),
+            self.0[3].to_ne_bytes(),
+        ];
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// Whether this is a mapped IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0xffff_u32.to_be()
+    }
+
+    /// Whether packets to it reach many: IPv4 224.0.0.0/4 and 255.255.255.255, IPv6 ff00::/8.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        let octets = self.octets();
+        if self.is_v4() { octets[12] & 0xf0 == 0xe0 || self.0[3] == u32::MAX } else { octets[0] == 0xff }
+    }
+
+    /// The host's own type for the same address.
+    #[must_use]
+    pub const fn to_std(self) -> core::net::IpAddr {
+        core::net::Ipv6Addr::from_octets(self.octets()).to_canonical()
+    }
+
+    /// From the host's own type.
+    #[must_use]
+    pub const fn from_std(addr: core::net::IpAddr) -> Self {
+        match addr {
+            core::net::IpAddr::V4(v4) => Self::from_octets(v4.to_ipv6_mapped().octets()),
+            core::net::IpAddr::V6(v6) => Self::from_octets(v6.octets()),
+        }
+    }
+}
+
+impl fmt::Display for Ip {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.to_std(), out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn ipv4_is_mapped_and_back() {
+        let ip = V4::from_octets([10, 0, 0, 1]).ip();
+        assert!(ip.is_v4());
+        assert_eq!(ip.to_std(), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(Ip::from_std(ip.to_std()), ip);
+    }
+
+    #[test]
+    fn multicast_covers_broadcast_and_both_versions() {
+        let is_multicast = |text: &str| Ip::from_std(text.parse().expect("an address")).is_multicast();
+        assert!(is_multicast("224.0.0.1") && is_multicast("255.255.255.255") && is_multicast("ff02::1"));
+        assert!(!is_multicast("10.0.0.255") && !is_multicast("fe80::1"));
+    }
+
+    #[test]
+    fn link_local_is_the_modified_eui64() {
+        let ip = MacAddr([0x02, 0, 0, 0, 0, 0x0a]).link_local();
+        assert_eq!(ip.to_std(), IpAddr::V6("fe80::ff:fe00:a".parse::<Ipv6Addr>().expect("an address")));
+    }
+}

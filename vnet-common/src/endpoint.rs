@@ -1,0 +1,233 @@
+//! Who is where: the records of ports, networks, endpoints and peers.
+//!
+//! A network is known by the ifindex of its bridge, a port by that of its device.
+
+use crate::{DropReason, Ip, MacAddr, Side, shared};
+
+/// The one word that a commit flips.
+///
+/// Layout: `generation` u32, reserved u32.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The policy generation in force; its parity names the side.
+    pub generation: u32,
+    reserved: u32,
+}
+
+impl Control {
+    /// The control word of `generation`.
+    #[must_use]
+    pub const fn new(generation: u32) -> Self {
+        Self { generation, reserved: 0 }
+    }
+}
+
+/// Key of a port's record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortKey {
+    /// The port's device on the host side.
+    pub ifindex: u32,
+    /// Which copy.
+    pub side: Side,
+}
+
+/// What the datapath knows of the port behind a device.
+///
+/// Layout: `network` u32, `group_set` u32, `mac` [u8; 6], `gateway_mac` [u8; 6].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortRecord {
+    /// The network's bridge.
+    pub network: u32,
+    /// The port's compiled security groups.
+    pub group_set: u32,
+    /// The workload's own MAC, the only one that it may send from.
+    pub mac: MacAddr,
+    /// The MAC of the network's gateway: frames to it are routed.
+    pub gateway_mac: MacAddr,
+}
+
+/// Key of a network's record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NetworkKey {
+    /// The network's bridge.
+    pub ifindex: u32,
+    /// Which copy.
+    pub side: Side,
+}
+
+/// What the datapath knows of a network.
+///
+/// Layout: `gateway_mac` [u8; 6], `flags` u16.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkRecord {
+    /// The bridge's MAC.
+    pub gateway_mac: MacAddr,
+    flags: u16,
+}
+
+impl NetworkRecord {
+    const LEADS_OUTSIDE: u16 = 1;
+
+    /// A network whose gateway has `gateway_mac`; with `leads_outside`, packets to strangers are
+    /// meant for the way out rather than for nobody.
+    #[must_use]
+    pub const fn new(gateway_mac: MacAddr, leads_outside: bool) -> Self {
+        Self { gateway_mac, flags: if leads_outside { Self::LEADS_OUTSIDE } else { 0 } }
+    }
+
+    /// Why a packet to an address that nobody here has is dropped.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unknown_destination(&self) -> DropReason {
+        if self.flags & Self::LEADS_OUTSIDE == 0 { DropReason::NoRoute } else { DropReason::Untranslated }
+    }
+}
+
+/// Key of an endpoint: an address within a network.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    /// The network's bridge.
+    pub network: u32,
+    /// Which copy.
+    pub side: Side,
+    /// The endpoint's address.
+    pub addr: Ip,
+}
+
+/// What has an address.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointKind {
+    /// A workload's port.
+    Port = 1,
+    /// The network's gateway: the host itself.
+    Gateway = 2,
+}
+
+/// How a packet gets to a device.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Straight into the other end of a veth in another namespace (`bpf_redirect_peer`).
+    Peer = 1,
+    /// Out of the device (`bpf_redirect`): taps, and veths whose other end is in this namespace.
+    Device = 2,
+    /// Up the host's own stack, as received on the network's bridge.
+    Host = 3,
+}
+
+/// Who has an address, how to reach them, and who they are to the rules of others.
+///
+/// Layout: `device` u32, `identity` u32, `group_set` u32, `mac` [u8; 6], `kind` u8, `delivery` u8.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The port's device, or the bridge for the gateway.
+    pub device: u32,
+    /// Who the endpoint is to the rules of others.
+    pub identity: u32,
+    /// The endpoint's own compiled security groups.
+    pub group_set: u32,
+    /// The endpoint's MAC.
+    pub mac: MacAddr,
+    kind: u8,
+    delivery: u8,
+}
+
+impl Endpoint {
+    /// A port that is reached through `device` by `delivery`.
+    #[must_use]
+    pub const fn port(device: u32, delivery: Delivery, mac: MacAddr, identity: u32, group_set: u32) -> Self {
+        Self { device, identity, group_set, mac, kind: EndpointKind::Port as u8, delivery: delivery as u8 }
+    }
+
+    /// The gateway of the network whose bridge is `bridge`.
+    #[must_use]
+    pub const fn gateway(bridge: u32, mac: MacAddr, identity: u32) -> Self {
+        Self {
+            device: bridge,
+            identity,
+            group_set: 0,
+            mac,
+            kind: EndpointKind::Gateway as u8,
+            delivery: Delivery::Host as u8,
+        }
+    }
+
+    /// Whether the endpoint is the host itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_gateway(&self) -> bool {
+        self.kind == EndpointKind::Gateway as u8
+    }
+
+    /// How to reach it.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when the byte is none of the known ways.
+    #[inline(always)]
+    pub const fn delivery(&self) -> Result<Delivery, DropReason> {
+        Delivery::from_byte(self.delivery)
+    }
+}
+
+impl Delivery {
+    /// From the byte in a record.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when the byte is none of the known ways.
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Result<Self, DropReason> {
+        match byte {
+            1 => Ok(Self::Peer),
+            2 => Ok(Self::Device),
+            3 => Ok(Self::Host),
+            _ => Err(DropReason::Internal),
+        }
+    }
+}
+
+/// Data of a longest-prefix-match key: the prefixes that rules name.
+///
+/// The prefix length counts `side` too: 32 bits, then 128 of the address (96 + n for IPv4).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerPrefix {
+    /// Which copy.
+    pub side: Side,
+    /// The address; bits beyond the prefix are zero.
+    pub addr: Ip,
+}
+
+impl PeerPrefix {
+    /// Bits of a complete key.
+    pub const BITS: u32 = 32 + 128;
+}
+
+/// Key of a drop counter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortDropKey {
+    /// The device where the packet was dropped.
+    pub ifindex: u32,
+    /// Number of the [`DropReason`].
+    pub reason: u32,
+}
+
+shared! {
+    Control = 8,
+    PortKey = 8,
+    PortRecord = 20,
+    NetworkKey = 8,
+    NetworkRecord = 8,
+    EndpointKey = 24,
+    Endpoint = 20,
+    PeerPrefix = 20,
+    PortDropKey = 8,
+}

@@ -1,0 +1,332 @@
+//! Tracked flows. A flow has two entries, one for each direction, and each holds the whole
+//! decision for the packets that arrive with its tuple.
+//!
+//! An entry is written whole when its flow is installed or judged again. Afterwards the packets of its
+//! direction alone change the fields that have atomics; those of both directions change `state`.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::{Address, Be16, Delivery, DropReason, MacAddr, V4, V6, limits::MAX_IFINDEX, shared};
+
+/// Where a packet was received, and its protocol: the 24 low bits of the ifindex, then 8 of protocol.
+///
+/// A tuple that arrives elsewhere is another key, so no port can speak in the flow of another.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origin(u32);
+
+impl Origin {
+    /// Received on `ifindex`, at most [`MAX_IFINDEX`], with IP protocol number `protocol`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ifindex: u32, protocol: u8) -> Self {
+        Self(ifindex & MAX_IFINDEX | (protocol as u32) << 24)
+    }
+
+    /// The device.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ifindex(self) -> u32 {
+        self.0 & MAX_IFINDEX
+    }
+
+    /// The protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+}
+
+/// A tuple as the packet was received.
+///
+/// Layout (IPv4, 16 bytes): `origin` u32, `src` 4, `dst` 4, `src_port` u16, `dst_port` u16, ports in
+/// wire order. ICMP echo has its identifier as `src_port` of the request and `dst_port` of the reply.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey<A> {
+    /// Device and protocol.
+    pub origin: Origin,
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, or 0 for protocols without.
+    pub src_port: Be16,
+    /// Destination port, or 0 for protocols without.
+    pub dst_port: Be16,
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The tuple of an answer that is received on `ifindex`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(&self, ifindex: u32) -> Self {
+        Self {
+            origin: Origin::new(ifindex, self.origin.protocol()),
+            src: self.dst,
+            dst: self.src,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+        }
+    }
+}
+
+/// Destination and source of an Ethernet header, in the order of the frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MacPair {
+    /// To whom.
+    pub dst: MacAddr,
+    /// From whom.
+    pub src: MacAddr,
+}
+
+/// Coarse monotonic time in ticks of 2^30 ns (1.07 s); it wraps after 146 years.
+#[inline(always)]
+#[must_use]
+pub const fn ticks_from_ns(ns: u64) -> u32 {
+    (ns >> 30) as u32
+}
+
+/// Ticks that cover at least `secs`.
+#[inline(always)]
+#[must_use]
+pub const fn ticks_from_secs(secs: u32) -> u32 {
+    ((secs as u64 * 1_000_000_000) >> 30) as u32 + 1
+}
+
+/// Where a connection stands; both of its entries say the same.
+///
+/// For TCP the names are those of RFC 9293 section 3.3.2, seen from the middle. Other protocols are
+/// `New` until the first answer, then `Established`.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlowState {
+    /// The opening packet passed: SYN-SENT.
+    New = 1,
+    /// The answer passed: SYN-RECEIVED.
+    SynReceived = 2,
+    /// Data may pass both ways.
+    Established = 3,
+    /// One end closed: FIN-WAIT.
+    FinWait = 4,
+    /// Both ends closed: TIME-WAIT.
+    TimeWait = 5,
+    /// An exact RST passed: CLOSED.
+    Closed = 6,
+}
+
+impl FlowState {
+    /// From the byte in an entry; an unknown one is `Closed`, so that it is judged anew.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::New,
+            2 => Self::SynReceived,
+            3 => Self::Established,
+            4 => Self::FinWait,
+            5 => Self::TimeWait,
+            _ => Self::Closed,
+        }
+    }
+
+    /// After how many seconds without a packet in either direction the flow is forgotten.
+    #[must_use]
+    pub const fn timeout_secs(self, protocol: u8) -> u32 {
+        const TCP: u8 = 6;
+        const ICMP: u8 = 1;
+        const ICMPV6: u8 = 58;
+        match (protocol, self) {
+            // RFC 5382 REQ-5: at least 2 h 4 min.
+            (TCP, Self::Established) => 7440,
+            // An exact RST ended it; leave time for what is still in flight.
+            (TCP, Self::Closed) => 10,
+            // RFC 5382 REQ-5: transitory connections at least 4 minutes.
+            (TCP, _) => 240,
+            // RFC 5508 REQ-2: at least 60 seconds.
+            (ICMP | ICMPV6, _) => 60,
+            // RFC 4787 REQ-5: at least 2 minutes, 5 recommended.
+            (_, Self::Established) => 300,
+            (_, _) => 120,
+        }
+    }
+}
+
+/// What is done to a packet beyond its delivery; a set of bits.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ops(u8);
+
+impl Ops {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// One hop: decrement the TTL, rewrite both MACs.
+    pub const ROUTE: Self = Self(1);
+    /// This entry is the reply direction of its flow.
+    pub const REPLY: Self = Self(1 << 1);
+
+    /// The bits of both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all bits of `other` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One direction of a flow.
+///
+/// Layout, offsets in bytes: 0 `generation`, 4 `last_seen`, 8 `received`, 20 `sent`, 32 `device`,
+/// 36 `delivery`, 37 `ops`, 38 `state`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
+/// 64 `pair_device`, 68 `rules`, 76 `vlan`, 78 `tunnel`, 80 `nat_src`, `nat_dst`, then their ports and 4 reserved bytes.
+#[repr(C, align(8))]
+#[derive(Debug, Default)]
+pub struct Flow<A> {
+    /// The policy generation that allowed the flow last.
+    pub generation: AtomicU32,
+    /// Tick of the last packet of this direction; [`Flow::EXPIRED`] once it is being removed.
+    pub last_seen: AtomicU32,
+    /// The MACs that its packets carry on arrival; a packet with others is judged anew.
+    pub received: MacPair,
+    /// The MACs that they carry away, if routed.
+    pub sent: MacPair,
+    /// Where they go.
+    pub device: u32,
+    /// How they get there: a [`Delivery`].
+    pub delivery: u8,
+    /// What is done to them.
+    pub ops: Ops,
+    /// A [`FlowState`].
+    pub state: AtomicU8,
+    reserved: u8,
+    /// TCP: the highest sequence number sent, plus one.
+    pub seq_next: AtomicU32,
+    /// TCP: the highest acknowledgement sent.
+    pub ack: AtomicU32,
+    /// Packets of this direction. Packets that pass on two CPUs at once may be counted as one.
+    pub packets: AtomicU64,
+    /// Bytes of this direction, Ethernet headers included.
+    pub bytes: AtomicU64,
+    /// The device where packets of the other direction arrive.
+    pub pair_device: u32,
+    /// The rules that allowed the flow: the sender's egress, then the receiver's ingress.
+    pub rules: [u32; 2],
+    /// Room for the tag to push or to strip.
+    pub vlan: u16,
+    /// Room for the encapsulation to add or to take off.
+    pub tunnel: u16,
+    /// Room for the translated source address.
+    pub nat_src: A,
+    /// Room for the translated destination address.
+    pub nat_dst: A,
+    /// Room for the translated source port.
+    pub nat_src_port: Be16,
+    /// Room for the translated destination port.
+    pub nat_dst_port: Be16,
+    padding: u32,
+}
+
+impl<A> Flow<A> {
+    /// The `last_seen` of an entry that is being removed: packets treat it as absent.
+    pub const EXPIRED: u32 = u32::MAX;
+
+    /// Where the connection stands.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(&self) -> FlowState {
+        FlowState::from_byte(self.state.load(Relaxed))
+    }
+
+    /// How packets get to `device`.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when the byte is none of the known ways.
+    #[inline(always)]
+    pub const fn delivery(&self) -> Result<Delivery, DropReason> {
+        Delivery::from_byte(self.delivery)
+    }
+}
+
+shared! {
+    FlowKey<V4> = 16,
+    FlowKey<V6> = 40,
+    MacPair = 12,
+}
+
+/// The bytes of an entry as the controller reads them from a map: a copy that no packet changes.
+macro_rules! flow_image {
+    ($name:ident, $addr:ty, $words:literal) => {
+        #[doc = concat!("A copy of a `Flow<", stringify!($addr), ">`, to read from or write to a map.")]
+        #[repr(transparent)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name([u64; $words]);
+
+        shared! { $name = { size_of::<Flow<$addr>>() } }
+
+        impl core::ops::Deref for $name {
+            type Target = Flow<$addr>;
+
+            fn deref(&self) -> &Flow<$addr> {
+                // SAFETY: both types have the same size and alignment (asserted above), and any
+                // bytes are a valid `Flow`: integers, arrays of integers and atomics of integers.
+                unsafe { &*(&raw const self.0).cast() }
+            }
+        }
+
+        impl From<Flow<$addr>> for $name {
+            fn from(flow: Flow<$addr>) -> Self {
+                // SAFETY: as above, in the other direction; a `Flow` has no padding.
+                Self(unsafe { core::mem::transmute::<Flow<$addr>, [u64; $words]>(flow) })
+            }
+        }
+    };
+}
+flow_image!(FlowImage4, V4, 12);
+flow_image!(FlowImage6, V6, 15);
+
+const _: () =
+    assert!(align_of::<Flow<V4>>() == align_of::<u64>() && align_of::<Flow<V6>>() == align_of::<u64>());
+
+#[cfg(test)]
+mod tests {
+    use core::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn reversing_twice_gives_the_tuple_back() {
+        let key = FlowKey {
+            origin: Origin::new(7, 6),
+            src: V4::from_octets([10, 0, 0, 1]),
+            dst: V4::from_octets([10, 0, 0, 2]),
+            src_port: Be16::new(40000),
+            dst_port: Be16::new(80),
+        };
+        assert_eq!(key.reversed(9).origin.ifindex(), 9);
+        assert_eq!(key.reversed(9).reversed(7), key);
+    }
+
+    #[test]
+    fn fields_stand_where_the_layout_says() {
+        assert_eq!(offset_of!(Flow<V4>, received), 8);
+        assert_eq!(offset_of!(Flow<V4>, device), 32);
+        assert_eq!(offset_of!(Flow<V4>, packets), 48);
+        assert_eq!(offset_of!(Flow<V4>, pair_device), 64);
+        assert_eq!(offset_of!(Flow<V6>, nat_src), 80);
+    }
+
+    #[test]
+    fn ticks_never_shorten_a_timeout() {
+        for secs in [1, 10, 60, 7440] {
+            assert!(u64::from(ticks_from_secs(secs)) << 30 >= u64::from(secs) * 1_000_000_000);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What the eBPF programs and the controller share: the layouts of map keys and values, the drop
+//! reasons, the limits. No packet logic lives here.
+//!
+//! Every type that crosses the boundary is `repr(C)`, has no implicit padding, and has its size
+//! asserted. A change of any layout bumps [`ABI_VERSION`].
+#![no_std]
+
+mod addr;
+mod be;
+mod drop_reason;
+mod endpoint;
+mod flow;
+pub mod limits;
+mod policy;
+
+pub use addr::{Address, Ip, MacAddr, V4, V6};
+pub use be::{Be16, Be32};
+pub use drop_reason::DropReason;
+pub use endpoint::{
+    Control, Delivery, Endpoint, EndpointKey, EndpointKind, NetworkKey, NetworkRecord, PeerPrefix,
+    PortDropKey, PortKey, PortRecord,
+};
+pub use flow::{
+    Flow, FlowImage4, FlowImage6, FlowKey, FlowState, MacPair, Ops, Origin, ticks_from_ns, ticks_from_secs,
+};
+pub use policy::{Direction, GroupSet, Identity, PolicyKey, RuleId};
+
+/// Version of every layout in this crate; the pin folder carries it.
+pub const ABI_VERSION: u32 = 1;
+
+/// Which of the two complete copies of the policy tables a key belongs to: 0 or 1.
+///
+/// A generation is read from its parity's side, so that a commit prepares the idle side while
+/// packets read the other.
+pub type Side = u32;
+
+/// The side that holds `generation`.
+#[inline(always)]
+#[must_use]
+pub const fn side_of(generation: u32) -> Side {
+    generation & 1
+}
+
+/// Asserts the size of a shared type, and lets the controller use it in maps.
+macro_rules! shared {
+    ($($type:ty = $size:expr),+ $(,)?) => {$(
+        const _: () = assert!(size_of::<$type>() == $size);
+        // SAFETY: the type is repr(C), made of integers and arrays of integers alone, and its
+        // fields fill its asserted size, so any bytes of that length are a valid value.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    )+};
+}
+use shared;

@@ -1,0 +1,29 @@
+//! How much fits: capacities of maps, and bounds of loops. The controller sizes a policy against
+//! these before it touches anything.
+
+/// Flow entries for IPv4; a flow takes two. 262,144 entries are 42 MB, preallocated.
+pub const FLOWS4: u32 = 1 << 18;
+/// Flow entries for IPv6; a flow takes two.
+pub const FLOWS6: u32 = 1 << 17;
+/// Records of ports, both sides together.
+pub const PORTS: u32 = 1 << 13;
+/// Records of networks, both sides together.
+pub const NETWORKS: u32 = 1 << 11;
+/// Addresses of ports and gateways, both sides together.
+pub const ENDPOINTS: u32 = 1 << 16;
+/// CIDR prefixes that rules name, both sides together.
+pub const PEERS: u32 = 1 << 17;
+/// Entries of compiled rules, both sides together.
+pub const POLICY: u32 = 1 << 21;
+/// Counters of drops by port and reason.
+pub const PORT_DROPS: u32 = 1 << 16;
+/// One above the highest number of a drop reason.
+pub const DROP_REASONS: u32 = 128;
+
+/// IPv6 extension headers that the parser follows. RFC 8200 section 4.1 gives six kinds, each of
+/// which a sane packet carries once.
+pub const IPV6_EXTENSIONS: u32 = 6;
+
+/// Interface indexes that a flow key can tell apart: 24 bits. The kernel counts them up from 1 in
+/// each network namespace.
+pub const MAX_IFINDEX: u32 = (1 << 24) - 1;
