@@ -2,9 +2,11 @@
 //! decision for the packets that arrive with its tuple.
 //!
 //! An entry is written whole when its flow is installed or judged again. Afterwards the packets of its
-//! direction alone change the fields that have atomics; those of both directions change `state`.
+//! direction alone change the fields that are cells; those of both directions change `state`. CPUs that
+//! handle packets of one direction at once may each miss the other's last write, never tear it; only
+//! `last_seen` decides between two of them, by compare-and-exchange.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::cell::Cell;
 
 use crate::{Address, Be16, Delivery, DropReason, MacAddr, V4, V6, limits::MAX_IFINDEX, shared};
 
@@ -191,9 +193,9 @@ impl Ops {
 #[derive(Debug, Default)]
 pub struct Flow<A> {
     /// The policy generation that allowed the flow last.
-    pub generation: AtomicU32,
+    pub generation: Cell<u32>,
     /// Tick of the last packet of this direction; [`Flow::EXPIRED`] once it is being removed.
-    pub last_seen: AtomicU32,
+    pub last_seen: Cell<u32>,
     /// The MACs that its packets carry on arrival; a packet with others is judged anew.
     pub received: MacPair,
     /// The MACs that they carry away, if routed.
@@ -205,16 +207,16 @@ pub struct Flow<A> {
     /// What is done to them.
     pub ops: Ops,
     /// A [`FlowState`].
-    pub state: AtomicU8,
+    pub state: Cell<u8>,
     reserved: u8,
     /// TCP: the highest sequence number sent, plus one.
-    pub seq_next: AtomicU32,
+    pub seq_next: Cell<u32>,
     /// TCP: the highest acknowledgement sent.
-    pub ack: AtomicU32,
+    pub ack: Cell<u32>,
     /// Packets of this direction. Packets that pass on two CPUs at once may be counted as one.
-    pub packets: AtomicU64,
+    pub packets: Cell<u64>,
     /// Bytes of this direction, Ethernet headers included.
-    pub bytes: AtomicU64,
+    pub bytes: Cell<u64>,
     /// The device where packets of the other direction arrive.
     pub pair_device: u32,
     /// The rules that allowed the flow: the sender's egress, then the receiver's ingress.
@@ -242,7 +244,7 @@ impl<A> Flow<A> {
     #[inline(always)]
     #[must_use]
     pub fn state(&self) -> FlowState {
-        FlowState::from_byte(self.state.load(Relaxed))
+        FlowState::from_byte(self.state.get())
     }
 
     /// How packets get to `device`.
@@ -276,7 +278,7 @@ macro_rules! flow_image {
 
             fn deref(&self) -> &Flow<$addr> {
                 // SAFETY: both types have the same size and alignment (asserted above), and any
-                // bytes are a valid `Flow`: integers, arrays of integers and atomics of integers.
+                // bytes are a valid `Flow`: integers, arrays and cells of integers.
                 unsafe { &*(&raw const self.0).cast() }
             }
         }

@@ -1,1 +1,2 @@
-//! x
+//! vnet's datapath.
+#![no_std]

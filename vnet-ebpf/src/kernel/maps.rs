@@ -1,0 +1,38 @@
+//! The maps that the programs share with the controller.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap},
+    macros::btf_map,
+};
+use vnet_common::{
+    Control, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey, PortDropKey,
+    PortKey, PortRecord, RuleId, V4, V6, limits,
+};
+
+/// Policy tables are filled by the controller alone; they grow with the policy.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub(crate) static CONTROL: Array<Control, 1> = Array::new();
+#[btf_map]
+pub(crate) static PORTS: HashMap<PortKey, PortRecord, { limits::PORTS as usize }, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static NETWORKS: HashMap<NetworkKey, NetworkRecord, { limits::NETWORKS as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static ENDPOINTS: HashMap<EndpointKey, Endpoint, { limits::ENDPOINTS as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static PEERS: LpmTrie<PeerPrefix, u32, { limits::PEERS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static POLICY: HashMap<PolicyKey, RuleId, { limits::POLICY as usize }, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static FLOWS4: HashMap<FlowKey<V4>, Flow<V4>, { limits::FLOWS4 as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static FLOWS6: HashMap<FlowKey<V6>, Flow<V6>, { limits::FLOWS6 as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<u64, { limits::DROP_REASONS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static PORT_DROPS: PerCpuHashMap<PortDropKey, u64, { limits::PORT_DROPS as usize }, ON_DEMAND> =
+    PerCpuHashMap::new();
