@@ -67,12 +67,17 @@ fn ebpf_lints(programs: &Programs) -> Result<()> {
 }
 
 fn documentation(programs: &Programs) -> Result<()> {
-    cargo(programs, &["doc", "--workspace", "--no-deps"], |cargo| cargo.env("RUSTDOCFLAGS", "-D warnings"))
+    // Private items too: their documentation is what people who work on vnet read.
+    let args = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    cargo(programs, &args, |cargo| cargo.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn cargo(programs: &Programs, args: &[&str], with: impl FnOnce(Expression) -> Expression) -> Result<()> {
     announce("cargo", args);
-    with(programs.cargo(args)).run()?;
+    let output = with(programs.cargo(args)).unchecked().run().context("start cargo")?;
+    if !output.status.success() {
+        bail!("`cargo {}` failed: see above", args.first().copied().unwrap_or_default());
+    }
     Ok(())
 }
 
