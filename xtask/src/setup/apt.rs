@@ -65,7 +65,7 @@ impl Apt {
 
     fn update(&self, machine: &Machine) -> Result<()> {
         self.fresh.set(true);
-        machine.privilege.run_as_root(&machine.programs, &["apt-get", "update", "--quiet"])
+        machine.privilege.run_as_root(&machine.programs, &["apt-get", "update", "--quiet=2"])
     }
 
     fn get_install(&self, machine: &Machine, packages: &[&str]) -> Result<()> {
@@ -75,8 +75,10 @@ impl Apt {
             "apt-get",
             "install",
             "--yes",
-            "--quiet",
+            "--quiet=2",
             "--no-install-recommends",
+            "--option",
+            "Dpkg::Use-Pty=0",
             "--option",
             LOCK_TIMEOUT,
         ];

@@ -85,8 +85,12 @@ pub(crate) fn run(need: Need, mode: Mode) -> Result<Programs> {
     if !missing.is_empty() {
         bail!("missing: {}. `cargo xtask setup` installs it", missing.join(", "));
     }
-    let linker = linker::find(&machine)?;
-    Programs::with_first(linker.as_ref().and_then(|path| path.parent()))
+    let linker = linker::find(&machine)?.context("bpf-linker has gone")?;
+    if machine.programs.find("bpf-linker").as_ref() != Some(&linker) {
+        let folder = linker.parent().unwrap_or(&linker).display();
+        println!("a plain `cargo build` finds it only after: export PATH={folder}:$PATH");
+    }
+    Programs::with_first(linker.parent())
 }
 
 fn steps(need: Need) -> Vec<Box<dyn Step>> {
