@@ -31,7 +31,8 @@ impl Privilege {
     pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Root => "",
-            Self::Sudo | Self::None => "sudo ",
+            Self::Sudo => "sudo ",
+            Self::None => "(as root) ",
         }
     }
 
