@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
-    process::{Programs, announce},
+    process::{Programs, announce, complete},
     setup::{self, Mode, Need},
 };
 
@@ -25,6 +25,5 @@ pub(crate) fn run(profile: &str) -> Result<ExitCode> {
 pub(crate) fn cargo_build(programs: &Programs, args: &[&str]) -> Result<()> {
     let args = [&["build"], args].concat();
     announce("cargo", &args);
-    programs.cargo(&args).run().context("the build failed: see above")?;
-    Ok(())
+    complete(&programs.cargo(&args), "the build failed")
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use duct::Expression;
 
 use crate::{
-    process::{Programs, announce, root},
+    process::{Programs, announce, complete, root},
     setup::{self, Mode, Need},
     source_rules,
 };
@@ -74,11 +74,8 @@ fn documentation(programs: &Programs) -> Result<()> {
 
 fn cargo(programs: &Programs, args: &[&str], with: impl FnOnce(Expression) -> Expression) -> Result<()> {
     announce("cargo", args);
-    let output = with(programs.cargo(args)).unchecked().run().context("start cargo")?;
-    if !output.status.success() {
-        bail!("`cargo {}` failed: see above", args.first().copied().unwrap_or_default());
-    }
-    Ok(())
+    let failure = format!("`cargo {}` failed", args.first().copied().unwrap_or_default());
+    complete(&with(programs.cargo(args)), &failure)
 }
 
 /// The flags in the build script's `const RUSTFLAGS`.

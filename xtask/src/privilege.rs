@@ -1,8 +1,8 @@
 //! Who we are to the kernel, and how to become root for one command.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::process::{Programs, announce};
+use crate::process::{Programs, announce, complete};
 
 /// What this process can do about root's rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,6 @@ impl Privilege {
         };
         let Some((program, args)) = words.split_first() else { return Ok(()) };
         announce(program, args);
-        programs.command(program, args).run().with_context(|| format!("run `{}`", words.join(" ")))?;
-        Ok(())
+        complete(&programs.command(program, args), &format!("`{}` failed", words.join(" ")))
     }
 }

@@ -75,6 +75,15 @@ impl Programs {
     }
 }
 
+/// Runs `command` to its end; `failure` says what a failure means, as the command itself told the rest.
+pub(crate) fn complete(command: &Expression, failure: &str) -> Result<()> {
+    let output = command.unchecked().run().with_context(|| failure.to_owned())?;
+    if !output.status.success() {
+        bail!("{failure}: see above");
+    }
+    Ok(())
+}
+
 /// One line before a command that takes its time: what is being run.
 pub(crate) fn announce<A: AsRef<OsStr>>(program: &str, args: &[A]) {
     let args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();

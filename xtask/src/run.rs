@@ -25,7 +25,7 @@ use signal_hook::{
 use crate::{
     build::cargo_build,
     privilege::Privilege,
-    process::{Programs, announce, root},
+    process::{Programs, announce, complete, root},
     setup::{self, Mode, Need},
 };
 
@@ -111,7 +111,7 @@ impl Daemon {
     fn start(&self, policy: &Path, state: &Path, args: &[String]) -> Result<Handle> {
         if self.privilege == Privilege::Sudo {
             // So that its question for the password is answered before anything else writes.
-            self.programs.command("sudo", &["--validate"]).run().context("become root by sudo")?;
+            complete(&self.programs.command("sudo", &["--validate"]), "sudo gave no root rights")?;
         }
         let (policy, state) = (policy.to_string_lossy(), state.to_string_lossy());
         let own = ["run", "--ephemeral", "--policy", &policy, "--state-dir", &state];
@@ -168,7 +168,7 @@ struct Try {
 
 /// With the quickstart's names and addresses.
 const ON_THE_QUICKSTART: [Try; 3] = [
-    Try { command: "ip netns exec web-1 ping -c1 10.10.0.3", tells: "from one workload to another" },
+    Try { command: "ip netns exec web-1 ping -c1 10.10.0.20", tells: "from one workload to another, web-2" },
     Try {
         command: "vnet-ctl sg add web ingress -p tcp --port 80 --from any",
         tells: "opens a port at once, and writes the rule into the policy file",

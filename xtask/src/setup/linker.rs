@@ -12,7 +12,7 @@ use super::{
     Machine, State, Step,
     llvm::{self, packages},
 };
-use crate::process::{announce, cargo_home};
+use crate::process::{announce, cargo_home, complete};
 
 /// The version that vnet is tested with.
 const VERSION: &str = "0.13.0";
@@ -54,8 +54,7 @@ impl Step for Linker {
         announce("cargo", &args);
         let root = cargo_home()?;
         let cargo = machine.programs.cargo(&args).env("LLVM_PREFIX", prefix).env("CARGO_INSTALL_ROOT", root);
-        cargo.env_remove("CARGO_TARGET_DIR").run().context("cargo install failed: see above")?;
-        Ok(())
+        complete(&cargo.env_remove("CARGO_TARGET_DIR"), "cargo install failed")
     }
 
     fn by_hand(&self, machine: &Machine) -> Vec<String> {

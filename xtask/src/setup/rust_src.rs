@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::{Machine, State, Step};
-use crate::process::announce;
+use crate::process::{announce, complete};
 
 /// The step.
 pub(super) struct RustSrc;
@@ -30,8 +30,7 @@ impl Step for RustSrc {
         if let Some(name) = machine.toolchain.rustup_name() {
             let args = ["component", "add", "rust-src", "--toolchain", name];
             announce("rustup", &args);
-            machine.programs.command("rustup", &args).run().context("run rustup")?;
-            return Ok(());
+            return complete(&machine.programs.command("rustup", &args), "rustup failed");
         }
         let Some(apt) = &machine.apt else {
             bail!("rustc was installed neither by rustup nor by a Debian package");

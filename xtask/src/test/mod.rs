@@ -19,7 +19,7 @@ use duct::Expression;
 use self::summary::Tally;
 use crate::{
     privilege::Privilege,
-    process::{Programs, announce, root},
+    process::{Programs, announce, complete, root},
     setup::{self, Mode, Need},
 };
 
@@ -138,8 +138,7 @@ fn build(programs: &Programs, chosen: &[String]) -> Result<()> {
     if chosen.iter().any(|arg| arg == "--doc") {
         return Ok(());
     }
-    cargo_test(programs, chosen, &["--no-run"]).run().context("the tests did not build: see above")?;
-    Ok(())
+    complete(&cargo_test(programs, chosen, &["--no-run"]), "the tests did not build")
 }
 
 fn run_tier(programs: &Programs, plan: &Plan, filter: &[String]) -> Result<Outcome> {
