@@ -33,11 +33,7 @@ fn build() -> PathBuf {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("run cargo, or name a binary by VNET_CTL");
-    assert!(
-        output.status.success(),
-        "vnet-ctl does not build:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "vnet-ctl does not build:\n{}", String::from_utf8_lossy(&output.stderr));
     profile_dir.join("vnet-ctl")
 }
 

@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_disguised_router_advertisement_is_one_underneath() {
-        for disguise in [Disguise::Plain, Disguise::DestinationOptions, Disguise::AtomicFragment, Disguise::VlanZero]
+        for disguise in
+            [Disguise::Plain, Disguise::DestinationOptions, Disguise::AtomicFragment, Disguise::VlanZero]
         {
             let eth = Eth::multicast(A, ALL_NODES);
             let frame = router_advertisement(eth, (LINK_LOCAL, ALL_NODES), disguise);

@@ -11,6 +11,7 @@ pub mod netns;
 pub mod process;
 pub mod raw;
 pub mod snapshot;
+pub mod tap;
 pub mod traffic;
 pub mod wait;
 pub mod world;

@@ -54,7 +54,8 @@ impl Namespace {
     }
 
     fn open(&self) -> File {
-        File::open(&self.path).unwrap_or_else(|error| panic!("open namespace {}: {error}", self.path.display()))
+        File::open(&self.path)
+            .unwrap_or_else(|error| panic!("open namespace {}: {error}", self.path.display()))
     }
 
     /// Runs `work` on a thread of its own inside the namespace; sockets made there stay there.

@@ -46,6 +46,18 @@ impl Finished {
         self
     }
 
+    /// Itself, when the program refused in an orderly way: a code of its own, and a reason told.
+    ///
+    /// # Panics
+    /// When it succeeded, crashed or said nothing.
+    #[track_caller]
+    pub fn refused(self) -> Self {
+        // 101 is a panic of a Rust program.
+        assert!(self.code.is_some_and(|code| code != 0 && code != 101), "expected a refusal: {self}");
+        assert!(!self.stderr.trim().is_empty(), "refused without a word: {self}");
+        self
+    }
+
     /// Whether the program succeeded.
     #[must_use]
     pub fn success(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Whole frames in and out of an interface, as a workload with `CAP_NET_RAW` sends them.
 
 use std::{
-    io::{IoSlice, Read as _, Write as _},
     fs::File,
+    io::{IoSlice, Read as _, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     time::Instant,
 };

@@ -50,7 +50,9 @@ impl Snapshot {
         let mut changes = String::new();
         for (kind, before) in &self.kinds {
             let after = &now.kinds[kind];
-            for (sign, line) in before.difference(after).map(|l| ('-', l)).chain(after.difference(before).map(|l| ('+', l))) {
+            for (sign, line) in
+                before.difference(after).map(|l| ('-', l)).chain(after.difference(before).map(|l| ('+', l)))
+            {
                 let _ = writeln!(changes, "{sign} {kind}: {line}");
             }
         }

@@ -162,7 +162,7 @@ impl World {
     /// Runs `vnet-ctl teardown` to its end.
     pub fn teardown(&self) -> Finished {
         let mut command = self.ctl_command(&["teardown"]);
-        command.arg("--state-dir").arg(self.state_dir()).arg("--bpffs").arg(&self.bpffs);
+        self.add_folders(&mut command);
         finish(command)
     }
 

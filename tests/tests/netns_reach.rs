@@ -138,9 +138,11 @@ fn curl_fetches_from_a_real_web_server() {
     fs::write(folder.join("page"), &page).expect("a page");
     let _server = http_server(&world.port("b"), 80, &folder.to_string_lossy());
     for url in ["http://10.10.0.11/page", "http://[fd00:10::b]/page"] {
-        let fetched = world.exec("a", &["curl", "--silent", "--show-error", "--fail", "--max-time", "20", url]);
+        let fetched =
+            world.exec("a", &["curl", "--silent", "--show-error", "--fail", "--max-time", "20", url]);
         assert!(fetched.ok().stdout == page, "{url} from a");
-        let fetched = world.host_exec(&["curl", "--silent", "--show-error", "--fail", "--max-time", "20", url]);
+        let fetched =
+            world.host_exec(&["curl", "--silent", "--show-error", "--fail", "--max-time", "20", url]);
         assert!(fetched.ok().stdout == page, "{url} from the host");
     }
 }
@@ -175,7 +177,8 @@ fn iperf3_runs_in_reverse_and_from_the_host() {
 fn a_thousand_connections_live_in_parallel() {
     let world = World::running(POLICY);
     let _server = Echo::serve(&world.port("b"), 7000);
-    let open = |count: usize| (0..count).map(|_| Connection::from(&world.port("a"), "10.10.0.11:7000")).collect();
+    let open =
+        |count: usize| (0..count).map(|_| Connection::from(&world.port("a"), "10.10.0.11:7000")).collect();
     let mut all: Vec<Connection> = thread::scope(|scope| {
         let workers: Vec<_> = (0..10).map(|_| scope.spawn(|| -> Vec<Connection> { open(100) })).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("every connection opens")).collect()
@@ -226,12 +229,15 @@ fn isolated(world: &World) {
     let _servers = ["a", "c"].map(|port| Echo::serve(&world.port(port), 7000));
     let _on_host = Echo::serve(world.host(), 7001);
     // The other network's port, and the other network's gateway: the host has both addresses.
-    for (from, address) in [("a", "10.20.0.10"), ("c", "10.10.0.10"), ("a", "10.20.0.1"), ("c", "10.10.0.1")] {
+    for (from, address) in [("a", "10.20.0.10"), ("c", "10.10.0.10"), ("a", "10.20.0.1"), ("c", "10.10.0.1")]
+    {
         world.assert_silent(from, ping(address));
         world.assert_silent(from, tcp(&format!("{address}:7000")));
         world.assert_silent(from, udp(&format!("{address}:7001")));
     }
-    for (from, address) in [("a", "fd00:20::a"), ("c", "fd00:10::a"), ("a", "fd00:20::1"), ("c", "fd00:10::1")] {
+    for (from, address) in
+        [("a", "fd00:20::a"), ("c", "fd00:10::a"), ("a", "fd00:20::1"), ("c", "fd00:10::1")]
+    {
         world.assert_silent(from, ping(address));
         world.assert_silent(from, tcp(&format!("[{address}]:7000")));
         world.assert_silent(from, udp(&format!("[{address}]:7001")));
@@ -270,10 +276,14 @@ fn the_host_reaches_services_of_ports_and_ports_those_of_the_host() {
     let world = World::running(POLICY);
     let _on_port = Echo::serve(&world.port("a"), 7000);
     let _on_host = Echo::serve(world.host(), 7001);
-    for probe in [tcp("10.10.0.10:7000"), udp("10.10.0.10:7000"), tcp("[fd00:10::a]:7000"), udp("[fd00:10::a]:7000")] {
+    for probe in
+        [tcp("10.10.0.10:7000"), udp("10.10.0.10:7000"), tcp("[fd00:10::a]:7000"), udp("[fd00:10::a]:7000")]
+    {
         assert_eq!(probe.run(world.host(), ANSWER), Outcome::Answered, "{probe:?} from the host");
     }
-    for probe in [tcp("10.10.0.1:7001"), udp("10.10.0.1:7001"), tcp("[fd00:10::1]:7001"), udp("[fd00:10::1]:7001")] {
+    for probe in
+        [tcp("10.10.0.1:7001"), udp("10.10.0.1:7001"), tcp("[fd00:10::1]:7001"), udp("[fd00:10::1]:7001")]
+    {
         world.assert_reaches("a", probe);
     }
 }
@@ -300,7 +310,8 @@ fn a_large_transfer_arrives_byte_for_byte() {
             std::io::Read::read_to_end(&mut stream, &mut bytes).expect("the whole transfer");
             bytes
         });
-        let mut stream = world.port("a").enter(|| std::net::TcpStream::connect_timeout(&to, ANSWER).expect("connect"));
+        let mut stream =
+            world.port("a").enter(|| std::net::TcpStream::connect_timeout(&to, ANSWER).expect("connect"));
         stream.set_write_timeout(Some(Duration::from_secs(20))).expect("a limit");
         stream.write_all(&sent).expect("the whole transfer");
         drop(stream);

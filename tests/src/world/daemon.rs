@@ -52,8 +52,14 @@ impl World {
     #[must_use]
     pub fn run_command(&self, extra: &[&str]) -> Command {
         let mut command = self.ctl_command(&["run"]);
-        command.arg("--state-dir").arg(self.state_dir()).arg("--bpffs").arg(self.bpffs()).args(extra);
+        self.add_folders(&mut command);
+        command.args(extra);
         command
+    }
+
+    /// Tells `run` or `teardown` the world's own folders.
+    pub fn add_folders(&self, command: &mut Command) {
+        command.arg("--state-dir").arg(self.state_dir()).arg("--bpffs").arg(self.bpffs());
     }
 
     /// Runs `vnet-ctl run` to its end, for starts that must be refused.

@@ -73,6 +73,8 @@ pub(super) fn sweep() {
 
 /// Whether `name` is made of `prefix`, the pid of a process that is gone, and `x…`.
 fn is_orphan(name: &str, prefix: &str) -> bool {
-    let Some((pid, _)) = name.strip_prefix(prefix).and_then(|rest| rest.split_once('x')) else { return false };
+    let Some((pid, _)) = name.strip_prefix(prefix).and_then(|rest| rest.split_once('x')) else {
+        return false;
+    };
     pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }

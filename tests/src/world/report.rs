@@ -15,7 +15,8 @@ const HOST: &[&[&str]] = &[
     &["bpftool", "net"],
     &["nft", "list", "ruleset"],
 ];
-const WORKLOAD: &[&[&str]] = &[&["ip", "address"], &["ip", "route"], &["ip", "-6", "route"], &["ip", "neigh"]];
+const WORKLOAD: &[&[&str]] =
+    &[&["ip", "address"], &["ip", "route"], &["ip", "-6", "route"], &["ip", "neigh"]];
 
 /// Everything, as text.
 pub(super) fn describe(world: &World) -> String {
