@@ -44,7 +44,7 @@ impl ModelPacket {
 }
 
 impl Packet for ModelPacket {
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
 

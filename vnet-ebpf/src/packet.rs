@@ -33,7 +33,7 @@ unsafe impl Wire for TcpHdr {}
 /// One packet, from its Ethernet header on.
 pub trait Packet {
     /// Length of the whole packet in bytes; of all its segments when it is to be segmented later.
-    fn len(&self) -> u32;
+    fn length(&self) -> u32;
 
     /// The header at `offset` bytes.
     ///

@@ -29,7 +29,8 @@ use crate::{
         install::{self, Birth},
         judge,
         neighbour::{self, Neighbour, Speaker},
-        parse, replay, route, sender, track,
+        parse::{self, Quoted},
+        replay, route, sender, track,
     },
     tables::{FlowTable, Insert, Snapshot, Tables},
     verdict::Verdict,
@@ -272,7 +273,7 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
         snapshot.tables,
         case,
         snapshot.generation,
-        Birth { seq_next, bytes: packet.len() },
+        Birth { seq_next, bytes: packet.length() },
         mode,
     )?;
     Ok(verdict)
@@ -481,24 +482,4 @@ fn answer_discovery<P: Packet, T: Tables>(
 const fn answer_to(speaker: &Speaker) -> Verdict {
     let delivery = if speaker.is_host() { Delivery::Host } else { Delivery::Device };
     Verdict::send(speaker.device, delivery)
-}
-
-/// Addresses of the packets that ICMP errors quote.
-trait Quoted: Address + Default {
-    /// The tuple of the quoted packet at `at` bytes into the frame.
-    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason>;
-}
-
-impl Quoted for V4 {
-    #[inline(always)]
-    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
-        parse::quoted4(packet, at)
-    }
-}
-
-impl Quoted for V6 {
-    #[inline(always)]
-    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
-        parse::quoted6(packet, at)
-    }
 }

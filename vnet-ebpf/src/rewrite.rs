@@ -84,7 +84,7 @@ pub fn neighbour_advertisement(packet: &mut impl Packet, answer: &Advertisement)
     fixed[4] = if answer.is_router { ROUTER | SOLICITED_OVERRIDE } else { SOLICITED_OVERRIDE };
     fixed[8..].copy_from_slice(&target);
     let [a, b, c, d, e, f] = mac;
-    let has_option = packet.len() as usize >= ICMPV6 + FIXED + OPTION;
+    let has_option = packet.length() as usize >= ICMPV6 + FIXED + OPTION;
     let (len, option) = if has_option { (32, [2, 1, a, b, c, d, e, f]) } else { (24, [0; OPTION]) };
     // RFC 8200 section 8.1: the pseudo-header has both addresses, the length and the protocol.
     let mut sum = words(&target) + words(&asker) + u32::from(len) + 58 + words(&fixed) + words(&option);

@@ -148,7 +148,7 @@ unsafe fn copy<T>(to: *mut u8, from: *const u8) {
 
 impl Packet for Skb {
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.context.len()
     }
 

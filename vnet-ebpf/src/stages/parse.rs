@@ -222,39 +222,44 @@ const fn icmp6_kind(kind: u8) -> Kind {
     }
 }
 
-/// The tuple in the packet that an ICMP error is about, at `at` bytes into the frame. Only the first
-/// eight bytes of its payload are sure to be there (RFC 792).
-///
-/// # Errors
-/// Truncated, malformed, or a later fragment.
-#[inline(always)]
-pub fn quoted4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason> {
-    const OFFSET: u16 = 0x1fff;
-    let header: Ipv4Hdr = packet.read(at)?;
-    let header_len = usize::from(header.vihl & 0x0f) * 4;
-    if header.vihl >> 4 != 4 || header_len < size_of::<Ipv4Hdr>() {
-        return Err(DropReason::MalformedHeader);
-    }
-    if Be16::from_bytes(header.frags).get() & OFFSET != 0 {
-        return Err(DropReason::Fragment);
-    }
-    let (src, dst) = (V4::from_octets(header.src_addr), V4::from_octets(header.dst_addr));
-    quoted(packet, src, dst, header.proto, at + header_len)
+/// The packet that an ICMP error is about. Only the first eight bytes of its payload are sure to be there
+/// (RFC 792).
+pub trait Quoted: Address + Default {
+    /// The tuple of the packet at `at` bytes into the frame.
+    ///
+    /// # Errors
+    /// Truncated, malformed, or a later fragment.
+    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason>;
 }
 
-/// As [`quoted4`], for ICMPv6.
-///
-/// # Errors
-/// As [`quoted4`].
-#[inline(always)]
-pub fn quoted6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason> {
-    let header: Ipv6Hdr = packet.read(at)?;
-    if header.vcf[0] >> 4 != 6 {
-        return Err(DropReason::MalformedHeader);
+impl Quoted for V4 {
+    #[inline(always)]
+    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
+        const OFFSET: u16 = 0x1fff;
+        let header: Ipv4Hdr = packet.read(at)?;
+        let header_len = usize::from(header.vihl & 0x0f) * 4;
+        if header.vihl >> 4 != 4 || header_len < size_of::<Ipv4Hdr>() {
+            return Err(DropReason::MalformedHeader);
+        }
+        if Be16::from_bytes(header.frags).get() & OFFSET != 0 {
+            return Err(DropReason::Fragment);
+        }
+        let (src, dst) = (Self::from_octets(header.src_addr), Self::from_octets(header.dst_addr));
+        quoted(packet, src, dst, header.proto, at + header_len)
     }
-    let (src, dst) = (V6::from_octets(header.src_addr), V6::from_octets(header.dst_addr));
-    let (protocol, payload) = skip_extensions(packet, header.next_hdr, at + size_of::<Ipv6Hdr>())?;
-    quoted(packet, src, dst, protocol, payload)
+}
+
+impl Quoted for V6 {
+    #[inline(always)]
+    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
+        let header: Ipv6Hdr = packet.read(at)?;
+        if header.vcf[0] >> 4 != 6 {
+            return Err(DropReason::MalformedHeader);
+        }
+        let (src, dst) = (Self::from_octets(header.src_addr), Self::from_octets(header.dst_addr));
+        let (protocol, payload) = skip_extensions(packet, header.next_hdr, at + size_of::<Ipv6Hdr>())?;
+        quoted(packet, src, dst, protocol, payload)
+    }
 }
 
 #[inline(always)]

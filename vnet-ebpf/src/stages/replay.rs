@@ -32,5 +32,5 @@ pub fn replay<A: Address>(packet: &mut impl Packet, flow: &Flow<A>) -> Result<Ve
 #[inline(always)]
 pub fn count<A>(packet: &impl Packet, flow: &Flow<A>) {
     flow.packets.set(flow.packets.get() + 1);
-    flow.bytes.set(flow.bytes.get() + u64::from(packet.len()));
+    flow.bytes.set(flow.bytes.get() + u64::from(packet.length()));
 }
