@@ -161,7 +161,11 @@ impl Commits {
 fn check_sizes(tables: &Tables) -> Result<()> {
     fn check<L: Layout>(tables: &Tables) -> Result<()> {
         let (size, most) = (L::of(tables).len(), L::CAPACITY as usize / 2);
-        ensure!(size <= most, "the policy has {size} {}, and vnet has room for {most}; nothing was changed", L::WHAT);
+        ensure!(
+            size <= most,
+            "the policy has {size} {}, and vnet has room for {most}; nothing was changed",
+            L::WHAT
+        );
         Ok(())
     }
     check::<Ports>(tables)?;
@@ -230,13 +234,22 @@ mod tests {
     use super::*;
 
     fn tables(ports: &[(u32, u32)]) -> Tables {
-        let record = |network| PortRecord { network, group_set: 1, mac: MacAddr([2; 6]), gateway_mac: MacAddr([4; 6]) };
-        Tables { ports: ports.iter().map(|&(ifindex, network)| (ifindex, record(network))).collect(), ..Tables::default() }
+        let record = |network| PortRecord {
+            network,
+            group_set: 1,
+            mac: MacAddr([2; 6]),
+            gateway_mac: MacAddr([4; 6]),
+        };
+        Tables {
+            ports: ports.iter().map(|&(ifindex, network)| (ifindex, record(network))).collect(),
+            ..Tables::default()
+        }
     }
 
     #[test]
     fn only_what_differs_counts() {
-        let changes = Changes::between(&tables(&[(1, 1), (2, 1), (3, 1)]), &tables(&[(2, 1), (3, 2), (4, 1)]));
+        let changes =
+            Changes::between(&tables(&[(1, 1), (2, 1), (3, 1)]), &tables(&[(2, 1), (3, 2), (4, 1)]));
         assert_eq!(changes.ports, Count { put: 2, removed: 1 });
         assert!(Changes::between(&tables(&[(1, 1)]), &tables(&[(1, 1)])).is_empty());
     }

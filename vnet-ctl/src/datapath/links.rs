@@ -72,7 +72,8 @@ impl Links {
         if self.attached.contains(&(ifindex, hook)) {
             return Ok(());
         }
-        let name = if_indextoname(ifindex).with_context(|| format!("find the device with index {ifindex}"))?;
+        let name =
+            if_indextoname(ifindex).with_context(|| format!("find the device with index {ifindex}"))?;
         let name = name.to_str().context("read a device's name")?;
         let path = self.pins.link(ifindex, hook);
         let program = program(object, hook)?;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::maps::{MapError, MapInfo};
 
 use super::names::{MAPS, Pins};
@@ -98,8 +98,7 @@ pub(super) fn compare_pins(pins: &Pins) -> Result<Vec<&'static str>> {
 }
 
 fn compare(pin: &Path, needed: Shape) -> Result<(), PinError> {
-    let unusable =
-        |reason: String| PinError::Unusable { pin: pin.display().to_string(), reason };
+    let unusable = |reason: String| PinError::Unusable { pin: pin.display().to_string(), reason };
     let info = MapInfo::from_pin(pin).map_err(|error| unusable(root_cause(&error)))?;
     let map_type = info.map_type().map_err(|error| unusable(error.to_string()))? as u32;
     let found = Shape {
@@ -121,17 +120,6 @@ fn root_cause(error: &MapError) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-/// Checks that the object has every map and program that the controller knows by name.
-///
-/// # Errors
-/// The first that is absent.
-pub(super) fn check_programs(object: &aya::Ebpf, names: &[&str]) -> Result<()> {
-    for name in names {
-        ensure!(object.program(name).is_some(), "the eBPF object has no program {name}");
-    }
-    Ok(())
 }
 
 /// What the first shape has where the second differs.
@@ -157,8 +145,8 @@ impl fmt::Display for Differences<'_> {
 #[cfg(test)]
 mod tests {
     use vnet_common::{
-        Control, Endpoint, EndpointKey, FlowImage4, FlowImage6, FlowKey, NetworkKey, NetworkRecord, PeerPrefix,
-        PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
+        Control, Endpoint, EndpointKey, FlowImage4, FlowImage6, FlowKey, NetworkKey, NetworkRecord,
+        PeerPrefix, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
     };
 
     use super::*;
@@ -190,9 +178,12 @@ mod tests {
     fn a_mismatch_names_the_pin_what_differs_and_the_remedy() {
         let needed = Shape { map_type: 1, key_size: 8, value_size: 20, max_entries: 8192, flags: 1 };
         let found = Shape { value_size: 16, max_entries: 4096, ..needed };
-        let text = PinError::Shape { pin: "/sys/fs/bpf/vnet/v1/maps/PORTS".to_owned(), found, needed }.to_string();
+        let text =
+            PinError::Shape { pin: "/sys/fs/bpf/vnet/v1/maps/PORTS".to_owned(), found, needed }.to_string();
         assert!(text.contains("/maps/PORTS"), "{text}");
-        assert!(text.contains("has value size 16, capacity 4096, this vnet needs value size 20, capacity 8192"));
+        assert!(
+            text.contains("has value size 16, capacity 4096, this vnet needs value size 20, capacity 8192")
+        );
         assert!(text.contains("vnet-ctl teardown"));
     }
 }

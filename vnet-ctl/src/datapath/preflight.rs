@@ -35,7 +35,9 @@ pub struct Preflight {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreflightError {
     /// Not root, and not its capabilities either.
-    #[error("vnet loads eBPF programs and makes network devices, which takes root (missing: {0}); run it with sudo")]
+    #[error(
+        "vnet loads eBPF programs and makes network devices, which takes root (missing: {0}); run it with sudo"
+    )]
     NotRoot(String),
     /// The kernel is older than tcx.
     #[error("this kernel is {0}; vnet needs Linux {min_major}.{min_minor} or newer (tcx links)",
@@ -45,7 +47,9 @@ pub enum PreflightError {
     #[error("this kernel has no BTF ({0} is missing); use a kernel built with CONFIG_DEBUG_INFO_BTF=y")]
     NoBtf(PathBuf),
     /// Nothing that can hold pins.
-    #[error("{0} is not a bpf filesystem; mount one with `mount -t bpf bpf {0}`, or name another with --bpffs")]
+    #[error(
+        "{0} is not a bpf filesystem; mount one with `mount -t bpf bpf {0}`, or name another with --bpffs"
+    )]
     NoBpffs(PathBuf),
 }
 

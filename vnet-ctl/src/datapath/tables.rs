@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie},
+    maps::{HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie},
 };
 use ipnet::IpNet;
 use vnet_common::{
-    Endpoint, EndpointKey, Ip, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey, PortKey, PortRecord, Side, limits,
+    Endpoint, EndpointKey, Ip, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey, PortKey, PortRecord, Side,
+    limits,
 };
 
 use super::{names, sys};
@@ -59,7 +60,7 @@ impl<K: Pod, V: Pod> Store<K, V> for HashMap<MapData, K, V> {
     }
 
     fn data(&self) -> &MapData {
-        self.map_data()
+        IterableMap::map(self)
     }
 }
 
@@ -73,7 +74,7 @@ impl<V: Pod> Store<lpm_trie::Key<PeerPrefix>, V> for LpmTrie<MapData, PeerPrefix
     }
 
     fn data(&self) -> &MapData {
-        self.map_data()
+        IterableMap::map(self)
     }
 }
 
