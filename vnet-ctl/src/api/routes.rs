@@ -71,7 +71,7 @@ async fn port_stats(State(daemon): Handle, Path(name): Path<String>) -> Answer<P
         Refusal::new(StatusCode::NOT_FOUND, format!("no port is called {name:?}"))
             .help("`vnet-ctl port list` shows them all")
     };
-    Ok(Json(daemon.port_stats(&name)?.ok_or_else(no_such_port)?))
+    Ok(Json(daemon.port_stats(&name).await?.ok_or_else(no_such_port)?))
 }
 
 async fn drops(State(daemon): Handle) -> Answer<DropReport> {

@@ -3,10 +3,12 @@
 use anyhow::Result;
 use vnet_common::ABI_VERSION;
 
-use super::Daemon;
+use super::{Daemon, view::drops_at};
 use crate::{
-    api::types::{DropReport, FlowInfo, NetworkInfo, PortInfo, PortStats, Status},
+    api::types::{DropReport, FlowInfo, NetworkInfo, PortInfo, PortState, PortStats, Status, Traffic},
     datapath::FlowFilter,
+    plan::Desired,
+    state::State,
 };
 
 impl Daemon {
@@ -36,16 +38,32 @@ impl Daemon {
 
     /// The ports in force, with the state of their devices now.
     pub(crate) async fn ports(&self) -> Result<Vec<PortInfo>> {
-        let states = super::apply::device_states().await?;
-        Ok(self.view().ports(states))
+        let observed = self.host.observe(&Desired::default(), &State::default()).await?;
+        Ok(self.view().ports(|ifindex| match observed.links.get(&ifindex) {
+            Some(link) if link.up => PortState::Up,
+            Some(_) => PortState::Down,
+            None => PortState::Missing,
+        }))
     }
 
-    /// Traffic and drops of the port called `name`.
-    pub(crate) fn port_stats(&self, name: &str) -> Result<Option<PortStats>> {
+    /// Traffic and drops of the port called `name`; `None` if the policy has no such port.
+    pub(crate) async fn port_stats(&self, name: &str) -> Result<Option<PortStats>> {
+        let view = self.view();
+        let Some((ifindex, device)) = view.port_device(name) else { return Ok(None) };
+        // A device that is gone has carried nothing.
+        let counters = self.host.counters(&device).await.unwrap_or_default().seen_by_workload();
         let filter = FlowFilter { port: Some(name.to_owned()), ..FlowFilter::default() };
-        let flows = self.flows(&filter)?;
+        let flows = self.flows(&filter)?.len() as u64;
         let drops = self.datapath.lock().drops_by_device()?;
-        Ok(self.view().port_stats(name, &flows, &drops))
+        Ok(Some(PortStats {
+            name: name.to_owned(),
+            flows,
+            ingress: Traffic { packets: counters.rx_packets, bytes: counters.rx_bytes },
+            egress: Traffic { packets: counters.tx_packets, bytes: counters.tx_bytes },
+            drops: drops_at(ifindex, &drops),
+            device,
+            ifindex,
+        }))
     }
 
     /// What was dropped, and why.

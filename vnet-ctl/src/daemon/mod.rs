@@ -8,6 +8,7 @@
 
 mod answers;
 mod apply;
+mod desired;
 mod lock;
 mod run;
 mod teardown;
@@ -25,7 +26,7 @@ pub use run::run;
 pub use teardown::teardown;
 
 use self::{apply::Engine, view::View};
-use crate::{datapath::Datapath, policy::Diagnostics};
+use crate::{datapath::Datapath, host::Host, policy::Diagnostics};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -96,6 +97,7 @@ pub(crate) struct Daemon {
     /// Changes things; whoever holds it is the only one who does. `None` once all is torn down.
     engine: tokio::sync::Mutex<Option<Engine>>,
     datapath: SharedDatapath,
+    host: Arc<Host>,
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     stopping: watch::Sender<bool>,

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     api::{Peer, Socket, router},
     datapath::{Datapath, Preflight, make_folders, names::Pins},
+    host::Host,
     policy,
 };
 
@@ -81,13 +82,15 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
     lock.lock_pins(&pins.root())?;
     lock.make_folder(&options.state_dir)?;
     let datapath = SharedDatapath::new(Datapath::open(&pins)?);
-    let engine = Engine::new(&options.state_dir, datapath.clone()).await?;
+    let host = Arc::new(Host::open()?);
+    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone())?;
     let origin = options.policy.clone();
     let daemon = Daemon {
         options,
         started: Instant::now(),
         engine: tokio::sync::Mutex::new(Some(engine)),
         datapath,
+        host,
         view: RwLock::new(Arc::new(View::default())),
         stopping: watch::Sender::new(false),
     };

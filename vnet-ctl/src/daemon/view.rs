@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::types::{
-        AttachInfo, DropCount, DropReport, FlowInfo, NetworkInfo, PortDrops, PortInfo, PortState, PortStats,
-        SubnetInfo, Traffic,
+        AttachInfo, DropCount, DropReport, NetworkInfo, PortDrops, PortInfo, PortState, SubnetInfo,
     },
     compile::{Assigned, Devices},
     datapath::describe,
@@ -88,38 +87,11 @@ impl View {
         self.policy.ports.iter().map(show).collect()
     }
 
-    /// Traffic and drops of one port; `None` if the policy has no such port.
-    pub(super) fn port_stats(
-        &self,
-        name: &str,
-        flows: &[FlowInfo],
-        drops: &BTreeMap<(u32, u32), u64>,
-    ) -> Option<PortStats> {
+    /// Index and name of a port's device, 0 and empty if it is not there; `None` if there is no such port.
+    pub(super) fn port_device(&self, name: &str) -> Option<(u32, String)> {
         self.policy.ports.get(name)?;
         let ifindex = self.devices.ports.get(name).map_or(0, |device| device.ifindex);
-        let mut stats = PortStats {
-            name: name.to_owned(),
-            device: self.device_name(ifindex),
-            ifindex,
-            flows: 0,
-            ingress: Traffic::default(),
-            egress: Traffic::default(),
-            drops: Vec::new(),
-        };
-        for flow in flows.iter().filter(|flow| flow.from == name || flow.to == name) {
-            stats.flows += 1;
-            if flow.from == name {
-                add(&mut stats.egress, flow.original);
-                add(&mut stats.ingress, flow.reply);
-            }
-            if flow.to == name {
-                add(&mut stats.ingress, flow.original);
-                add(&mut stats.egress, flow.reply);
-            }
-        }
-        let own = drops.iter().filter(|((device, _), _)| *device == ifindex);
-        stats.drops = own.map(|(&(_, reason), &packets)| drop_count(reason, packets)).collect();
-        Some(stats)
+        Some((ifindex, self.device_name(ifindex)))
     }
 
     /// The drop counters.
@@ -146,14 +118,15 @@ impl View {
     }
 }
 
+/// The drops at one device.
+pub(super) fn drops_at(ifindex: u32, by_device: &BTreeMap<(u32, u32), u64>) -> Vec<DropCount> {
+    let own = by_device.iter().filter(|((device, _), _)| *device == ifindex);
+    own.map(|(&(_, reason), &packets)| drop_count(reason, packets)).collect()
+}
+
 fn drop_count(number: u32, packets: u64) -> DropCount {
     let (reason, explanation) = describe(number);
     DropCount { reason, number, packets, explanation }
-}
-
-const fn add(sum: &mut Traffic, more: Traffic) {
-    sum.packets += more.packets;
-    sum.bytes += more.bytes;
 }
 
 fn attach_info(attach: &Attach) -> AttachInfo {
@@ -209,6 +182,8 @@ attach = { device = "tap0" }
         let drops = view.drops(&[(48, 3)].into(), &[((5, 48), 2), ((3, 16), 1), ((9, 16), 1)].into());
         let ports: Vec<&str> = drops.ports.iter().map(|drop| drop.port.as_str()).collect();
         assert_eq!(ports, ["vnet-web", "web-1", "if9"]);
+        assert_eq!(drops_at(5, &[((5, 16), 4), ((6, 16), 9)].into())[0].packets, 4);
+        assert_eq!((view.port_device("web-1"), view.port_device("web-3")), (Some((5, "vp-1".to_owned())), None));
         assert_eq!((drops.total[0].reason.as_str(), drops.total[0].packets), ("egress-denied", 3));
     }
 
@@ -218,32 +193,5 @@ attach = { device = "tap0" }
         assert_eq!((ports[0].device.as_str(), ports[0].state), ("vp-1", PortState::Up));
         assert_eq!((ports[1].ifindex, ports[1].state), (0, PortState::Missing));
         assert_eq!(view().networks()[0].ports, 2);
-    }
-
-    #[test]
-    fn traffic_is_told_as_the_workload_sees_it() {
-        let traffic = |packets| Traffic { packets, bytes: packets * 100 };
-        let flow = |from: &str, to: &str| FlowInfo {
-            protocol: "tcp".to_owned(),
-            state: "established".to_owned(),
-            from: from.to_owned(),
-            to: to.to_owned(),
-            src: "10.10.0.10".parse().unwrap(),
-            src_port: 1,
-            dst: "10.10.0.1".parse().unwrap(),
-            dst_port: 2,
-            original: traffic(10),
-            reply: traffic(1),
-            idle_secs: 0,
-            timeout_secs: 60,
-            generation: 1,
-            egress_rule: None,
-            ingress_rule: None,
-        };
-        let flows = [flow("web-1", "host"), flow("web-2", "web-1"), flow("web-2", "host")];
-        let stats = view().port_stats("web-1", &flows, &[((5, 16), 4)].into()).unwrap();
-        assert_eq!((stats.flows, stats.egress.packets, stats.ingress.packets), (2, 11, 11));
-        assert_eq!(stats.drops[0].packets, 4);
-        assert!(view().port_stats("web-3", &[], &BTreeMap::new()).is_none());
     }
 }
