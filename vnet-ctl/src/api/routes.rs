@@ -16,8 +16,8 @@ use axum::{
 use super::{
     Refusal, Socket, access,
     types::{
-        Applied, DropReport, FlowInfo, FlowsQuery, FlowsRemoved, NetworkInfo, PolicyUpdate, PortInfo, PortStats,
-        ShutdownQuery, Status, TeardownReport,
+        Applied, DropReport, FlowInfo, FlowsQuery, FlowsRemoved, NetworkInfo, PolicyUpdate, PortInfo,
+        PortStats, ShutdownQuery, Status, TeardownReport,
     },
 };
 use crate::{daemon::Daemon, datapath::FlowFilter};
@@ -78,11 +78,17 @@ async fn drops(State(daemon): Handle) -> Answer<DropReport> {
     Ok(Json(daemon.drops()?))
 }
 
-async fn flows(State(daemon): Handle, query: Result<Query<FlowsQuery>, QueryRejection>) -> Answer<Vec<FlowInfo>> {
+async fn flows(
+    State(daemon): Handle,
+    query: Result<Query<FlowsQuery>, QueryRejection>,
+) -> Answer<Vec<FlowInfo>> {
     Ok(Json(daemon.flows(&filter(query?.0)?)?))
 }
 
-async fn flush(State(daemon): Handle, query: Result<Query<FlowsQuery>, QueryRejection>) -> Answer<FlowsRemoved> {
+async fn flush(
+    State(daemon): Handle,
+    query: Result<Query<FlowsQuery>, QueryRejection>,
+) -> Answer<FlowsRemoved> {
     let removed = daemon.flush_flows(&filter(query?.0)?)?;
     Ok(Json(FlowsRemoved { removed }))
 }

@@ -66,7 +66,8 @@ impl Drop for Socket {
 
 /// Sends an empty POST to the daemon at `socket`.
 pub(crate) async fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    let stream = UnixStream::connect(socket).await.with_context(|| format!("connect to {}", socket.display()))?;
+    let stream =
+        UnixStream::connect(socket).await.with_context(|| format!("connect to {}", socket.display()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Its errors reach the sender as well.
     tokio::spawn(connection);

@@ -14,7 +14,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::http::StatusCode;
 
-use super::{Daemon, DaemonError, SharedDatapath, desired::{bridge_mac, desired}, view::View};
+use super::{
+    Daemon, DaemonError, SharedDatapath,
+    desired::{bridge_mac, desired},
+    view::View,
+};
 use crate::{
     api::{
         Refusal,
@@ -48,7 +52,7 @@ pub(crate) enum ApplyError {
 impl From<ApplyError> for DaemonError {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Policy(diagnostics) => Self::Policy(diagnostics),
+            ApplyError::Policy(diagnostics) => Self::Invalid(diagnostics.to_string()),
             ApplyError::Unfit(message) => Self::Invalid(message),
             ApplyError::Stopping => Self::Conflict(error.to_string()),
             ApplyError::Failed(error) => Self::Failed(error),
@@ -60,7 +64,10 @@ impl From<ApplyError> for Refusal {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Policy(diagnostics) => {
-                let errors = if diagnostics.len() == 1 { "1 error" } else { "several errors" };
+                let errors = match diagnostics.len() {
+                    1 => "an error".to_owned(),
+                    count => format!("{count} errors"),
+                };
                 let body = ApiError {
                     error: format!("the policy has {errors}; nothing was changed"),
                     rendered: Some(diagnostics.to_string()),
@@ -124,7 +131,7 @@ impl Engine {
 
         let before = self.state.clone();
         // A crash from here on leaves nothing that the state does not know.
-        self.save(State { addresses: assigned.clone(), ..plan.intended(&self.state) })?;
+        self.save(with_addresses(plan.intended(&self.state), &assigned))?;
         let change = Change { policy, assigned, desired, plan };
         match self.carry_out(change).await {
             Ok(outcome) => Ok(outcome),
@@ -184,7 +191,7 @@ impl Engine {
             problems.push(format!("{error:#}"));
         }
         if problems.is_empty() {
-            let settled = State { addresses: change.assigned.clone(), ..change.plan.settled(&self.state) };
+            let settled = with_addresses(change.plan.settled(&self.state), &change.assigned);
             if let Err(error) = self.save(settled) {
                 problems.push(format!("{error:#}"));
             }
@@ -216,6 +223,11 @@ struct Change {
     plan: Plan,
 }
 
+fn with_addresses(mut state: State, assigned: &Assigned) -> State {
+    state.addresses.clone_from(assigned);
+    state
+}
+
 /// The state, with what to do if it cannot be read.
 pub(super) fn load_state(dir: &Path) -> Result<State> {
     State::load(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))
@@ -234,7 +246,9 @@ fn imagined(policy: &Policy) -> Devices {
         ports: policy
             .ports
             .keys()
-            .map(|name| (name.clone(), PortDevice { ifindex: next(), delivery: vnet_common::Delivery::Device }))
+            .map(|name| {
+                (name.clone(), PortDevice { ifindex: next(), delivery: vnet_common::Delivery::Device })
+            })
             .collect(),
     }
 }

@@ -138,12 +138,17 @@ fn read_pid(file: &mut File) -> Option<u32> {
 }
 
 fn parse_made(text: &str) -> Vec<PathBuf> {
-    text.lines().filter_map(|line| line.strip_prefix(MADE)).map(PathBuf::from).filter(|path| path.is_dir()).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix(MADE))
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
 /// Makes a folder and its parents; those that are new, outermost first.
 fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     let mut made = Vec::new();
     for path in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o755).create(path) {

@@ -26,7 +26,7 @@ pub use run::run;
 pub use teardown::teardown;
 
 use self::{apply::Engine, view::View};
-use crate::{datapath::Datapath, host::Host, policy::Diagnostics};
+use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -43,6 +43,16 @@ pub struct RunOptions {
     pub ephemeral: bool,
 }
 
+impl RunOptions {
+    fn teardown_options(&self) -> TeardownOptions {
+        TeardownOptions {
+            socket: self.socket.clone(),
+            state_dir: self.state_dir.clone(),
+            bpffs: self.bpffs.clone(),
+        }
+    }
+}
+
 /// What to remove everything from.
 #[derive(Clone, Debug)]
 pub struct TeardownOptions {
@@ -57,10 +67,7 @@ pub struct TeardownOptions {
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The policy is not valid; shown with its lines underlined.
-    #[error("{0}")]
-    Policy(Box<Diagnostics>),
-    /// The policy is valid, but does not fit this host or the datapath.
+    /// The policy is not valid, or does not fit this host or the datapath.
     #[error("{0}")]
     Invalid(String),
     /// Another daemon runs.
@@ -77,7 +84,7 @@ impl DaemonError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
-            Self::Policy(_) | Self::Invalid(_) => 2,
+            Self::Invalid(_) => 2,
             Self::Conflict(_) => 5,
         }
     }

@@ -15,14 +15,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{
-    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, lock::Lock, teardown::undo_start, view::View,
-};
+use super::{Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, lock::Lock, view::View};
 use crate::{
     api::{Peer, Socket, router},
-    datapath::{Datapath, Preflight, make_folders, names::Pins},
+    datapath::{Datapath, Preflight, make_folders, names::Pins, remove_pins},
     host::Host,
     policy,
+    state::{self, State},
 };
 
 /// How often silent flows are looked for. The shortest timeout is 10 s.
@@ -48,30 +47,55 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     let signals = Signals::new().context("listen for signals")?;
     let mut lock = Lock::acquire(&options.socket)?;
     let pins = Pins::new(&options.bpffs);
-    let fresh = !pins.root().exists();
+    let before = Before::look(&options, &pins);
     let daemon = match start(options.clone(), &mut lock, &text).await {
         Ok(daemon) => daemon,
         Err(error) => {
-            if fresh {
-                undo_start(&options, lock).await;
-            }
+            before.restore(&options, &pins, lock);
             return Err(error);
         }
     };
     let served = serve(&daemon, signals).await;
-    if options.ephemeral {
-        let report = daemon.stop(true).await;
-        report.problems.iter().for_each(|problem| warn!("{problem}"));
-    }
+    let left = if options.ephemeral { daemon.stop(true).await.problems } else { Vec::new() };
     if daemon.is_torn_down().await {
         lock.remove();
     }
-    Ok(served?)
+    served?;
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow!("not everything is removed: {}", left.join("; ")).into())
+    }
+}
+
+/// What was there before a start, so that one that fails leaves nothing new.
+struct Before {
+    pins: bool,
+    state: bool,
+}
+
+impl Before {
+    fn look(options: &RunOptions, pins: &Pins) -> Self {
+        Self { pins: pins.root().exists(), state: options.state_dir.join(state::FILE_NAME).exists() }
+    }
+
+    /// The host's devices are as before already.
+    fn restore(&self, options: &RunOptions, pins: &Pins, lock: Lock) {
+        if !self.state
+            && let Err(error) = State::remove(&options.state_dir)
+        {
+            warn!("{error}");
+        }
+        if !self.pins {
+            remove_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
+            lock.remove();
+        }
+    }
 }
 
 fn read_policy(path: &Path) -> Result<String, DaemonError> {
     let text = policy::read(path).map_err(|error| DaemonError::Invalid(error.to_string()))?;
-    policy::parse(&text, path).map_err(|errors| DaemonError::Policy(Box::new(errors)))?;
+    policy::parse(&text, path).map_err(|errors| DaemonError::Invalid(errors.to_string()))?;
     Ok(text)
 }
 

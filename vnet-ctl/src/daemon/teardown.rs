@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Daemon, DaemonError, RunOptions, TeardownOptions,
+    Daemon, DaemonError, TeardownOptions,
     apply::load_state,
     lock::{Lock, holder},
 };
@@ -112,20 +112,6 @@ impl Attach for Later {
     }
 }
 
-/// Takes back what a first start that failed has left.
-pub(super) async fn undo_start(options: &RunOptions, lock: Lock) {
-    remove_everything(&paths(options)).await;
-    lock.remove();
-}
-
-fn paths(options: &RunOptions) -> TeardownOptions {
-    TeardownOptions {
-        socket: options.socket.clone(),
-        state_dir: options.state_dir.clone(),
-        bpffs: options.bpffs.clone(),
-    }
-}
-
 impl Daemon {
     /// Ends the daemon, after removing everything if `teardown`.
     pub(crate) async fn stop(&self, teardown: bool) -> TeardownReport {
@@ -133,7 +119,7 @@ impl Daemon {
         if teardown {
             let mut engine = self.engine.lock().await;
             if engine.take().is_some() {
-                report = remove_everything(&paths(&self.options)).await;
+                report = remove_everything(&self.options.teardown_options()).await;
             }
         }
         self.stopping.send_replace(true);

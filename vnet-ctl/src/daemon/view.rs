@@ -178,12 +178,18 @@ attach = { device = "tap0" }
     #[test]
     fn devices_are_called_by_what_they_are() {
         let view = view();
-        assert_eq!((view.party(3), view.party(5), view.party(9)), ("host".into(), "web-1".into(), "if9".into()));
+        assert_eq!(
+            (view.party(3), view.party(5), view.party(9)),
+            ("host".into(), "web-1".into(), "if9".into())
+        );
         let drops = view.drops(&[(48, 3)].into(), &[((5, 48), 2), ((3, 16), 1), ((9, 16), 1)].into());
         let ports: Vec<&str> = drops.ports.iter().map(|drop| drop.port.as_str()).collect();
         assert_eq!(ports, ["vnet-web", "web-1", "if9"]);
         assert_eq!(drops_at(5, &[((5, 16), 4), ((6, 16), 9)].into())[0].packets, 4);
-        assert_eq!((view.port_device("web-1"), view.port_device("web-3")), (Some((5, "vp-1".to_owned())), None));
+        assert_eq!(
+            (view.port_device("web-1"), view.port_device("web-3")),
+            (Some((5, "vp-1".to_owned())), None)
+        );
         assert_eq!((drops.total[0].reason.as_str(), drops.total[0].packets), ("egress-denied", 3));
     }
 

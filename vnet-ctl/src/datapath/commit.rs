@@ -81,7 +81,9 @@ impl Changes {
             (self.policy, Policy::WHAT),
         ];
         let differing = tables.into_iter().filter(|(count, _)| *count != Count::default());
-        differing.map(|(Count { put, removed }, what)| format!("{what}: {put} put in force, {removed} removed")).collect()
+        differing
+            .map(|(Count { put, removed }, what)| format!("{what}: {put} put in force, {removed} removed"))
+            .collect()
     }
 }
 

@@ -1,7 +1,5 @@
 //! The daemon from start to end, over its socket, in a network namespace of its own.
 
-mod support;
-
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -156,7 +154,8 @@ impl<'a> World<'a> {
         assert_eq!(links(), ["lo"], "links");
         assert_eq!(fs::read_dir(self.scratch.bpffs()).unwrap().count(), 0, "pins");
         assert!(!self.netns_exists(1) && !self.netns_exists(2), "namespaces");
-        let left: Vec<_> = fs::read_dir(self.scratch.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(self.scratch.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["policy.toml"], "files");
     }
 }
@@ -197,7 +196,10 @@ fn a_policy_becomes_networks_and_ports_and_teardown_leaves_nothing() {
         let networks: Vec<NetworkInfo> = world.get("/v1/networks");
         assert_eq!((networks[0].bridge.as_str(), networks[0].ports), ("vnet-web", 2));
         let ports: Vec<PortInfo> = world.get("/v1/ports");
-        assert_eq!((ports[0].name.as_str(), ports[0].state, ports[0].addresses.len()), ("web-1", PortState::Up, 2));
+        assert_eq!(
+            (ports[0].name.as_str(), ports[0].state, ports[0].addresses.len()),
+            ("web-1", PortState::Up, 2)
+        );
         assert!(links().contains(&ports[0].device) && world.netns_exists(1));
         let stats: PortStats = world.get("/v1/ports/web-1/stats");
         assert_eq!(stats.ifindex, ports[0].ifindex);
@@ -234,7 +236,7 @@ fn errors_are_json_with_a_status() {
         }
         let (status, body) = world.apply("version = 1\n[networks.web]\ntype = \"nta\"\n");
         let error: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((status, &error["diagnostics"][0]["line"]), (422, &json!(3)), "{error}");
+        assert_eq!((status, &error["diagnostics"][1]["line"]), (422, &json!(3)), "{error}");
         assert_eq!(world.get::<Status>("/v1/status").generation, 1);
         let (status, body) = world.request("DELETE", "/v1/flows", None);
         let FlowsRemoved { removed } = serde_json::from_slice(&body).unwrap();
@@ -270,7 +272,8 @@ fn a_policy_that_does_not_fit_the_host_changes_nothing() {
         let mut world = World::new(scratch);
         world.start(world.options());
         let before = (links(), fs::read_to_string(scratch.dir().join("state/state.json")).unwrap());
-        let text = policy(&world.tag).replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
+        let text = policy(&world.tag)
+            .replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
 
         let (status, body) = world.apply(&text);
 
@@ -291,7 +294,11 @@ fn a_new_daemon_takes_over_from_a_killed_one() {
         let before: Vec<PortInfo> = world.get("/v1/ports");
         world.kill();
         let links_before = links();
-        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 5, "the datapath outlives the daemon");
+        assert_eq!(
+            fs::read_dir(scratch.pins().links()).unwrap().count(),
+            5,
+            "the datapath outlives the daemon"
+        );
 
         world.start(world.options());
 
@@ -347,7 +354,8 @@ fn an_ephemeral_daemon_removes_everything_at_its_end() {
 fn a_start_that_fails_leaves_nothing() {
     in_netns(|scratch| {
         let world = World::new(scratch);
-        let text = policy(&world.tag).replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
+        let text = policy(&world.tag)
+            .replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
         fs::write(world.policy_path(), text).unwrap();
         let error = world.run(world.options()).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{error}");
@@ -355,7 +363,7 @@ fn a_start_that_fails_leaves_nothing() {
 
         fs::write(world.policy_path(), "version = 1\nnetwork = 3\n").unwrap();
         let error = world.run(world.options()).unwrap_err();
-        assert!(matches!(error, DaemonError::Policy(_)) && error.exit_code() == 2, "{error}");
+        assert!(error.to_string().contains("policy.toml:2") && error.exit_code() == 2, "{error}");
         world.assert_nothing_left();
 
         let error = world.run(RunOptions { policy: "/nowhere.toml".into(), ..world.options() }).unwrap_err();
