@@ -316,10 +316,10 @@ fn a_mistake_does_not_make_others() {
 #[test]
 fn people_see_the_line_underlined() {
     let text =
-        "version = 1\n[networks.wöb]\ntype = \"nat\"\nsubnets = [\"10.1.0.0/24\", \"10.1.0.128/25\"]\n";
+        "version = 1\n[networks.\"wöb\"]\ntype = \"nat\"\nsubnets = [\"10.1.0.0/24\", \"10.1.0.128/25\"]\n";
     let diagnostics = parse_text(text).expect_err("accepted");
     let shown = diagnostics.to_string();
-    for part in ["--> p.toml:2:11", "p.toml:4:28", "^^^^^^^^^^^^^^^", "help: choose subnets"] {
+    for part in ["--> p.toml:2:11", "p.toml:4:27", "^^^^^^^^^^^^^^^", "help: choose subnets"] {
         assert!(shown.contains(part), "no {part:?} in:\n{shown}");
     }
     assert!(!shown.contains('\u{1b}'), "colour unasked");
@@ -327,7 +327,7 @@ fn people_see_the_line_underlined() {
     let json = serde_json::to_value(&diagnostics).unwrap();
     assert_eq!(
         (json[1]["file"].as_str(), json[1]["line"].as_u64(), json[1]["column"].as_u64()),
-        (Some("p.toml"), Some(4), Some(28))
+        (Some("p.toml"), Some(4), Some(27))
     );
 }
 

@@ -135,8 +135,8 @@ fn rule_ids_depend_on_the_match_alone() {
     );
     assert_eq!(one, same);
     assert_ne!(one, ids(r#"{ protocol = "udp", ports = [80, 443], from = ["sg:web", "any"] }"#));
-    // Once written down, an id must not change with versions of vnet: people keep them.
-    assert_eq!(format_rule_id(one[0]), format_rule_id(parse_rule_id(&format_rule_id(one[0])).unwrap()));
+    // Once printed, an id must not change with versions of vnet: people keep them.
+    assert_eq!(format_rule_id(one[0]), "224b0387");
 }
 
 #[test]
