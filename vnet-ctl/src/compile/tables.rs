@@ -1,0 +1,77 @@
+//! The tables of one generation, made from a policy.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use thiserror::Error;
+use vnet_common::{Delivery, Endpoint, MacAddr, NetworkRecord, PolicyKey, PortRecord};
+
+use super::Assigned;
+use crate::policy::Policy;
+
+/// The devices that a policy's networks and ports have on this host; what is absent is not there (yet).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// The bridge of each network.
+    pub bridges: BTreeMap<String, Bridge>,
+    /// The host-side device of each port.
+    pub ports: BTreeMap<String, PortDevice>,
+}
+
+/// A network's bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its interface index.
+    pub ifindex: u32,
+    /// Its MAC: the gateway's.
+    pub mac: MacAddr,
+}
+
+/// A port's device on the host side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortDevice {
+    /// Its interface index.
+    pub ifindex: u32,
+    /// How packets get through it to the workload.
+    pub delivery: Delivery,
+}
+
+/// All that the datapath reads of one generation, as yet on no side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Ports by their device.
+    pub ports: BTreeMap<u32, PortRecord>,
+    /// Networks by their bridge.
+    pub networks: BTreeMap<u32, NetworkRecord>,
+    /// Who has an address in the network of a bridge.
+    pub endpoints: BTreeMap<(u32, IpAddr), Endpoint>,
+    /// Identities of the prefixes that rules name.
+    pub peers: BTreeMap<IpNet, u32>,
+    /// Heads and blocks of the rules, with keys of side 0.
+    pub policy: BTreeMap<PolicyKey, u32>,
+}
+
+/// A policy that the datapath's tables have no room for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the policy needs {needed} {what}, and the datapath has room for {limit}; {help}")]
+pub struct TooLarge {
+    /// What there is too much of.
+    pub what: &'static str,
+    /// How many the policy needs; counting stops soon after the limit.
+    pub needed: usize,
+    /// How many fit.
+    pub limit: usize,
+    /// What makes it smaller.
+    pub help: &'static str,
+}
+
+/// The tables of `policy`, whose ports have the addresses `assigned`.
+///
+/// Ports and networks without a device are left out: their traffic is dropped, and nobody reaches them.
+///
+/// # Errors
+/// When it is larger than the datapath's maps.
+pub fn compile(policy: &Policy, assigned: &Assigned, devices: &Devices) -> Result<Tables, TooLarge> {
+    let _ = (policy, assigned, devices);
+    unimplemented!("coming with the next commit")
+}
