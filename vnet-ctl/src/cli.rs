@@ -60,9 +60,9 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "PATH", env = "VNET_SOCKET", default_value = DEFAULT_SOCKET)]
     #[arg(help_heading = GLOBAL)]
     pub(crate) socket: PathBuf,
-    /// How to print answers
+    /// How to print answers: table, wide (more columns), json, yaml, or name (bare names)
     #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT", value_enum)]
-    #[arg(default_value_t, hide_possible_values = false, help_heading = GLOBAL)]
+    #[arg(default_value_t, hide_possible_values = true, help_heading = GLOBAL)]
     pub(crate) format: Format,
     /// Print answers and errors only, no notes
     #[arg(short, long, global = true, help_heading = GLOBAL)]
@@ -70,8 +70,16 @@ pub(crate) struct Globals {
     /// Show what would change, and change nothing
     #[arg(long, global = true, action = ArgAction::SetTrue, help_heading = GLOBAL)]
     pub(crate) dry_run: bool,
-    /// When to use colors
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, help_heading = GLOBAL)]
+    /// When to use colors: auto (on a terminal, unless NO_COLOR is set), always, or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    #[arg(help_heading = GLOBAL)]
     pub(crate) color: ColorWhen,
 }
 
@@ -146,7 +154,8 @@ mod tests {
 
     #[test]
     fn global_flags_work_after_the_command() {
-        let cli = Cli::try_parse_from(["vnet-ctl", "port", "ls", "-o", "json", "--socket", "/s"]).expect("parses");
+        let cli =
+            Cli::try_parse_from(["vnet-ctl", "port", "ls", "-o", "json", "--socket", "/s"]).expect("parses");
         assert_eq!((cli.globals.format, cli.globals.socket), (Format::Json, PathBuf::from("/s")));
     }
 }

@@ -44,7 +44,11 @@ impl Client {
     }
 
     /// Sends `body` to `path`.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         let body = serde_json::to_vec(body)
             .map_err(|error| Failure::new(Kind::Failed, format!("encode the request: {error}")))?;
         self.answer(Method::POST, path, body.into()).await
@@ -55,7 +59,12 @@ impl Client {
         self.answer(Method::DELETE, path, Bytes::new()).await
     }
 
-    async fn answer<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Failure> {
         let limit = if method == Method::GET { QUESTION_TIMEOUT } else { CHANGE_TIMEOUT };
         let (status, body) = tokio::time::timeout(limit, self.exchange(method, path, body))
             .await
@@ -69,10 +78,16 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let lost = |error: hyper::Error| self.lost(&error);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         // Its errors reach the sender as well.
         tokio::spawn(connection);
         let request = Request::builder()
@@ -108,7 +123,8 @@ impl Client {
 
     fn lost(&self, error: &hyper::Error) -> Failure {
         let message = format!("the daemon at {} broke off the conversation: {error}", self.socket.display());
-        Failure::new(Kind::Unreachable, message).help("see the daemon's own log; `vnet-ctl status` tells if it runs")
+        Failure::new(Kind::Unreachable, message)
+            .help("see the daemon's own log; `vnet-ctl status` tells if it runs")
     }
 
     fn silent(&self, limit: Duration) -> Failure {
@@ -152,7 +168,10 @@ mod tests {
     fn a_refused_policy_keeps_its_diagnostics() {
         let body = br#"{"error":"1 error","diagnostics":[{"file":"p.toml","line":3,"column":7,"message":"no such group","help":"web"}]}"#;
         let failure = refusal(StatusCode::UNPROCESSABLE_ENTITY, body);
-        assert_eq!((failure.kind, failure.message.as_str(), failure.diagnostics.len()), (Kind::Invalid, "1 error", 1));
+        assert_eq!(
+            (failure.kind, failure.message.as_str(), failure.diagnostics.len()),
+            (Kind::Invalid, "1 error", 1)
+        );
         assert_eq!(failure.rendered.as_deref(), Some("p.toml:3:7: error: no such group\n  help: web"));
     }
 

@@ -62,16 +62,21 @@ fn parse(args: &[String]) -> Result<Cli, clap::Error> {
 fn refuse(args: &[String], error: &clap::Error) -> ExitCode {
     let is_error = error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_error && preset(args, "output", Some('o')).as_deref() == Some("json") {
-        let text = error.to_string();
-        let (message, rest) = text.trim_start_matches("error: ").split_once("\n\n").unwrap_or((&text, ""));
-        let mut failure = Failure::new(Kind::Invalid, message.trim());
-        failure.help = Some(rest.trim().to_owned()).filter(|rest| !rest.is_empty());
+        let failure = usage_failure(&error.to_string());
         Output::new(Format::Json, ColorWhen::Never, false).fail(&failure);
         return failure.exit_code();
     }
     // Nobody is left to tell when the terminal is gone.
     let _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// What clap says in paragraphs, as one sentence and one piece of advice.
+fn usage_failure(text: &str) -> Failure {
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let message = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: "));
+    Failure::new(Kind::Invalid, message).help(tip.unwrap_or("--help tells how to use the command"))
 }
 
 /// The value of a global flag in a command line that does not parse as a whole.
@@ -99,6 +104,14 @@ fn preset(args: &[String], long: &str, short: Option<char>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_usage_error_becomes_a_sentence_and_advice() {
+        let failure =
+            usage_failure("error: unrecognized subcommand 'statsu'\n\n  tip: a similar one\n\nUsage: x\n");
+        assert_eq!(failure.message, "unrecognized subcommand 'statsu'");
+        assert_eq!(failure.help.as_deref(), Some("a similar one"));
+    }
 
     #[test]
     fn a_global_flag_is_found_in_every_spelling() {

@@ -50,7 +50,9 @@ impl ColorWhen {
             Self::Never => false,
             Self::Auto => {
                 let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-                is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+                is_terminal
+                    && !is_set("NO_COLOR")
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         }
     }
@@ -118,7 +120,9 @@ impl Output {
     /// Prints `value` as JSON or YAML, or else the view of it.
     pub(crate) fn show<T: Serialize + ?Sized>(&self, value: &T, view: &View) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Json => serde_json::to_string_pretty(value).map(|json| json + "\n").map_err(unprintable)?,
+            Format::Json => {
+                serde_json::to_string_pretty(value).map(|json| json + "\n").map_err(unprintable)?
+            }
             Format::Yaml => serde_norway::to_string(value).map_err(unprintable)?,
             Format::Name => view.names.iter().map(|name| format!("{name}\n")).collect(),
             Format::Table | Format::Wide => {
@@ -251,7 +255,8 @@ impl View {
 
 fn render_fields(fields: &[(&'static str, String)]) -> String {
     let width = fields.iter().map(|(label, _)| label.len() + 1).max().unwrap_or_default();
-    let line = |(label, value): &(&str, String)| format!("{:width$}  {}\n", format!("{label}:"), printable(value));
+    let line =
+        |(label, value): &(&str, String)| format!("{:width$}  {}\n", format!("{label}:"), printable(value));
     fields.iter().filter(|(_, value)| !value.is_empty()).map(line).collect()
 }
 
@@ -369,7 +374,11 @@ mod tests {
 
     #[test]
     fn fields_line_up_and_empty_ones_are_left_out() {
-        let view = View::of("x").fields([("Name", "x".to_owned()), ("State dir", "/s".to_owned()), ("No", String::new())]);
+        let view = View::of("x").fields([
+            ("Name", "x".to_owned()),
+            ("State dir", "/s".to_owned()),
+            ("No", String::new()),
+        ]);
         assert_eq!(view.render(false, plain), "Name:       x\nState dir:  /s\n");
     }
 
@@ -385,6 +394,10 @@ mod tests {
 
     #[test]
     fn color_is_a_choice() {
-        assert!(ColorWhen::Always.applies(false) && !ColorWhen::Never.applies(true) && !ColorWhen::Auto.applies(false));
+        assert!(
+            ColorWhen::Always.applies(false)
+                && !ColorWhen::Never.applies(true)
+                && !ColorWhen::Auto.applies(false)
+        );
     }
 }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn each_change_has_its_line() {
-        let applied = Applied { generation: 3, changes: vec!["port a: created".to_owned()], warnings: Vec::new() };
+        let applied =
+            Applied { generation: 3, changes: vec!["port a: created".to_owned()], warnings: Vec::new() };
         assert_eq!(told(&applied), "applied as generation 3\n  port a: created\n");
     }
 }

@@ -59,7 +59,11 @@ impl<T: Serialize> Change<T> {
         }
         output.print(&format!("{answer}\n"))?;
         if let Some(applied) = &self.applied {
-            output.note(&format!("{} saved, in force as generation {}", self.policy.display(), applied.generation));
+            output.note(&format!(
+                "{} saved, in force as generation {}",
+                self.policy.display(),
+                applied.generation
+            ));
         }
         Ok(())
     }
@@ -74,8 +78,9 @@ pub(crate) async fn change<T>(context: &Context<'_>, edit: Edit<'_, T>) -> Resul
         return Ok(Change { told, changed: old != new, policy: path, applied: None, diff });
     }
     let lock = Lock::acquire(&path)?;
-    let (old, new, told) = edited(context, &path, edit)?;
-    let applied = if old == new { None } else { Some(put_in_force(context, &lock, &path, [old, new]).await?) };
+    let (old, new, told) = edited(context, lock.target(), edit)?;
+    let applied =
+        if old == new { None } else { Some(put_in_force(context, &lock, &path, [old, new]).await?) };
     Ok(Change { told, changed: applied.is_some(), policy: path, applied, diff: None })
 }
 
@@ -102,7 +107,9 @@ async fn put_in_force(
         let back: Result<Applied, Failure> = context.client.post("/v1/policy", &update(old)).await;
         return Err(match back {
             Ok(_) => failure.help("nothing has changed: the daemon runs the policy of before"),
-            Err(second) => failure.help(format!("the daemon runs the new policy, the file has the old one: {second}")),
+            Err(second) => {
+                failure.help(format!("the daemon runs the new policy, the file has the old one: {second}"))
+            }
         });
     }
     Ok(applied)
@@ -116,11 +123,8 @@ async fn target(context: &Context<'_>) -> Result<PathBuf, Failure> {
     fs::metadata(&wanted).map_err(|error| unreadable(&wanted, &error))?;
     match status {
         Ok(status) if !is_same(&wanted, &status.policy_path) => {
-            let message = format!(
-                "the daemon runs {}, not {}",
-                status.policy_path.display(),
-                wanted.display()
-            );
+            let message =
+                format!("the daemon runs {}, not {}", status.policy_path.display(), wanted.display());
             Err(Failure::new(Kind::Conflict, message).help(
                 "leave out --policy to change the daemon's own file, or name another daemon with --socket; \
                  `vnet-ctl apply -f FILE` replaces the whole policy",

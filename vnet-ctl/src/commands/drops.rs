@@ -63,7 +63,8 @@ impl Command {
 
 /// A table of drops by reason.
 pub(crate) fn by_reason(counts: &[DropCount]) -> Table {
-    let row = |count: &DropCount| [count.reason.clone(), count.packets.to_string(), count.explanation.clone()];
+    let row =
+        |count: &DropCount| [count.reason.clone(), count.packets.to_string(), count.explanation.clone()];
     Table::new(["REASON", "PACKETS", "MEANING"]).rows(counts.iter().map(row))
 }
 

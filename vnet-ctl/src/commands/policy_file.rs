@@ -80,7 +80,8 @@ impl Lock {
             file.sync_all()?;
             anyhow::Ok(new)
         };
-        let new = stage().with_context(|| format!("write the new policy beside {}", self.target.display()))?;
+        let new =
+            stage().with_context(|| format!("write the new policy beside {}", self.target.display()))?;
         Ok(Staged { lock: self, new })
     }
 }
@@ -152,8 +153,10 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Vec<OsString> {
-        let mut names: Vec<_> =
-            fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
         names.sort();
         names
     }

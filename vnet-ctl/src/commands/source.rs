@@ -55,7 +55,9 @@ impl Source {
         let mut text = String::new();
         match io::stdin().lock().read_to_string(&mut text) {
             Ok(_) => Ok(Self { origin: PathBuf::from("<stdin>"), text }),
-            Err(error) => Err(Failure::new(Kind::Invalid, format!("read the policy from standard input: {error}"))),
+            Err(error) => {
+                Err(Failure::new(Kind::Invalid, format!("read the policy from standard input: {error}")))
+            }
         }
     }
 

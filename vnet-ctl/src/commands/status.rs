@@ -30,7 +30,15 @@ impl Command {
 
 fn view(status: &Status) -> View {
     View::of("vnet").fields([
-        ("Daemon", format!("running, version {}, pid {}, for {}", status.version, status.pid, duration(status.uptime_secs))),
+        (
+            "Daemon",
+            format!(
+                "running, version {}, pid {}, for {}",
+                status.version,
+                status.pid,
+                duration(status.uptime_secs)
+            ),
+        ),
         ("Policy", status.policy_path.display().to_string()),
         ("State dir", status.state_dir.display().to_string()),
         ("Generation", status.generation.to_string()),

@@ -50,6 +50,9 @@ impl Command {
             return Ok(Done::Success);
         }
         let left = counted(report.problems.len(), "thing");
-        Err(Failure::new(Kind::Failed, format!("{left} could not be removed: {}", report.problems.join("; "))))
+        Err(Failure::new(
+            Kind::Failed,
+            format!("{left} could not be removed: {}", report.problems.join("; ")),
+        ))
     }
 }
