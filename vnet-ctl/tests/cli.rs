@@ -1,10 +1,10 @@
 //! The program itself, as far as it needs neither root nor a daemon.
 
-mod support;
+mod bench;
 
 use std::{fs, process::Stdio};
 
-use support::Bench;
+use bench::Bench;
 
 #[test]
 fn a_valid_policy_is_summed_up() {
@@ -24,7 +24,7 @@ fn a_valid_policy_is_summed_up_as_json() {
 #[test]
 fn a_policy_can_come_from_stdin() {
     let bench = Bench::new();
-    let ended = bench.run_with_input(&["validate", "-f", "-"], support::POLICY).code(0);
+    let ended = bench.run_with_input(&["validate", "-f", "-"], bench::POLICY).code(0);
     assert!(ended.stdout.starts_with("<stdin>: valid: "), "{}", ended.stdout);
     let ended = bench.run_with_input(&["validate", "-f", "-"], "version = 1\nnetwroks = 1\n").code(2);
     assert!(ended.stderr.contains("<stdin>:2:1"), "{}", ended.stderr);
@@ -33,7 +33,7 @@ fn a_policy_can_come_from_stdin() {
 #[test]
 fn all_errors_of_a_policy_are_told_at_once_with_their_place() {
     let text =
-        support::POLICY.replace("subnets = [\"10.20.0.0/24\"]", "subnet = 1").replace("[443]", "[70000]");
+        bench::POLICY.replace("subnets = [\"10.20.0.0/24\"]", "subnet = 1").replace("[443]", "[70000]");
     let bench = Bench::with(&text);
     let ended = bench.run(&["validate", "-f", "policy.toml"]).code(2);
     assert!(ended.stdout.is_empty());
@@ -46,7 +46,7 @@ fn all_errors_of_a_policy_are_told_at_once_with_their_place() {
 
 #[test]
 fn errors_of_a_policy_are_json_when_asked() {
-    let bench = Bench::with(&support::POLICY.replace("[443]", "[70000]"));
+    let bench = Bench::with(&bench::POLICY.replace("[443]", "[70000]"));
     let json = bench.run(&["validate", "-f", "policy.toml", "-o", "json"]).code(2).error_json();
     assert_eq!(json["code"], 2);
     let diagnostics = json["diagnostics"].as_array().expect("a list");
@@ -255,7 +255,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 
 #[test]
 fn a_broken_file_is_not_edited() {
-    let bench = Bench::with(&support::POLICY.replace("[443]", "[70000]"));
+    let bench = Bench::with(&bench::POLICY.replace("[443]", "[70000]"));
     let args =
         ["sg", "add", "web", "ingress", "-p", "tcp", "--from", "any", "--policy", "policy.toml", "--dry-run"];
     let ended = bench.run(&args).code(2);

@@ -1,13 +1,13 @@
 //! Commands that edit the policy file, against a stand-in daemon that says yes or no.
 
-mod support;
+mod bench;
 
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
 };
 
-use support::{Answer, Bench};
+use bench::{Answer, Bench};
 
 const ADD: [&str; 10] = ["sg", "add", "web", "ingress", "-p", "tcp", "--port", "80", "--from", "any"];
 
@@ -114,14 +114,14 @@ fn the_target_of_a_symlink_is_edited() {
     symlink(bench.policy(), &link).unwrap();
     bench.run(&[&ADD[..], &["--policy", "link.toml"]].concat()).code(0);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_ne!(bench.text(), support::POLICY);
+    assert_ne!(bench.text(), bench::POLICY);
 }
 
 #[test]
 fn another_file_than_the_daemons_is_not_put_in_its_place() {
     let bench = Bench::new();
     let daemon = bench.daemon(Answer::Yes);
-    fs::write(bench.path().join("other.toml"), support::POLICY).unwrap();
+    fs::write(bench.path().join("other.toml"), bench::POLICY).unwrap();
     let ended = bench.run(&[&ADD[..], &["--policy", "other.toml"]].concat()).code(5);
     assert!(ended.stderr.contains("other.toml"), "{}", ended.stderr);
     assert!(daemon.texts().is_empty());
@@ -151,7 +151,7 @@ fn apply_hands_over_the_file_as_it_stands() {
     let daemon = bench.daemon(Answer::Yes);
     let ended = bench.run(&["apply"]).code(0);
     assert_eq!(ended.stdout, "applied as generation 2\n  1 rule added\n");
-    assert_eq!(daemon.texts(), [support::POLICY]);
+    assert_eq!(daemon.texts(), [bench::POLICY]);
     let json = bench.run(&["apply", "-f", "policy.toml", "-o", "json"]).code(0).json();
     assert_eq!(json["generation"], 3);
     bench.run(&["apply", "--dry-run"]).code(0);

@@ -1,5 +1,6 @@
 //! What the tests of the command line share: running the program, policies, and a stand-in daemon.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
+#![expect(clippy::allow_attributes, reason = "what one test binary leaves unused, another needs")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::{
     fs,
@@ -102,7 +103,7 @@ impl Bench {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vnet-ctl"));
         command.args(args).env("VNET_SOCKET", self.path().join("vnet.sock"));
-        command.env_remove("NO_COLOR").current_dir(self.path()).stdin(Stdio::null());
+        command.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0").current_dir(self.path()).stdin(Stdio::null());
         command
     }
 
