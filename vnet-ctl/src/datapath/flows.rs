@@ -1,0 +1,370 @@
+//! The tracked flows: listing, flushing and expiring them.
+//!
+//! A flow is two entries. What they mean is the datapath's affair; here they are paired, shown, and
+//! removed once both directions have been silent for longer than the flow's timeout.
+
+use std::{collections::HashMap as Index, hash::Hash, ops::Deref};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, Pod,
+    maps::{HashMap, IterableMap as _, MapData},
+    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+};
+use vnet_common::{Address, Flow, FlowImage4, FlowImage6, FlowKey, Ops, V4, V6, ticks_from_secs};
+
+use super::{links::causes, names, sys, tables};
+use crate::api::types::{FlowCounts, FlowInfo, Traffic};
+
+/// Both flow tables.
+pub(super) struct FlowTables {
+    v4: Table<V4>,
+    v6: Table<V6>,
+}
+
+/// An address whose flows have a table.
+pub(super) trait Version: Address {
+    /// Name of the map.
+    const MAP: &str;
+    /// The version as the program `expire` knows it.
+    const NUMBER: u32;
+    /// A copy of an entry.
+    type Image: Pod + Deref<Target = Flow<Self>>;
+    /// The bytes of a key.
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8>;
+}
+
+impl Version for V4 {
+    const MAP: &str = names::FLOWS4;
+    const NUMBER: u32 = 4;
+    type Image = FlowImage4;
+
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8> {
+        [&origin_bytes(key)[..], &key.src.octets(), &key.dst.octets(), &port_bytes(key)].concat()
+    }
+}
+
+impl Version for V6 {
+    const MAP: &str = names::FLOWS6;
+    const NUMBER: u32 = 6;
+    type Image = FlowImage6;
+
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8> {
+        [&origin_bytes(key)[..], &key.src.octets(), &key.dst.octets(), &port_bytes(key)].concat()
+    }
+}
+
+fn origin_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
+    (key.origin.ifindex() | u32::from(key.origin.protocol()) << 24).to_ne_bytes()
+}
+
+fn port_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
+    let ([a, b], [c, d]) = (key.src_port.to_bytes(), key.dst_port.to_bytes());
+    [a, b, c, d]
+}
+
+/// A flow as its table holds it. An entry whose pair is gone stands alone, as the original direction.
+#[derive(Clone, Copy, Debug)]
+struct Pair<A: Version> {
+    key: FlowKey<A>,
+    original: A::Image,
+    reply: Option<(FlowKey<A>, A::Image)>,
+}
+
+impl<A: Version> Pair<A> {
+    /// Ticks since the last packet of either direction.
+    fn idle_ticks(&self, now: u32) -> u32 {
+        let idle = |flow: &Flow<A>| now.saturating_sub(flow.last_seen.get());
+        let original = idle(&self.original);
+        self.reply.as_ref().map_or(original, |(_, reply)| original.min(idle(reply)))
+    }
+
+    fn timeout_secs(&self) -> u32 {
+        self.original.state().timeout_secs(self.key.origin.protocol())
+    }
+
+    /// Whether one of its packets arrives at the device, or leaves by it.
+    fn touches(&self, ifindex: u32) -> bool {
+        self.key.origin.ifindex() == ifindex
+            || self.original.pair_device == ifindex
+            || self.original.device == ifindex
+    }
+
+    fn show(&self, now: u32, name: &dyn Fn(u32) -> String) -> FlowInfo {
+        let flow: &Flow<A> = &self.original;
+        let reply = self.reply.as_ref().map(|(_, reply)| traffic::<A>(reply)).unwrap_or_default();
+        let [egress, ingress] = flow.rules;
+        FlowInfo {
+            protocol: protocol_name(self.key.origin.protocol()),
+            state: state_name(flow.state()).to_owned(),
+            from: name(self.key.origin.ifindex()),
+            to: name(flow.pair_device),
+            src: self.key.src.ip().to_std(),
+            src_port: self.key.src_port.get(),
+            dst: self.key.dst.ip().to_std(),
+            dst_port: self.key.dst_port.get(),
+            original: traffic::<A>(&self.original),
+            reply,
+            idle_secs: secs_from_ticks(self.idle_ticks(now)),
+            timeout_secs: u64::from(self.timeout_secs()),
+            generation: flow.generation.get(),
+            egress_rule: rule_name(egress),
+            ingress_rule: rule_name(ingress),
+        }
+    }
+}
+
+impl FlowTables {
+    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
+        Ok(Self { v4: Table::take(object)?, v6: Table::take(object)? })
+    }
+
+    /// The flows that `wanted` accepts; `name` tells what people call a device.
+    pub(super) fn list(
+        &self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<Vec<FlowInfo>> {
+        let now = sys::now_ticks()?;
+        let mut flows = Vec::new();
+        flows.extend(self.v4.pairs()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
+        flows.extend(self.v6.pairs()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
+        Ok(flows)
+    }
+
+    /// How many flows there are.
+    pub(super) fn count(&self) -> Result<FlowCounts> {
+        Ok(FlowCounts { v4: self.v4.pairs()?.len() as u64, v6: self.v6.pairs()?.len() as u64 })
+    }
+
+    /// Removes the flows that `wanted` accepts, whatever passes on them; how many.
+    pub(super) fn flush(
+        &mut self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<u64> {
+        let now = sys::now_ticks()?;
+        let removed = self.v4.remove(|pair| wanted(&pair.show(now, name)))?;
+        Ok(removed + self.v6.remove(|pair| wanted(&pair.show(now, name)))?)
+    }
+
+    /// Removes the flows of devices that are gone; how many.
+    pub(super) fn forget_devices(&mut self, gone: &[u32]) -> Result<u64> {
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let removed = self.v4.remove(|pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?;
+        Ok(removed + self.v6.remove(|pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?)
+    }
+
+    /// Removes the flows that have been silent for longer than their timeout; how many.
+    pub(super) fn expire(&self, object: &Ebpf) -> Result<u64> {
+        let program = object.program(names::EXPIRE).context("the eBPF object has no program expire")?;
+        let program: &SchedClassifier = program.try_into().context("expire is not a tc program")?;
+        let now = sys::now_ticks()?;
+        Ok(self.v4.expire(program, now)? + self.v6.expire(program, now)?)
+    }
+}
+
+/// The flows of one IP version.
+struct Table<A: Version> {
+    map: HashMap<MapData, FlowKey<A>, A::Image>,
+}
+
+impl<A: Version> Table<A>
+where
+    FlowKey<A>: Pod,
+{
+    fn take(object: &mut Ebpf) -> Result<Self> {
+        Ok(Self { map: tables::take_map(object, A::MAP)? })
+    }
+
+    fn pairs(&self) -> Result<Vec<Pair<A>>> {
+        let entries = sys::entries(self.map.map()).with_context(|| format!("read {}", A::MAP))?;
+        Ok(pair_up(entries))
+    }
+
+    fn remove(&mut self, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+        let mut removed = 0;
+        for pair in self.pairs()?.iter().filter(|pair| wanted(pair)) {
+            for key in [Some(&pair.key), pair.reply.as_ref().map(|(key, _)| key)].into_iter().flatten() {
+                match self.map.remove(key) {
+                    Err(error) if !tables::is_absent(&error) => {
+                        bail!("delete from {}: {}", A::MAP, causes(&error));
+                    }
+                    _ => {}
+                }
+            }
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn expire(&self, program: &SchedClassifier, now: u32) -> Result<u64> {
+        let mut removed = 0;
+        for pair in self.pairs()? {
+            if pair.idle_ticks(now) <= ticks_from_secs(pair.timeout_secs()) {
+                continue;
+            }
+            // The original first: whoever opened the flow is the one to speak again.
+            let gone = expire_entry(program, &pair.key, pair.original.last_seen.get())?;
+            if let (true, Some((key, reply))) = (gone, &pair.reply) {
+                expire_entry(program, key, reply.last_seen.get())?;
+            }
+            removed += u64::from(gone);
+        }
+        Ok(removed)
+    }
+}
+
+/// Has the datapath remove an entry unless a packet has passed since `last_seen`; whether it is gone.
+fn expire_entry<A: Version>(program: &SchedClassifier, key: &FlowKey<A>, last_seen: u32) -> Result<bool> {
+    let input = expire_input(key, last_seen);
+    let options = TestRunOptions { data_in: Some(&input), ..TestRunOptions::new() };
+    let result = program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
+    match result.return_value {
+        0 => Ok(false),
+        1 | 2 => Ok(true),
+        other => bail!("expire answered {other}"),
+    }
+}
+
+/// What `expire` reads: after 14 bytes of Ethernet header and 2 to align, the version, the `last_seen`
+/// to compare with, and the key.
+fn expire_input<A: Version>(key: &FlowKey<A>, last_seen: u32) -> [u8; 64] {
+    let mut input = [0; 64];
+    let words = [A::NUMBER.to_ne_bytes(), last_seen.to_ne_bytes()].concat();
+    let tail = words.into_iter().chain(A::key_bytes(key));
+    input.iter_mut().skip(16).zip(tail).for_each(|(to, from)| *to = from);
+    input
+}
+
+/// Joins entries to flows.
+fn pair_up<A: Version>(entries: Vec<(FlowKey<A>, A::Image)>) -> Vec<Pair<A>>
+where
+    FlowKey<A>: Hash,
+{
+    let live = entries.into_iter().filter(|(_, flow)| flow.last_seen.get() != Flow::<A>::EXPIRED);
+    let (mut replies, originals): (Index<FlowKey<A>, A::Image>, Vec<_>) =
+        live.fold((Index::new(), Vec::new()), |(mut replies, mut originals), (key, flow)| {
+            if flow.ops.has(Ops::REPLY) {
+                replies.insert(key, flow);
+            } else {
+                originals.push((key, flow));
+            }
+            (replies, originals)
+        });
+    let mut pairs: Vec<Pair<A>> = originals
+        .into_iter()
+        .map(|(key, original)| {
+            let reply = replies.remove_entry(&key.reversed(original.pair_device));
+            Pair { key, original, reply }
+        })
+        .collect();
+    pairs.extend(replies.into_iter().map(|(key, original)| Pair { key, original, reply: None }));
+    pairs
+}
+
+fn traffic<A: Version>(flow: &A::Image) -> Traffic {
+    Traffic { packets: flow.packets.get(), bytes: flow.bytes.get() }
+}
+
+/// A tick is 2^30 ns.
+fn secs_from_ticks(ticks: u32) -> u64 {
+    (u64::from(ticks) << 30) / 1_000_000_000
+}
+
+fn rule_name(id: u32) -> Option<String> {
+    (id != 0).then(|| crate::policy::format_rule_id(id))
+}
+
+/// The name of an IP protocol, or its number.
+fn protocol_name(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        132 => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+const fn state_name(state: vnet_common::FlowState) -> &'static str {
+    use vnet_common::FlowState as State;
+    match state {
+        State::New => "new",
+        State::SynReceived => "syn_received",
+        State::Established => "established",
+        State::FinWait => "fin_wait",
+        State::TimeWait => "time_wait",
+        State::Closed => "closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vnet_common::{Be16, Origin};
+
+    use super::*;
+
+    fn key() -> FlowKey<V4> {
+        FlowKey {
+            origin: Origin::new(7, 6),
+            src: V4::from_octets([10, 0, 0, 1]),
+            dst: V4::from_octets([10, 0, 0, 2]),
+            src_port: Be16::new(40000),
+            dst_port: Be16::new(80),
+        }
+    }
+
+    fn entry(pair_device: u32, ops: Ops, last_seen: u32) -> FlowImage4 {
+        let mut flow = Flow::<V4>::default();
+        (flow.pair_device, flow.ops) = (pair_device, ops);
+        flow.last_seen.set(last_seen);
+        flow.state.set(3);
+        flow.packets.set(5);
+        flow.into()
+    }
+
+    fn flow(original_seen: u32, reply_seen: u32) -> Vec<Pair<V4>> {
+        pair_up(vec![
+            (key().reversed(9), entry(7, Ops::REPLY, reply_seen)),
+            (key(), entry(9, Ops::NONE, original_seen)),
+        ])
+    }
+
+    #[test]
+    fn two_entries_are_one_flow() {
+        let pairs = flow(100, 90);
+        assert_eq!(pairs.len(), 1);
+        let shown = pairs[0].show(103, &|ifindex| format!("if{ifindex}"));
+        assert_eq!((shown.from.as_str(), shown.to.as_str(), shown.dst_port), ("if7", "if9", 80));
+        assert_eq!((shown.state.as_str(), shown.reply.packets, shown.idle_secs), ("established", 5, 3));
+    }
+
+    #[test]
+    fn a_flow_is_as_idle_as_its_livelier_direction() {
+        assert_eq!(flow(10, 90)[0].idle_ticks(100), 10);
+        assert_eq!(flow(90, 10)[0].idle_ticks(100), 10);
+        assert_eq!(flow(101, 10)[0].idle_ticks(100), 0);
+    }
+
+    #[test]
+    fn entries_without_pair_stand_alone_and_those_being_removed_do_not_count() {
+        let alone = pair_up(vec![(key().reversed(9), entry(7, Ops::REPLY, 1))]);
+        assert!(alone.len() == 1 && alone[0].reply.is_none());
+        assert!(pair_up(vec![(key(), entry(9, Ops::NONE, Flow::<V4>::EXPIRED))]).is_empty());
+    }
+
+    #[test]
+    fn expire_reads_version_time_and_key() {
+        let input = expire_input(&key(), 77);
+        assert_eq!(input[..16], [0; 16]);
+        assert_eq!(input[16..20], 4_u32.to_ne_bytes());
+        assert_eq!(input[20..24], 77_u32.to_ne_bytes());
+        assert_eq!(input[24..28], (7_u32 | 6 << 24).to_ne_bytes());
+        assert_eq!(input[28..40], [10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 80]);
+        assert_eq!(input[40..], [0; 24]);
+    }
+}
