@@ -174,9 +174,10 @@ impl Output {
     }
 
     fn failure_text(&self, failure: &Failure) -> String {
+        let message = format!("{} {}", paint(self.colors_stderr, Tone::Bad, "error:"), failure.message);
         let mut text = match &failure.rendered {
-            Some(rendered) => rendered.trim_end().to_owned(),
-            None => format!("{} {}", paint(self.colors_stderr, Tone::Bad, "error:"), failure.message),
+            Some(rendered) => format!("{}\n\n{message}", rendered.trim_end()),
+            None => message,
         };
         if let Some(help) = &failure.help {
             text += &format!("\n{} {help}", paint(self.colors_stderr, Tone::Good, "help:"));

@@ -35,8 +35,9 @@ impl Command {
     /// Runs it until a signal or the API stops it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let policy = context.globals.policy.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_POLICY));
+        // The daemon would refuse a wrong file as well; here its errors become diagnostics.
+        Source::read(context, Some(&policy)).await?.parse(context.output)?;
         if context.globals.dry_run {
-            Source::read(context, Some(&policy)).await?.parse(context.output)?;
             context.output.note(&format!("{}: valid; the daemon is not started", policy.display()));
             return Ok(Done::Success);
         }
@@ -68,11 +69,7 @@ fn log(context: &Context<'_>) {
 /// What made the daemon end.
 pub(crate) fn failure(error: DaemonError) -> Failure {
     match error {
-        DaemonError::Invalid(rendered) => {
-            let mut failure = Failure::new(Kind::Invalid, rendered.clone());
-            failure.rendered = Some(rendered);
-            failure
-        }
+        DaemonError::Invalid(message) => Failure::new(Kind::Invalid, message),
         DaemonError::Conflict(message) => Failure::new(Kind::Conflict, message),
         DaemonError::Failed(error) => Failure::from(error),
     }

@@ -3,16 +3,18 @@
 //! `-f`, else `--policy`, else the file of the running daemon, else the usual place.
 
 use std::{
-    io::{self, Read as _},
+    fs::{self, File, FileType},
+    io,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
 use vnet_ctl::{
-    api::types::{Diagnostic, Status},
+    api::types::Status,
     policy::{self, Colour, Diagnostics, Policy, Warning},
 };
 
-use super::Context;
+use super::{Context, policy_file::unreadable};
 use crate::{
     cli::DEFAULT_POLICY,
     failure::{Failure, Kind},
@@ -43,7 +45,14 @@ impl Source {
     /// Reads the policy that the flags mean.
     pub(crate) async fn read(context: &Context<'_>, file: Option<&Path>) -> Result<Self, Failure> {
         let origin = match file {
-            Some(file) if file == Path::new(STDIN) => return Self::stdin(),
+            Some(file) if file == Path::new(STDIN) => {
+                return Self::stream(io::stdin().lock(), "<stdin>".into());
+            }
+            // What `-f <(generate)` or `-f /dev/stdin` names.
+            Some(file) if is_stream(file) => {
+                let stream = File::open(file).map_err(|error| unreadable(file, &error))?;
+                return Self::stream(stream, file.to_owned());
+            }
             Some(file) => file.to_owned(),
             None => locate(context).await?,
         };
@@ -51,13 +60,11 @@ impl Source {
         Ok(Self { origin, text })
     }
 
-    fn stdin() -> Result<Self, Failure> {
+    fn stream(mut stream: impl io::Read, origin: PathBuf) -> Result<Self, Failure> {
         let mut text = String::new();
-        match io::stdin().lock().read_to_string(&mut text) {
-            Ok(_) => Ok(Self { origin: PathBuf::from("<stdin>"), text }),
-            Err(error) => {
-                Err(Failure::new(Kind::Invalid, format!("read the policy from standard input: {error}")))
-            }
+        match stream.read_to_string(&mut text) {
+            Ok(_) => Ok(Self { origin, text }),
+            Err(error) => Err(unreadable(&origin, &error)),
         }
     }
 
@@ -65,6 +72,11 @@ impl Source {
     pub(crate) fn parse(&self, output: &Output) -> Result<(Policy, Vec<Warning>), Failure> {
         policy::parse(&self.text, &self.origin).map_err(|errors| invalid(output, &errors))
     }
+}
+
+fn is_stream(file: &Path) -> bool {
+    let is_stream = |kind: FileType| kind.is_fifo() || kind.is_char_device();
+    fs::metadata(file).is_ok_and(|metadata| is_stream(metadata.file_type()))
 }
 
 /// Reads and parses the policy that the global flags mean.
@@ -94,12 +106,5 @@ async fn locate(context: &Context<'_>) -> Result<PathBuf, Failure> {
 pub(crate) fn invalid(output: &Output, errors: &Diagnostics) -> Failure {
     let message = format!("the policy is not valid: {}", counted(errors.len(), "error"));
     let colour = if output.colors_stderr() { Colour::Always } else { Colour::Never };
-    let diagnostics = errors.iter().map(|error| Diagnostic {
-        file: error.file,
-        line: error.line,
-        column: error.column,
-        message: error.message,
-        help: error.help,
-    });
-    Failure::new(Kind::Invalid, message).caused_by(diagnostics.collect(), Some(errors.render(colour)))
+    Failure::new(Kind::Invalid, message).caused_by(errors.iter().collect(), Some(errors.render(colour)))
 }

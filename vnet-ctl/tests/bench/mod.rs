@@ -103,7 +103,11 @@ impl Bench {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vnet-ctl"));
         command.args(args).env("VNET_SOCKET", self.path().join("vnet.sock"));
-        command.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0").current_dir(self.path()).stdin(Stdio::null());
+        command
+            .env_remove("NO_COLOR")
+            .env("RUST_BACKTRACE", "0")
+            .current_dir(self.path())
+            .stdin(Stdio::null());
         command
     }
 

@@ -29,25 +29,21 @@ Examples:
 /// The rule is named by its id or described as it was added. Flows that no rule allows any more are cut.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(override_usage = "vnet-ctl sg remove [OPTIONS] <GROUP> --id <ID>\n       \
+    vnet-ctl sg remove [OPTIONS] <GROUP> <DIRECTION> --protocol <PROTOCOL> [--port …] --from|--to <PEER,…>")]
 pub(crate) struct Command {
     /// The security group
     #[arg(value_name = "GROUP")]
     group: String,
     /// ingress (to the workload) or egress (from it)
-    #[arg(
-        value_name = "DIRECTION",
-        value_enum,
-        hide_possible_values = true,
-        required_unless_present = "id",
-        conflicts_with = "id"
-    )]
+    #[arg(value_name = "DIRECTION", value_enum, hide_possible_values = true, conflicts_with = "id")]
     way: Option<Way>,
     /// The rule's id
     #[arg(long, value_name = "ID", value_parser = parse_rule_id)]
     #[arg(conflicts_with_all = ["protocol", "ports", "icmp_type", "icmp_code", "from", "to"])]
     id: Option<RuleId>,
     /// tcp, udp, sctp, icmp, icmpv6, any, or a number from 1 to 255
-    #[arg(short, long, value_name = "PROTOCOL", required_unless_present = "id")]
+    #[arg(short, long, value_name = "PROTOCOL")]
     protocol: Option<Protocol>,
     #[command(flatten)]
     matched: MatchArgs,
@@ -70,7 +66,11 @@ impl Command {
         let selector = match (id, way, protocol) {
             (Some(id), ..) => Selector::Id(id),
             (None, Some(way), Some(protocol)) => Selector::Spec(way.into(), matched.spec(way, protocol)?),
-            _ => return Err(Failure::new(Kind::Invalid, "name the rule by --id, or describe it")),
+            _ => {
+                return Err(Failure::new(Kind::Invalid, "which rule?").help(
+                    "name it by --id, or describe it as it was added: DIRECTION, --protocol, --from or --to",
+                ));
+            }
         };
         let remove = |text: &str| {
             let told = |id: Option<RuleId>| RuleChange { id: id.map(format_rule_id), group: group.clone() };
