@@ -34,9 +34,12 @@ pub struct AssignError {
 /// # Errors
 /// When a subnet is full.
 pub fn assign(policy: &Policy, kept: &Assigned) -> Result<Assigned, AssignError> {
-    let mut taken: BTreeSet<IpAddr> = policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
+    let mut taken: BTreeSet<IpAddr> =
+        policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
     let mut assigned = Assigned::new();
-    let waiting = || policy.ports.iter().filter_map(|(name, port)| Some((name, port, policy.networks.get(&port.network)?)));
+    let waiting = || {
+        policy.ports.iter().filter_map(|(name, port)| Some((name, port, policy.networks.get(&port.network)?)))
+    };
     // What ports had comes before what others may get.
     for (name, port, network) in waiting() {
         let addresses = if port.addresses.is_empty() {

@@ -82,9 +82,8 @@ impl Finding {
             let start = source.floor_char_boundary(span.start);
             kind.span(start..source.ceil_char_boundary(span.end).max(start))
         };
-        let mut snippet = Snippet::source(source)
-            .path(file)
-            .annotation(underline(AnnotationKind::Primary, &self.span));
+        let mut snippet =
+            Snippet::source(source).path(file).annotation(underline(AnnotationKind::Primary, &self.span));
         if let Some((span, label)) = &self.related {
             snippet = snippet.annotation(underline(AnnotationKind::Context, span).label(label));
         }

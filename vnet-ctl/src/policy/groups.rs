@@ -44,7 +44,9 @@ pub(super) fn security_groups(
         let _ = report.keep(place.clone(), check_name("security group", name));
         let path = format!("security_groups.{name}");
         let title = format!("security group `{name}`");
-        let Some(section) = Section::open((&path, title, place.clone()), node, &GROUP, report) else { continue };
+        let Some(section) = Section::open((&path, title, place.clone()), node, &GROUP, report) else {
+            continue;
+        };
         let description = section.get("description").and_then(|node| string(node, report)).map(str::to_owned);
         let mut direction = |direction| {
             let node = section.get(direction_name(direction))?;
@@ -79,7 +81,8 @@ fn group(
 ) -> SecurityGroup {
     let mut used = BTreeSet::new();
     let mut identify = |direction, specs: Vec<RuleSpec>| -> Vec<Rule> {
-        let identify = |spec: RuleSpec| Rule::new(free_id(&mut used, spec.id_in(name, direction)), direction, spec);
+        let identify =
+            |spec: RuleSpec| Rule::new(free_id(&mut used, spec.id_in(name, direction)), direction, spec);
         specs.into_iter().map(identify).collect()
     };
     let ingress = identify(Direction::Ingress, ingress);

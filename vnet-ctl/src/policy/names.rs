@@ -61,8 +61,10 @@ pub fn parse_mac(text: &str) -> Result<MacAddr, Mistake> {
 pub(super) fn check_network(name: &str) -> Result<(), Mistake> {
     check_characters("network", name, "-", |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())?;
     if name.len() > MAX_NETWORK {
-        let message = format!("the network name `{name}` has {} characters, at most {MAX_NETWORK} fit", name.len());
-        let help = format!("its bridge is called `vnet-NAME`, and the kernel takes {MAX_INTERFACE} characters");
+        let message =
+            format!("the network name `{name}` has {} characters, at most {MAX_NETWORK} fit", name.len());
+        let help =
+            format!("its bridge is called `vnet-NAME`, and the kernel takes {MAX_INTERFACE} characters");
         return Err(Mistake::new(message).help(help));
     }
     Ok(())
@@ -102,7 +104,8 @@ fn check_characters(kind: &str, name: &str, also: &str, allowed: fn(&u8) -> bool
 
 /// What is wrong with an interface's name, if anything; the kernel's own rule (`dev_valid_name`).
 pub(super) fn check_interface(name: &str) -> Result<(), Mistake> {
-    let wrong = |why: &str| Err(Mistake::new(format!("`{}` cannot name an interface: {why}", name.escape_default())));
+    let wrong =
+        |why: &str| Err(Mistake::new(format!("`{}` cannot name an interface: {why}", name.escape_default())));
     if name.is_empty() {
         return wrong("it is empty");
     }

@@ -109,7 +109,10 @@ fn mtu(node: Node<'_>, report: &mut Report) -> Option<u32> {
     let mtu = u32::try_from(number).ok().filter(|mtu| (MIN_MTU..=MAX_MTU).contains(mtu));
     if mtu.is_none() {
         let mistake = Mistake::new(format!("an MTU of {number} bytes is out of range"));
-        report.error(node.span(), mistake.help(format!("choose from {MIN_MTU} to {MAX_MTU}; {DEFAULT_MTU} is usual")));
+        report.error(
+            node.span(),
+            mistake.help(format!("choose from {MIN_MTU} to {MAX_MTU}; {DEFAULT_MTU} is usual")),
+        );
     }
     mtu
 }
@@ -132,7 +135,8 @@ fn subnet(node: Node<'_>, report: &mut Report) -> Option<IpNet> {
     let checked = if text.contains('/') || text.parse::<IpAddr>().is_err() {
         parse_cidr(text).and_then(check_subnet)
     } else {
-        Err(Mistake::new(format!("`{text}` has no prefix length")).help(format!("write \"{text}/24\" or another length")))
+        Err(Mistake::new(format!("`{text}` has no prefix length"))
+            .help(format!("write \"{text}/24\" or another length")))
     };
     report.keep(node.span(), checked)
 }
@@ -194,7 +198,8 @@ fn place_gateways(
     for (addr, span) in given {
         if !nets.iter().any(|(net, _)| net.contains(addr)) {
             let mistake = Mistake::new(format!("the gateway {addr} is in none of the network's subnets"));
-            report.error(span.clone(), mistake.help("a gateway is the host's own address inside the network"));
+            report
+                .error(span.clone(), mistake.help("a gateway is the host's own address inside the network"));
         }
     }
     let with_gateway = |(net, _): &Placed<IpNet>| {
@@ -204,7 +209,10 @@ fn place_gateways(
         };
         if is_reserved(*net, *gateway) {
             let mistake = Mistake::new(format!("{gateway} is the network or broadcast address of {net}"));
-            report.error(span.clone(), mistake.help(format!("use a host address such as {}", first_host(*net))));
+            report.error(
+                span.clone(),
+                mistake.help(format!("use a host address such as {}", first_host(*net))),
+            );
         }
         if let Some((second, again)) = inside.next() {
             let mistake = Mistake::new(format!("{second} is a second gateway in {net}"));

@@ -1,9 +1,6 @@
 //! From text to a validated policy: the file as a whole, and the order of its checks.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
@@ -86,10 +83,15 @@ fn read_file(text: &str, report: &mut Report) -> Option<Policy> {
 }
 
 /// Whether the file is written for this version of the schema. If not, nothing else in it is judged.
-fn is_understood(root: &toml::Spanned<DeValue<'_>>, start: std::ops::Range<usize>, report: &mut Report) -> bool {
+fn is_understood(
+    root: &toml::Spanned<DeValue<'_>>,
+    start: std::ops::Range<usize>,
+    report: &mut Report,
+) -> bool {
     const ANYTHING: Schema = Schema { keys: &[], later: &[] };
     // Its unknown keys are not those of this schema: they are told when the version is right.
-    let Some(file) = Section::open(("", "the policy file".to_owned(), start), root, &ANYTHING, &mut Report::default())
+    let Some(file) =
+        Section::open(("", "the policy file".to_owned(), start), root, &ANYTHING, &mut Report::default())
     else {
         return false;
     };
@@ -99,7 +101,8 @@ fn is_understood(root: &toml::Spanned<DeValue<'_>>, start: std::ops::Range<usize
     };
     let Some(version) = integer(node, report) else { return true };
     if version != VERSION {
-        let message = format!("this is a policy of version {version}, and this vnet understands version {VERSION}");
+        let message =
+            format!("this is a policy of version {version}, and this vnet understands version {VERSION}");
         let help = if version > VERSION {
             "use a newer vnet, or write the policy for version 1"
         } else {

@@ -84,7 +84,11 @@ impl Reader<'_, '_> {
             None => Some(vec![DEFAULT_GROUP.to_owned()]),
         };
         let attach = section
-            .require("attach", "write attach = { netns = \"NAME\", create = true } or { device = \"IF\" }", self.report)
+            .require(
+                "attach",
+                "write attach = { netns = \"NAME\", create = true } or { device = \"IF\" }",
+                self.report,
+            )
             .and_then(|node| self.attach(name, node));
         Some(Port {
             network: network?,
@@ -167,7 +171,8 @@ impl Reader<'_, '_> {
             (Some(netns), None) => self.netns(port, &section, netns),
             (None, Some((_, device))) => self.device(port, &section, device),
             (Some(_), Some((place, _))) => {
-                let mistake = Mistake::new(format!("port `{port}` is attached to a namespace and to a device"));
+                let mistake =
+                    Mistake::new(format!("port `{port}` is attached to a namespace and to a device"));
                 self.report.error(place, mistake.help("choose one of them"));
                 None
             }
@@ -203,9 +208,9 @@ impl Reader<'_, '_> {
         }
         let interface = (netns_path(&netns), name.to_owned());
         let what = format!("the interface `{name}` in namespace");
-        if let Err(finding) = try_claim(&mut self.claims.interfaces, interface, (port, place), |_| {
-            format!("{what} `{netns}`")
-        }) {
+        if let Err(finding) =
+            try_claim(&mut self.claims.interfaces, interface, (port, place), |_| format!("{what} `{netns}`"))
+        {
             self.report.errors.push(finding);
             return None;
         }
@@ -216,7 +221,10 @@ impl Reader<'_, '_> {
         for key in ["create", "name"] {
             if let Some((place, _)) = section.entry(key) {
                 let mistake = Mistake::new(format!("`{key}` does not go with `device`"));
-                self.report.error(place, mistake.help("a device is used as it is; `create` and `name` belong to `netns`"));
+                self.report.error(
+                    place,
+                    mistake.help("a device is used as it is; `create` and `name` belong to `netns`"),
+                );
             }
         }
         let device = string(node, self.report)?;
@@ -286,7 +294,8 @@ fn check_address(addr: IpAddr, name: &str, network: &Network) -> Result<(), Mist
     } else {
         return Ok(());
     };
-    Err(Mistake::new(format!("{addr} is {what}")).help("choose another address, or take it out to have one assigned"))
+    Err(Mistake::new(format!("{addr} is {what}"))
+        .help("choose another address, or take it out to have one assigned"))
 }
 
 fn parse_netns(text: &str) -> Result<NetnsRef, Mistake> {
@@ -314,7 +323,9 @@ fn netns_path(netns: &NetnsRef) -> PathBuf {
 
 fn is_not_loopback(name: &str) -> Result<(), Mistake> {
     if name == "lo" {
-        return Err(Mistake::new("`lo` is the loopback interface").help("choose another name, such as \"eth0\""));
+        return Err(
+            Mistake::new("`lo` is the loopback interface").help("choose another name, such as \"eth0\"")
+        );
     }
     Ok(())
 }

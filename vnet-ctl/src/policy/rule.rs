@@ -64,7 +64,8 @@ pub(super) fn default_allow_id(group: &str) -> RuleId {
 /// 32 bits of a canonical rule text, never 0: it stands for no rule.
 fn rule_id(text: &str) -> RuleId {
     // FNV-1a (Fowler, Noll, Vo): offset basis and prime of the 32-bit variant.
-    let hash = text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.max(1)
 }
 
@@ -221,8 +222,11 @@ pub(super) fn parse_cidr(text: &str) -> Result<IpNet, Mistake> {
         return Err(not_a_prefix(text));
     };
     if net.trunc() != net {
-        return Err(Mistake::new(format!("{net} has bits set beyond its prefix length"))
-            .help(format!("write \"{}\", or \"{}\" for the one address", net.trunc(), net.addr())));
+        return Err(Mistake::new(format!("{net} has bits set beyond its prefix length")).help(format!(
+            "write \"{}\", or \"{}\" for the one address",
+            net.trunc(),
+            net.addr()
+        )));
     }
     if let IpNet::V6(v6) = net
         && v6.prefix_len() >= 96

@@ -19,7 +19,12 @@ const RULE: Schema = Schema {
 };
 
 /// The rule that `node` must be; `None` once what is wrong with it is recorded.
-pub(super) fn spec(node: Node<'_>, direction: Direction, names: &Names<'_>, report: &mut Report) -> Option<RuleSpec> {
+pub(super) fn spec(
+    node: Node<'_>,
+    direction: Direction,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Option<RuleSpec> {
     let title = format!("this {} rule", direction_name(direction));
     let section = Section::open((direction_name(direction), title, node.span()), node, &RULE, report)?;
     let help = "name one (tcp, udp, sctp, icmp, icmpv6 or a number), or write protocol = \"any\"";
@@ -65,14 +70,18 @@ fn ports(section: &Section<'_>, protocol: Option<Protocol>, report: &mut Report)
         report.keep(node.span(), range)
     })?;
     if ports.is_empty() {
-        report.error(node.span(), Mistake::new("no port is named").help("take `ports` out to allow all ports"));
+        report
+            .error(node.span(), Mistake::new("no port is named").help("take `ports` out to allow all ports"));
         return None;
     }
     Some(ports)
 }
 
 /// Absent means all messages; `None` is a mistake.
-#[expect(clippy::option_option, reason = "read as the others: a mistake, or what the file says, which may be nothing")]
+#[expect(
+    clippy::option_option,
+    reason = "read as the others: a mistake, or what the file says, which may be nothing"
+)]
 fn icmp(
     section: &Section<'_>,
     protocol: Option<Protocol>,
@@ -86,7 +95,8 @@ fn icmp(
             return None;
         }
         let number = integer(node, report)?;
-        let byte = u8::try_from(number).map_err(|_| Mistake::new(format!("{key} goes from 0 to 255, not {number}")));
+        let byte =
+            u8::try_from(number).map_err(|_| Mistake::new(format!("{key} goes from 0 to 255, not {number}")));
         report.keep(node.span(), byte).map(Some)
     };
     let (kind, code) = (byte("icmp_type"), byte("icmp_code"));
@@ -95,13 +105,21 @@ fn icmp(
         (Some(kind), code) => Some(Some((kind, code))),
         (None, Some(_)) => {
             let place = section.entry("icmp_code").map_or(section.place(), |(place, _)| place);
-            report.error(place, Mistake::new("`icmp_code` needs an `icmp_type`").help("add icmp_type = NUMBER"));
+            report.error(
+                place,
+                Mistake::new("`icmp_code` needs an `icmp_type`").help("add icmp_type = NUMBER"),
+            );
             None
         }
     }
 }
 
-fn peers(section: &Section<'_>, direction: Direction, names: &Names<'_>, report: &mut Report) -> Option<Vec<Peer>> {
+fn peers(
+    section: &Section<'_>,
+    direction: Direction,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Option<Vec<Peer>> {
     let (right, wrong, meaning) = match direction {
         Direction::Ingress => ("from", "to", "who may reach the workload"),
         Direction::Egress => ("to", "from", "whom the workload may reach"),
@@ -113,7 +131,9 @@ fn peers(section: &Section<'_>, direction: Direction, names: &Names<'_>, report:
             return None;
         }
     }
-    let help = format!("say {meaning}: {right} = [\"any\"], a prefix, \"sg:GROUP\", \"net:NETWORK\" or \"list:LIST\"");
+    let help = format!(
+        "say {meaning}: {right} = [\"any\"], a prefix, \"sg:GROUP\", \"net:NETWORK\" or \"list:LIST\""
+    );
     let node = section.require(right, &help, report)?;
     let peers = list_of(node, report, |node, report| {
         let text = string(node, report)?;
@@ -151,11 +171,13 @@ fn check_reference(peer: Peer, names: &Names<'_>) -> Result<Peer, Mistake> {
 
 /// ICMP of one IP version between addresses of the other.
 fn warn_if_futile(spec: &RuleSpec, place: Range<usize>, report: &mut Report) {
-    let cannot_match = |peer: &Peer| matches!(peer, Peer::Cidr(net) if !spec.protocol.fits(net.addr().is_ipv4()));
+    let cannot_match =
+        |peer: &Peer| matches!(peer, Peer::Cidr(net) if !spec.protocol.fits(net.addr().is_ipv4()));
     if !spec.peers.iter().all(cannot_match) {
         return;
     }
-    let (version, other) = if spec.protocol == Protocol::ICMP { ("IPv4", "icmpv6") } else { ("IPv6", "icmp") };
+    let (version, other) =
+        if spec.protocol == Protocol::ICMP { ("IPv4", "icmpv6") } else { ("IPv6", "icmp") };
     let message = format!("this rule never matches: {} is for {version} only", spec.protocol);
     let help = format!("write protocol = \"{other}\"");
     report.warnings.push(Finding::new(place, Mistake::new(message).help(help)));
