@@ -112,6 +112,6 @@ fn built_in_default() -> SecurityGroup {
 }
 
 /// The ingress rule of the built-in `default` group.
-pub(super) fn built_in_ingress() -> RuleSpec {
+pub(crate) fn built_in_ingress() -> RuleSpec {
     RuleSpec::all_of(Peer::Group(DEFAULT_GROUP.to_owned()))
 }

@@ -20,6 +20,9 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use groups::built_in_ingress;
+pub(crate) use rule::direction_name;
+
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
 pub use mistake::Mistake;
 pub use model::{Attach, NetnsRef, Network, NetworkKind, Policy, Port, SecurityGroup, Subnet};

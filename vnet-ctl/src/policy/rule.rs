@@ -77,7 +77,7 @@ fn sorted_list<T: Ord + Clone + fmt::Display>(items: &[T]) -> String {
 }
 
 /// The word for a direction in the file and in output.
-pub(super) const fn direction_name(direction: Direction) -> &'static str {
+pub(crate) const fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
