@@ -5,6 +5,7 @@ mod bench;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
+    process::Stdio,
 };
 
 use bench::{Answer, Bench};
@@ -94,7 +95,7 @@ fn two_at_once_both_land() {
         .map(|port: u16| {
             let port = port.to_string();
             let args = ["sg", "add", "web", "ingress", "-p", "tcp", "--port", &port, "--from", "any"];
-            bench.command(&args).spawn().unwrap()
+            bench.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
         })
         .collect();
     for child in children {
@@ -155,7 +156,31 @@ fn apply_hands_over_the_file_as_it_stands() {
     let json = bench.run(&["apply", "-f", "policy.toml", "-o", "json"]).code(0).json();
     assert_eq!(json["generation"], 3);
     bench.run(&["apply", "--dry-run"]).code(0);
+    fs::write(bench.path().join("other.toml"), bench::POLICY).unwrap();
+    let ended = bench.run(&["apply", "-f", "other.toml", "--dry-run"]).code(0);
+    assert!(ended.stdout.contains("other.toml: valid, not applied"), "{}", ended.stdout);
     assert_eq!(daemon.texts().len(), 2);
+}
+
+#[test]
+fn applying_another_file_says_how_long_that_lasts() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    fs::write(bench.path().join("other.toml"), bench::POLICY).unwrap();
+    let ended = bench.run(&["apply", "-f", "other.toml"]).code(0);
+    assert!(ended.stderr.contains("policy.toml again"), "{}", ended.stderr);
+    let ended = bench.run(&["apply", "-f", "policy.toml"]).code(0);
+    assert!(ended.stderr.is_empty(), "{}", ended.stderr);
+}
+
+#[test]
+fn a_daemon_that_dies_meanwhile_leaves_the_file_alone() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Hangup);
+    let before = bench.text();
+    let ended = bench.run(&ADD).code(3);
+    assert!(ended.stderr.contains("vnet-ctl apply"), "{}", ended.stderr);
+    assert_eq!((bench.text(), bench.names().len()), (before, 2));
 }
 
 #[test]

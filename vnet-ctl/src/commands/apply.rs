@@ -1,9 +1,12 @@
 //! `apply`: has the daemon put the policy file in force as it stands now.
 
-use vnet_ctl::api::types::{Applied, PolicyUpdate};
+use std::path::Path;
+
+use vnet_ctl::api::types::{Applied, PolicyUpdate, Status};
 
 use super::{
     Context,
+    change::is_same,
     source::{FileArg, Source},
     validate,
 };
@@ -40,7 +43,7 @@ impl Command {
             context.output.print(&format!("{}: valid, not applied: {summary}\n", origin.display()))?;
             return Ok(Done::Success);
         }
-        let update = PolicyUpdate { text: source.text, origin };
+        let update = PolicyUpdate { text: source.text, origin: origin.clone() };
         let applied: Applied = context.client.post("/v1/policy", &update).await?;
         applied.warnings.iter().for_each(|warning| context.output.warn(warning));
         if context.output.is_for_people() {
@@ -48,7 +51,22 @@ impl Command {
         } else {
             context.output.show(&applied, &View::of(applied.generation.to_string()))?;
         }
+        if self.file.file.is_some() || context.globals.policy.is_some() {
+            note_how_long(context, &origin).await;
+        }
         Ok(Done::Success)
+    }
+}
+
+/// Another file than the daemon's own is in force only for the time being.
+async fn note_how_long(context: &Context<'_>, origin: &Path) {
+    if let Ok(Status { policy_path, .. }) = context.client.get("/v1/status").await
+        && !is_same(&policy_path, origin)
+    {
+        let own = policy_path.display();
+        context
+            .output
+            .note(&format!("After its next start, and after any `sg` command, the daemon runs {own} again."));
     }
 }
 

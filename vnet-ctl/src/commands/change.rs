@@ -102,7 +102,11 @@ async fn put_in_force(
 ) -> Result<Applied, Failure> {
     let staged = lock.stage(&new)?;
     let update = |text| PolicyUpdate { text, origin: path.to_owned() };
-    let applied = context.client.post("/v1/policy", &update(new)).await?;
+    let request = update(new);
+    let applied = tokio::select! {
+        applied = context.client.post("/v1/policy", &request) => applied.map_err(uncertain)?,
+        () = interrupted() => return Err(uncertain(Failure::new(Kind::Unreachable, "interrupted"))),
+    };
     if let Err(failure) = staged.replace() {
         let back: Result<Applied, Failure> = context.client.post("/v1/policy", &update(old)).await;
         return Err(match back {
@@ -113,6 +117,24 @@ async fn put_in_force(
         });
     }
     Ok(applied)
+}
+
+/// Until SIGINT; from then on the process no longer ends by it, so that nothing ends between the
+/// daemon's answer and the rename.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Without an answer nobody knows whether the daemon applied the new text before it fell silent.
+fn uncertain(failure: Failure) -> Failure {
+    match failure.kind {
+        Kind::Unreachable => failure.help(
+            "the policy file is unchanged; once the daemon answers, `vnet-ctl apply` puts it in force as it stands",
+        ),
+        _ => failure,
+    }
 }
 
 /// The file to change: the daemon's. Another that `--policy` names would replace all that is in force.
@@ -136,7 +158,8 @@ async fn target(context: &Context<'_>) -> Result<PathBuf, Failure> {
     }
 }
 
-fn is_same(a: &Path, b: &Path) -> bool {
+/// Whether both name the same file.
+pub(super) fn is_same(a: &Path, b: &Path) -> bool {
     let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
     matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
 }

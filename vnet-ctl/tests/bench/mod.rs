@@ -180,6 +180,8 @@ pub enum Answer {
     Yes,
     /// Refused with a reason.
     No,
+    /// The connection ends without an answer.
+    Hangup,
 }
 
 /// Stands in for the daemon: speaks its API and touches nothing. The daemon itself needs root.
@@ -228,6 +230,8 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
                 let error = json!({"error": "the kernel said no", "help": "try another kernel"});
                 (StatusCode::INTERNAL_SERVER_ERROR, Json(error)).into_response()
             }
+            // Unwinds the connection's task, and so closes the socket.
+            Answer::Hangup => std::panic::resume_unwind(Box::new("hang up")),
         }
     };
     let ports = json!([{
