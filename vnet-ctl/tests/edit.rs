@@ -21,7 +21,7 @@ fn a_rule_is_added_to_the_file_once_the_daemon_has_it() {
     assert_eq!(ended.stdout.trim().len(), 8, "{}", ended.stdout);
     assert!(ended.stderr.contains("generation 2"), "{}", ended.stderr);
     let text = bench.text();
-    assert_eq!(daemon.texts(), [text.clone()]);
+    assert_eq!(daemon.texts(), [text.as_str()]);
     for comment in ["# the test policy", "# a comment of its own", "# a comment at the end of a line"] {
         assert!(text.contains(comment), "{text}");
     }

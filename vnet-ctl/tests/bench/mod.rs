@@ -1,5 +1,4 @@
 //! What the tests of the command line share: running the program, policies, and a stand-in daemon.
-#![expect(clippy::allow_attributes, reason = "what one test binary leaves unused, another needs")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::{
