@@ -43,7 +43,8 @@ impl Command {
         }
         log(context);
         let options = RunOptions {
-            policy,
+            // Clients ask for it, and have working directories of their own.
+            policy: std::path::absolute(&policy).unwrap_or(policy),
             socket: context.globals.socket.clone(),
             state_dir: self.places.state_dir,
             bpffs: self.places.bpffs,
