@@ -58,10 +58,11 @@ pub(super) fn expand(
     let mut entries = BTreeMap::new();
     for (set, rule) in sets.rules(policy) {
         let blocks = blocks_of(rule);
+        let lengths = blocks.iter().fold(0, |lengths, block| lengths | 1 << block.len);
         for identity in peers_of(policy, rule, identities) {
             let head = PolicyKey::head(0, set, rule.direction, Identity(identity), rule.protocol.0);
+            *entries.entry(head).or_insert(0) |= lengths;
             for block in &blocks {
-                *entries.entry(head).or_insert(0) |= 1 << block.len;
                 let winner: &mut RuleId = entries.entry(head.block(block.base, block.len)).or_insert(rule.id);
                 // Which of two equal rules is told must not depend on the order of groups.
                 *winner = rule.id.min(*winner);

@@ -98,7 +98,7 @@ fn check_characters(kind: &str, name: &str, also: &str, allowed: fn(&u8) -> bool
     let Some(wrong) = name.chars().find(is_wrong) else { return Ok(()) };
     let letters = if kind == "network" { "lower-case letters" } else { "letters" };
     let also = also.chars().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ");
-    Err(Mistake::new(format!("the {kind} name `{name}` contains `{}`", wrong.escape_default()))
+    Err(Mistake::new(format!("the {kind} name `{name}` contains `{}`", wrong.escape_debug()))
         .help(format!("use ASCII {letters}, digits and {also}")))
 }
 
