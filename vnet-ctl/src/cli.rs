@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_POLICY: &str = "/etc/vnet/policy.toml";
 /// Where the daemon listens when nobody says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/vnet/vnet.sock";
 /// Where the daemon remembers what it assigned.
-const DEFAULT_STATE_DIR: &str = "/var/lib/vnet";
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/vnet";
 /// Where the kernel's BPF file system is mounted.
 const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
 

@@ -5,6 +5,7 @@ mod bench;
 use std::{fs, process::Stdio};
 
 use bench::Bench;
+use vnet_ctl::state::State;
 
 #[test]
 fn a_valid_policy_is_summed_up() {
@@ -186,6 +187,20 @@ fn a_group_test_says_which_rule_decides() {
     test("--from host --to web-1 -p tcp --port 80").code(0);
     test("--from nobody --to web-1 -p tcp --port 80").code(4);
     test("--from client --to web-1 -p tcp --port 0").code(2);
+}
+
+#[test]
+fn a_group_test_knows_the_addresses_that_were_assigned() {
+    let bench = Bench::with(&bench::POLICY.replace("addresses = [\"10.10.0.20\"]\n", ""));
+    let args = "sg test --policy policy.toml --from client --to web-1 -p tcp --port 443";
+    let args: Vec<&str> = args.split(' ').collect();
+    let ended = bench.run(&args).code(0);
+    assert!(ended.stdout.starts_with("allowed  10.10.0.2 -> 10.10.0.10\n"), "{}", ended.stdout);
+    let mut state = State::default();
+    state.addresses.insert("client".to_owned(), vec!["10.10.0.77".parse().unwrap()]);
+    state.save(&bench.path().join("state")).unwrap();
+    let ended = bench.run(&args).code(0);
+    assert!(ended.stdout.starts_with("allowed  10.10.0.77 -> 10.10.0.10\n"), "{}", ended.stdout);
 }
 
 #[test]

@@ -102,6 +102,7 @@ impl Bench {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vnet-ctl"));
         command.args(args).env("VNET_SOCKET", self.path().join("vnet.sock"));
+        command.env("VNET_STATE_DIR", self.path().join("state"));
         command
             .env_remove("NO_COLOR")
             .env("RUST_BACKTRACE", "0")

@@ -1,14 +1,16 @@
 //! `sg test`: which rule decides about an imagined packet, at both ends.
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use vnet_ctl::{
     compile::{Assigned, Decision, End, ExplainError, Party, Question, assign, explain},
     policy::{Protocol, format_rule_id},
+    state::State,
 };
 
 use super::{Context, sentence};
 use crate::{
+    cli::DEFAULT_STATE_DIR,
     commands::{port, source},
     failure::{Done, Failure, Kind, Outcome},
     output::{Output, Tone, View},
@@ -48,13 +50,16 @@ pub(crate) struct Command {
     /// The ICMP code
     #[arg(long, value_name = "N", requires = "icmp_type")]
     icmp_code: Option<u8>,
+    /// Where assigned addresses are remembered while no daemon runs
+    #[arg(long, value_name = "DIR", env = "VNET_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
 }
 
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let policy = source::policy(context).await?;
-        let kept = kept(context).await;
+        let kept = kept(context, &self.state_dir).await;
         let assigned =
             assign(&policy, &kept).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
         let icmp = self.icmp_type.map(|kind| (kind, self.icmp_code));
@@ -70,10 +75,12 @@ impl Command {
     }
 }
 
-/// The addresses that ports have now; none where no daemon runs.
-async fn kept(context: &Context<'_>) -> Assigned {
-    let ports = port::ports(context).await.unwrap_or_default();
-    ports.into_iter().map(|port| (port.name, port.addresses)).collect::<BTreeMap<_, _>>()
+/// The addresses that ports have now, else those that they had last.
+async fn kept(context: &Context<'_>, state_dir: &Path) -> Assigned {
+    match port::ports(context).await {
+        Ok(ports) => ports.into_iter().map(|port| (port.name, port.addresses)).collect(),
+        Err(_) => State::load(state_dir).unwrap_or_default().addresses,
+    }
 }
 
 fn senseless(error: ExplainError) -> Failure {
