@@ -15,7 +15,12 @@ const GROUPS: &str = "security_groups";
 /// A policy file that is being changed.
 pub(super) struct Document {
     toml: DocumentMut,
+    /// What the TOML library drops: a byte order mark, and the carriage returns of lines.
+    has_mark: bool,
+    has_returns: bool,
 }
+
+const MARK: char = '\u{feff}';
 
 /// The rules of one direction of a group.
 pub(super) enum Rules<'d> {
@@ -31,12 +36,20 @@ impl Document {
         let toml = text.parse().map_err(|error: toml_edit::TomlError| {
             EditError::Invalid(Mistake::new(format!("the policy file cannot be edited: {}", error.message())))
         })?;
-        Ok(Self { toml })
+        let has_returns = text.contains("\r\n") && text.matches('\n').count() == text.matches("\r\n").count();
+        Ok(Self { toml, has_mark: text.starts_with(MARK), has_returns })
     }
 
     /// The changed text.
     pub(super) fn finish(self) -> String {
-        self.toml.to_string()
+        let mut text = self.toml.to_string();
+        if self.has_returns {
+            text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        }
+        if self.has_mark && !text.starts_with(MARK) {
+            text.insert(0, MARK);
+        }
+        text
     }
 
     /// The rules of `group`. Those that the file leaves out, and the policy has nevertheless, are written down.
@@ -54,7 +67,12 @@ impl Document {
                 Direction::Ingress => Vec::new(),
                 Direction::Egress => vec![implied_egress()],
             };
-            table.insert(key, Item::Value(new_array(&implied, direction, when_empty).into()));
+            let mut array = new_array(&implied, direction, when_empty);
+            if when_empty == WhenEmpty::OneLine {
+                array.decor_mut().set_prefix(" ");
+                array.decor_mut().set_suffix(take_suffix(table));
+            }
+            table.insert(key, Item::Value(array.into()));
         }
         if table.get(key).is_some_and(Item::is_array_of_tables) {
             return Ok(Rules::Tables(table, key));
@@ -172,6 +190,16 @@ fn next_table(table: &mut Table, after: isize) -> Option<&mut Table> {
     let mut found = Vec::new();
     collect(table, after, &mut found);
     found.into_iter().min_by_key(|(position, _)| *position).map(|(_, table)| table)
+}
+
+/// The blank before the closing brace of an inline table; it is taken off.
+fn take_suffix(table: &mut dyn TableLike) -> String {
+    let Some(last) = table.iter_mut().last().and_then(|(_, item)| item.as_value_mut()) else {
+        return " ".to_owned();
+    };
+    let suffix = last.decor().suffix().and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
+    last.decor_mut().set_suffix("");
+    suffix
 }
 
 /// What an omitted `egress` stands for.

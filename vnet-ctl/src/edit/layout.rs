@@ -22,17 +22,16 @@ pub(super) fn push(array: &mut Array, mut item: Value, when_empty: WhenEmpty) {
     let line_start = before.iter().rev().find_map(|prefix| prefix.rsplit_once('\n'));
     let starts_line = tail.contains('\n') || line_start.is_some();
     if starts_line || (before.is_empty() && when_empty == WhenEmpty::Lines) {
-        let newline = if tail.contains("\r\n") { "\r\n" } else { "\n" };
         let (comments, closing) = match tail.rsplit_once('\n') {
-            Some((comments, closing)) => (comments.trim_end(), format!("{newline}{closing}")),
+            Some((comments, closing)) => (comments.trim_end(), format!("\n{closing}")),
             // The bracket stands behind the last item, where it stays.
             None if starts_line => ("", tail.clone()),
-            None => ("", newline.to_owned()),
+            None => ("", "\n".to_owned()),
         };
         let own_indent = closing.rsplit_once('\n').map_or("", |(_, indent)| indent);
         let indent =
             line_start.map_or_else(|| format!("{own_indent}{INDENT}"), |(_, indent)| indent.to_owned());
-        item.decor_mut().set_prefix(format!("{comments}{newline}{indent}"));
+        item.decor_mut().set_prefix(format!("{comments}\n{indent}"));
         item.decor_mut().set_suffix("");
         let has_comma = array.trailing_comma() || before.is_empty();
         array.push_formatted(item);
@@ -71,7 +70,7 @@ fn join_gaps(before: &str, after: &str, is_last: bool) -> String {
     // The item's own comment ends with its line.
     let rest = after.find('\n').and_then(|newline| after.get(newline..));
     match (before.rfind('\n').and_then(|newline| before.get(..newline)), rest) {
-        (Some(lines), Some(rest)) => format!("{}{rest}", lines.trim_end_matches('\r')),
+        (Some(lines), Some(rest)) => format!("{lines}{rest}"),
         (Some(lines), None) if is_last => format!("{lines}{after}"),
         (Some(_), None) => before.to_owned(),
         (None, Some(rest)) => rest.to_owned(),

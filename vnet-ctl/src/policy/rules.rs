@@ -77,11 +77,7 @@ fn ports(section: &Section<'_>, protocol: Option<Protocol>, report: &mut Report)
     Some(ports)
 }
 
-/// Absent means all messages; `None` is a mistake.
-#[expect(
-    clippy::option_option,
-    reason = "read as the others: a mistake, or what the file says, which may be nothing"
-)]
+/// Absent means all messages; `None` is a mistake, told already.
 fn icmp(
     section: &Section<'_>,
     protocol: Option<Protocol>,
@@ -127,9 +123,7 @@ fn peers(
     if let Some((place, _)) = section.entry(wrong) {
         let message = format!("`{wrong}` does not go with an {} rule", direction_name(direction));
         report.error(place, Mistake::new(message).help(format!("write `{right}`: {meaning}")));
-        if section.get(right).is_none() {
-            return None;
-        }
+        section.get(right)?;
     }
     let help = format!(
         "say {meaning}: {right} = [\"any\"], a prefix, \"sg:GROUP\", \"net:NETWORK\" or \"list:LIST\""

@@ -1,5 +1,6 @@
 //! Valid files become the policy that they describe; each mistake is told at its place, all at once.
 
+mod damaged;
 mod mistakes;
 mod valid;
 
