@@ -161,9 +161,9 @@ pub struct PortStats {
     pub ifindex: u32,
     /// Flows tracked now that begin or end at the port.
     pub flows: u64,
-    /// What those flows carried to the workload.
+    /// What has reached the workload since its interface exists.
     pub ingress: Traffic,
-    /// What those flows carried from the workload.
+    /// What the workload has sent, dropped or not.
     pub egress: Traffic,
     /// Packets dropped at the port, by reason, since its device exists.
     pub drops: Vec<DropCount>,

@@ -1,8 +1,32 @@
 //! The daemon: keeps one policy in force.
+//!
+//! Decides the order of things: what is checked before anything is touched, what is in place before a link
+//! comes up, what is undone when a step fails. What the steps are is told by [`crate::plan`], how they are
+//! done by [`crate::host`] and [`crate::datapath`].
+//!
+//! Ending it changes nothing for traffic, unless it is ephemeral or told to tear down.
 
-use std::path::PathBuf;
+mod answers;
+mod apply;
+mod desired;
+mod lock;
+mod run;
+mod teardown;
+mod view;
 
-use crate::api::types::TeardownReport;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Instant,
+};
+
+use tokio::sync::watch;
+
+pub use run::run;
+pub use teardown::teardown;
+
+use self::{apply::Engine, view::View};
+use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -19,6 +43,16 @@ pub struct RunOptions {
     pub ephemeral: bool,
 }
 
+impl RunOptions {
+    fn teardown_options(&self) -> TeardownOptions {
+        TeardownOptions {
+            socket: self.socket.clone(),
+            state_dir: self.state_dir.clone(),
+            bpffs: self.bpffs.clone(),
+        }
+    }
+}
+
 /// What to remove everything from.
 #[derive(Clone, Debug)]
 pub struct TeardownOptions {
@@ -30,30 +64,10 @@ pub struct TeardownOptions {
     pub bpffs: PathBuf,
 }
 
-/// Runs the daemon until it is told to stop by SIGINT, SIGTERM or the API.
-///
-/// # Errors
-/// [`DaemonError`], whose [`DaemonError::exit_code`] is the process's.
-pub async fn run(options: RunOptions) -> Result<(), DaemonError> {
-    let _ = options;
-    Err(DaemonError::Failed(anyhow::anyhow!("not written yet")))
-}
-
-/// Removes everything that vnet made, whether a daemon runs or not.
-///
-/// It goes on after a failure; the report tells what is left.
-///
-/// # Errors
-/// When nothing could be tried: no privileges, or a daemon that does not answer.
-pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, DaemonError> {
-    let _ = options;
-    Err(DaemonError::Failed(anyhow::anyhow!("not written yet")))
-}
-
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The policy is not valid; the text shows where.
+    /// The policy is not valid, or does not fit this host or the datapath.
     #[error("{0}")]
     Invalid(String),
     /// Another daemon runs.
@@ -73,5 +87,50 @@ impl DaemonError {
             Self::Invalid(_) => 2,
             Self::Conflict(_) => 5,
         }
+    }
+}
+
+impl From<anyhow::Error> for DaemonError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The running daemon, as its API sees it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    options: RunOptions,
+    started: Instant,
+    /// Changes things; whoever holds it is the only one who does. `None` once all is torn down.
+    engine: tokio::sync::Mutex<Option<Engine>>,
+    datapath: SharedDatapath,
+    host: Arc<Host>,
+    /// What is in force, for questions that need not wait for a change to finish.
+    view: RwLock<Arc<View>>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Daemon {
+    fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+}
+
+/// The datapath, for one at a time.
+#[derive(Clone, Debug)]
+struct SharedDatapath(Arc<Mutex<Datapath>>);
+
+impl SharedDatapath {
+    fn new(datapath: Datapath) -> Self {
+        Self(Arc::new(Mutex::new(datapath)))
+    }
+
+    /// Whoever panicked with it left maps and links, which the kernel keeps whole.
+    fn lock(&self) -> MutexGuard<'_, Datapath> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

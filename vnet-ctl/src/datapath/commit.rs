@@ -69,6 +69,22 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The changes in words, one sentence for each table that differs.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let tables = [
+            (self.ports, Ports::WHAT),
+            (self.networks, Networks::WHAT),
+            (self.endpoints, Endpoints::WHAT),
+            (self.peers, Peers::WHAT),
+            (self.policy, Policy::WHAT),
+        ];
+        let differing = tables.into_iter().filter(|(count, _)| *count != Count::default());
+        differing
+            .map(|(Count { put, removed }, what)| format!("{what}: {put} put in force, {removed} removed"))
+            .collect()
+    }
 }
 
 fn count<L: Layout>(old: &Tables, new: &Tables) -> Count {

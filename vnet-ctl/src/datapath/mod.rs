@@ -222,7 +222,11 @@ impl Datapath {
     }
 }
 
-fn make_folders(pins: &Pins) -> Result<()> {
+/// Makes the folders that pins go to.
+///
+/// # Errors
+/// When the bpf filesystem refuses.
+pub fn make_folders(pins: &Pins) -> Result<()> {
     for folder in [pins.maps(), pins.links()] {
         make_folder(&folder).with_context(|| format!("make {}", folder.display()))?;
     }

@@ -1,7 +1,5 @@
 //! The datapath in the kernel: what is pinned, taken over, committed and removed.
 
-mod support;
-
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
 use aya::{

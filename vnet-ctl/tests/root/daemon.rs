@@ -1,0 +1,375 @@
+//! The daemon from start to end, over its socket, in a network namespace of its own.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+use vnet_ctl::{
+    api::types::{
+        Applied, DropReport, FlowInfo, FlowsRemoved, NetworkInfo, PortInfo, PortState, PortStats, Status,
+        TeardownReport,
+    },
+    daemon::{DaemonError, RunOptions, TeardownOptions, run, teardown},
+};
+
+use crate::support::{Scratch, in_netns};
+
+/// A network with two ports in namespaces that vnet makes. Namespaces are known to the whole machine by
+/// their name, hence `tag`.
+fn policy(tag: &str) -> String {
+    format!(
+        r#"
+version = 1
+[networks.web]
+type = "private"
+subnets = ["10.10.0.0/24", "fd00:10::/64"]
+[security_groups.web]
+ingress = [{{ protocol = "tcp", ports = [80], from = ["any"] }}]
+[ports.web-1]
+network = "web"
+security_groups = ["web"]
+attach = {{ netns = "{tag}-1", create = true }}
+[ports.web-2]
+network = "web"
+attach = {{ netns = "{tag}-2", create = true }}
+"#
+    )
+}
+
+/// The same without the second port.
+fn smaller(policy: &str) -> String {
+    policy.split("[ports.web-2]").next().unwrap().to_owned()
+}
+
+struct World<'a> {
+    scratch: &'a Scratch,
+    tag: String,
+    runtime: Option<Runtime>,
+}
+
+impl<'a> World<'a> {
+    fn new(scratch: &'a Scratch) -> Self {
+        let tag = scratch.bpffs().file_name().unwrap().to_str().unwrap().replace("vnet-test", "vt");
+        let world = Self { scratch, tag, runtime: None };
+        fs::write(world.policy_path(), policy(&world.tag)).unwrap();
+        world
+    }
+
+    fn policy_path(&self) -> PathBuf {
+        self.scratch.dir().join("policy.toml")
+    }
+
+    fn options(&self) -> RunOptions {
+        RunOptions {
+            policy: self.policy_path(),
+            socket: self.socket(),
+            state_dir: self.scratch.dir().join("state"),
+            bpffs: self.scratch.bpffs().to_owned(),
+            ephemeral: false,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.scratch.dir().join("run/vnet.sock")
+    }
+
+    /// Runs a daemon to its end.
+    fn run(&self, options: RunOptions) -> Result<(), DaemonError> {
+        runtime().block_on(run(options))
+    }
+
+    /// Starts a daemon and waits until it answers.
+    fn start(&mut self, options: RunOptions) -> tokio::task::JoinHandle<Result<(), DaemonError>> {
+        let runtime = self.runtime.insert(runtime());
+        let socket = options.socket.clone();
+        let handle = runtime.spawn(run(options));
+        let begun = Instant::now();
+        while UnixStream::connect(&socket).is_err() {
+            assert!(!handle.is_finished(), "the daemon ended: {:?}", runtime.block_on(handle));
+            assert!(begun.elapsed() < Duration::from_secs(20), "the daemon is not ready");
+            thread::sleep(Duration::from_millis(10));
+        }
+        handle
+    }
+
+    /// Ends the daemon as if by SIGKILL, as far as one can inside a process.
+    fn kill(&mut self) {
+        drop(self.runtime.take());
+    }
+
+    fn teardown(&self) -> TeardownReport {
+        let RunOptions { socket, state_dir, bpffs, .. } = self.options();
+        runtime().block_on(teardown(TeardownOptions { socket, state_dir, bpffs })).unwrap()
+    }
+
+    /// Sends a request; the status and the body.
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Vec<u8>) {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: vnet\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let status = str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+        (status, answer.split_off(end + 4))
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        let (status, body) = self.request("GET", path, None);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    fn apply(&self, text: &str) -> (u16, Vec<u8>) {
+        self.request("POST", "/v1/policy", Some(&json!({ "text": text, "origin": "policy.toml" })))
+    }
+
+    fn applied(&self, text: &str) -> Applied {
+        let (status, body) = self.apply(text);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    fn netns_exists(&self, number: u32) -> bool {
+        Path::new("/run/netns").join(format!("{}-{number}", self.tag)).exists()
+    }
+
+    /// That nothing of vnet is left: no link, pin, namespace, file or folder.
+    fn assert_nothing_left(&self) {
+        assert_eq!(links(), ["lo"], "links");
+        assert_eq!(fs::read_dir(self.scratch.bpffs()).unwrap().count(), 0, "pins");
+        assert!(!self.netns_exists(1) && !self.netns_exists(2), "namespaces");
+        let left: Vec<_> =
+            fs::read_dir(self.scratch.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["policy.toml"], "files");
+    }
+}
+
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            for number in [1, 2] {
+                let name = format!("{}-{number}", self.tag);
+                let _ = Command::new("ip").args(["netns", "del", &name]).output();
+            }
+        }
+    }
+}
+
+/// Its threads are in the calling thread's network namespace.
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// The names of the links of the calling thread's network namespace.
+fn links() -> Vec<String> {
+    let output = Command::new("ip").args(["-o", "link"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| line.split([':', '@']).nth(1).unwrap().trim().to_owned()).collect()
+}
+
+#[test]
+fn a_policy_becomes_networks_and_ports_and_teardown_leaves_nothing() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        let handle = world.start(world.options());
+
+        let status: Status = world.get("/v1/status");
+        assert_eq!((status.generation, status.networks, status.ports, status.abi), (1, 1, 2, 1));
+        assert_eq!(status.policy_path, world.policy_path());
+        let networks: Vec<NetworkInfo> = world.get("/v1/networks");
+        assert_eq!((networks[0].bridge.as_str(), networks[0].ports), ("vnet-web", 2));
+        let ports: Vec<PortInfo> = world.get("/v1/ports");
+        assert_eq!(
+            (ports[0].name.as_str(), ports[0].state, ports[0].addresses.len()),
+            ("web-1", PortState::Up, 2)
+        );
+        assert!(links().contains(&ports[0].device) && world.netns_exists(1));
+        let stats: PortStats = world.get("/v1/ports/web-1/stats");
+        assert_eq!(stats.ifindex, ports[0].ifindex);
+        let _: DropReport = world.get("/v1/drops");
+        assert!(world.get::<Vec<FlowInfo>>("/v1/flows?filter=port%3Dweb-1").is_empty());
+        assert_eq!(fs::metadata(world.socket()).unwrap().permissions().mode() & 0o777, 0o660);
+
+        let report = world.teardown();
+
+        assert!(report.problems.is_empty() && !report.removed.is_empty(), "{report:?}");
+        assert!(world.runtime.as_ref().unwrap().block_on(handle).unwrap().is_ok());
+        world.kill();
+        world.assert_nothing_left();
+        assert!(world.teardown().problems.is_empty(), "twice is no error");
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn errors_are_json_with_a_status() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        for (method, path, expected) in [
+            ("GET", "/v1/nothing", 404),
+            ("GET", "/v1/ports/nobody/stats", 404),
+            ("DELETE", "/v1/status", 405),
+            ("GET", "/v1/flows?filter=colour%3Dblue", 400),
+            ("POST", "/v1/policy", 400),
+        ] {
+            let (status, body) = world.request(method, path, None);
+            assert_eq!(status, expected, "{method} {path}");
+            assert!(serde_json::from_slice::<Value>(&body).unwrap()["error"].is_string(), "{method} {path}");
+        }
+        let (status, body) = world.apply("version = 1\n[networks.web]\ntype = \"nta\"\n");
+        let error: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &error["diagnostics"][1]["line"]), (422, &json!(3)), "{error}");
+        assert_eq!(world.get::<Status>("/v1/status").generation, 1);
+        let (status, body) = world.request("DELETE", "/v1/flows", None);
+        let FlowsRemoved { removed } = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, removed), (200, 0));
+        world.teardown();
+    });
+}
+
+#[test]
+fn a_port_taken_out_of_the_policy_goes_with_all_that_is_its_own() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let text = policy(&world.tag);
+
+        let applied = world.applied(&smaller(&text));
+
+        assert_eq!((applied.generation, applied.warnings.len()), (2, 0), "{applied:?}");
+        assert_eq!(links().iter().filter(|link| link.starts_with("vp-")).count(), 1);
+        assert!(world.netns_exists(1) && !world.netns_exists(2));
+        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 3);
+        let again = world.applied(&smaller(&text));
+        assert_eq!((again.generation, again.changes.len()), (2, 0), "{again:?}");
+        assert_eq!(world.applied(&text).generation, 3);
+        assert!(world.netns_exists(2));
+        world.teardown();
+    });
+}
+
+#[test]
+fn a_policy_that_does_not_fit_the_host_changes_nothing() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let before = (links(), fs::read_to_string(scratch.dir().join("state/state.json")).unwrap());
+        let text = policy(&world.tag)
+            .replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
+
+        let (status, body) = world.apply(&text);
+
+        let error: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(status, 422, "{error}");
+        assert!(error["error"].as_str().unwrap().contains("tap9"), "{error}");
+        assert_eq!(world.get::<Status>("/v1/status").generation, 1);
+        assert_eq!((links(), fs::read_to_string(scratch.dir().join("state/state.json")).unwrap()), before);
+        world.teardown();
+    });
+}
+
+#[test]
+fn a_new_daemon_takes_over_from_a_killed_one() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let before: Vec<PortInfo> = world.get("/v1/ports");
+        world.kill();
+        let links_before = links();
+        assert_eq!(
+            fs::read_dir(scratch.pins().links()).unwrap().count(),
+            5,
+            "the datapath outlives the daemon"
+        );
+
+        world.start(world.options());
+
+        assert_eq!(world.get::<Vec<PortInfo>>("/v1/ports"), before);
+        assert_eq!(links(), links_before);
+        assert_eq!(world.get::<Status>("/v1/status").generation, 1, "nothing was committed anew");
+        world.kill();
+        assert!(world.teardown().problems.is_empty());
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+
+        let same = world.run(world.options()).unwrap_err();
+        let elsewhere = RunOptions {
+            socket: scratch.dir().join("other/vnet.sock"),
+            state_dir: scratch.dir().join("other-state"),
+            ..world.options()
+        };
+        let same_pins = world.run(elsewhere).unwrap_err();
+
+        assert_eq!((same.exit_code(), same_pins.exit_code()), (5, 5));
+        assert!(same.to_string().contains(&std::process::id().to_string()), "{same}");
+        assert!(same_pins.to_string().contains("--bpffs"), "{same_pins}");
+        assert_eq!(world.get::<Status>("/v1/status").ports, 2);
+        world.teardown();
+        world.kill();
+        let _ = fs::remove_dir_all(scratch.dir().join("other"));
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn an_ephemeral_daemon_removes_everything_at_its_end() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        let handle = world.start(RunOptions { ephemeral: true, ..world.options() });
+
+        assert_eq!(world.request("POST", "/v1/shutdown", None).0, 200);
+
+        world.runtime.as_ref().unwrap().block_on(handle).unwrap().unwrap();
+        world.kill();
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing() {
+    in_netns(|scratch| {
+        let world = World::new(scratch);
+        let text = policy(&world.tag)
+            .replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
+        fs::write(world.policy_path(), text).unwrap();
+        let error = world.run(world.options()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        world.assert_nothing_left();
+
+        fs::write(world.policy_path(), "version = 1\nnetwork = 3\n").unwrap();
+        let error = world.run(world.options()).unwrap_err();
+        assert!(error.to_string().contains("policy.toml:2") && error.exit_code() == 2, "{error}");
+        world.assert_nothing_left();
+
+        let error = world.run(RunOptions { policy: "/nowhere.toml".into(), ..world.options() }).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        let error = world.run(RunOptions { bpffs: scratch.dir().to_owned(), ..world.options() }).unwrap_err();
+        assert!(error.to_string().contains("mount -t bpf bpf"), "{error}");
+        world.assert_nothing_left();
+    });
+}
