@@ -15,8 +15,8 @@ Examples:
   vnet-ctl port stats web-1
   vnet-ctl port stats web-1 -o json | jq .ingress.bytes
 
-Traffic is that of the flows tracked now: what has expired is no longer in it. Drops are counted since
-the port's device exists.";
+Ingress is what has reached the workload, egress what it has sent, dropped or not; both and the drops
+are counted since the port's interface exists.";
 
 /// Show what went through a port, and what was dropped there.
 ///
