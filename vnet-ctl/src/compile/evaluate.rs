@@ -31,7 +31,7 @@ pub(super) struct PeerView<'a> {
 }
 
 /// The rule of `groups` that allows the packet, and its group; of several, the one that the datapath finds
-/// first: named peers before `any`, the packet's own protocol before `any`, the longest block of ports, the
+/// first: named peers before `any`, the packet's own protocol before `any`, the widest block of ports, the
 /// smallest id.
 pub(super) fn deciding_rule<'p>(
     policy: &'p Policy,
@@ -52,7 +52,7 @@ pub(super) fn deciding_rule<'p>(
         let length = matched_length(rule, packet)?;
         let is_named = match_peers(policy, rule, peer)?;
         let is_own_protocol = rule.protocol != Protocol::ANY;
-        Some(((Reverse(is_named), Reverse(is_own_protocol), Reverse(length), rule.id), (group, rule)))
+        Some(((Reverse(is_named), Reverse(is_own_protocol), length, rule.id), (group, rule)))
     });
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, found)| found)
 }
@@ -69,7 +69,7 @@ fn matched_length(rule: &Rule, packet: Packet) -> Option<u8> {
     if !matches_icmp || !matches_ports {
         return None;
     }
-    blocks_of(rule).into_iter().filter(|block| block.contains(packet.value)).map(|block| block.len).max()
+    blocks_of(rule).into_iter().filter(|block| block.contains(packet.value)).map(|block| block.len).min()
 }
 
 /// If `peer` is one of the rule's: whether it is one by name rather than as anybody.

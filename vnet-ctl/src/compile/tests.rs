@@ -83,7 +83,7 @@ impl World {
             for protocol in [protocol, 0] {
                 let head = PolicyKey::head(0, set, direction, identity, protocol);
                 let lengths = self.tables.policy.get(&head).copied().unwrap_or(0);
-                for length in (0..=16).rev().filter(|length| lengths & 1 << length != 0) {
+                for length in (0..=16).filter(|length| lengths & 1 << length != 0) {
                     if let Some(rule) = self.tables.policy.get(&head.block(value, length)) {
                         return Some(*rule);
                     }

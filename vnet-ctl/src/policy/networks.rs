@@ -13,7 +13,7 @@ use super::{
     diagnostic::Finding,
     model::is_reserved,
     names::check_network,
-    rule::parse_cidr,
+    rule::{host_bits, parse_cidr},
     section::{Named, Node, Report, Schema, Section, integer, list_of, not_yet, string},
 };
 
@@ -132,11 +132,14 @@ pub(super) fn parse_address(text: &str) -> Result<IpAddr, Mistake> {
 
 fn subnet(node: Node<'_>, report: &mut Report) -> Option<IpNet> {
     let text = string(node, report)?;
-    let checked = if text.contains('/') || text.parse::<IpAddr>().is_err() {
-        parse_cidr(text).and_then(check_subnet)
-    } else {
-        Err(Mistake::new(format!("`{text}` has no prefix length"))
-            .help(format!("write \"{text}/24\" or another length")))
+    let checked = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(net), _) if net.trunc() != net => Err(host_bits(net, "")),
+        (_, Ok(addr)) => {
+            let length = if addr.is_ipv4() { 24 } else { 64 };
+            let help = format!("write \"{addr}/{length}\" or another length");
+            Err(Mistake::new(format!("`{text}` has no prefix length")).help(help))
+        }
+        _ => parse_cidr(text).and_then(check_subnet),
     };
     report.keep(node.span(), checked)
 }

@@ -222,11 +222,7 @@ pub(super) fn parse_cidr(text: &str) -> Result<IpNet, Mistake> {
         return Err(not_a_prefix(text));
     };
     if net.trunc() != net {
-        return Err(Mistake::new(format!("{net} has bits set beyond its prefix length")).help(format!(
-            "write \"{}\", or \"{}\" for the one address",
-            net.trunc(),
-            net.addr()
-        )));
+        return Err(host_bits(net, &format!(" for all of it, or \"{}\" for the one address", net.addr())));
     }
     if let IpNet::V6(v6) = net
         && v6.prefix_len() >= 96
@@ -236,6 +232,12 @@ pub(super) fn parse_cidr(text: &str) -> Result<IpNet, Mistake> {
             .help(format!("write \"{v4}/{}\"", v6.prefix_len() - 96)));
     }
     Ok(net)
+}
+
+/// The mistake of a prefix with host bits; `or` is what else may be meant.
+pub(super) fn host_bits(net: IpNet, or: &str) -> Mistake {
+    Mistake::new(format!("{net} has bits set beyond its prefix length"))
+        .help(format!("write \"{}\"{or}", net.trunc()))
 }
 
 fn not_a_prefix(text: &str) -> Mistake {
