@@ -118,7 +118,7 @@ impl Host {
             Action::CreateNamespace(netns) => namespace::create(netns).await,
             Action::DeleteNamespace(netns) => namespace::delete(netns),
             Action::CreateBridge { network, device, mac, mtu } => {
-                links::create_bridge(netlink, device, *mac).await?;
+                links::create_bridge(netlink, device, *mac, *mtu).await?;
                 let owner = Owner::Network(network.clone());
                 self.or_delete(device, &owner, self.dress(device, &owner, Some(*mtu)).await).await
             }
