@@ -45,7 +45,7 @@ impl Origin {
 /// Layout (IPv4, 16 bytes): `origin` u32, `src` 4, `dst` 4, `src_port` u16, `dst_port` u16, ports in
 /// wire order. ICMP echo has its identifier as `src_port` of the request and `dst_port` of the reply.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey<A> {
     /// Device and protocol.
     pub origin: Origin,
@@ -156,6 +156,38 @@ impl FlowState {
     }
 }
 
+/// How the controller asks the program `expire` to remove an entry.
+///
+/// The packet of the test run is: [`ExpireHeader::OFFSET`] zero bytes, then `version` u32 (4 or 6),
+/// `last_seen` u32, both as the host stores them, then the bytes of the [`FlowKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpireHeader {
+    /// IP version of the key.
+    pub version: u32,
+    /// The entry's `last_seen` when the controller found it idle.
+    pub last_seen: u32,
+}
+
+impl ExpireHeader {
+    /// Where it begins: after an Ethernet header, which a test run demands, and padding.
+    pub const OFFSET: usize = 16;
+}
+
+/// The return value of the program `expire`.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpireAnswer {
+    /// The question makes no sense.
+    Malformed = -1,
+    /// The entry was idle and is gone now.
+    Removed = 1,
+    /// A packet has refreshed the entry; it stays.
+    Refreshed = 0,
+    /// There is no such entry.
+    Gone = 2,
+}
+
 /// What is done to a packet beyond its delivery; a set of bits.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,10 +219,10 @@ impl Ops {
 /// One direction of a flow.
 ///
 /// Layout, offsets in bytes: 0 `generation`, 4 `last_seen`, 8 `received`, 20 `sent`, 32 `device`,
-/// 36 `delivery`, 37 `ops`, 38 `state`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
+/// 36 `delivery`, 37 `ops`, 38 `state`, 39 `finished`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
 /// 64 `pair_device`, 68 `rules`, 76 `vlan`, 78 `tunnel`, 80 `nat_src`, `nat_dst`, then their ports and 4 reserved bytes.
 #[repr(C, align(8))]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Flow<A> {
     /// The policy generation that allowed the flow last.
     pub generation: Cell<u32>,
@@ -208,7 +240,8 @@ pub struct Flow<A> {
     pub ops: Ops,
     /// A [`FlowState`].
     pub state: Cell<u8>,
-    reserved: u8,
+    /// TCP: 1 once this direction has sent its FIN.
+    pub finished: Cell<u8>,
     /// TCP: the highest sequence number sent, plus one.
     pub seq_next: Cell<u32>,
     /// TCP: the highest acknowledgement sent.
@@ -261,6 +294,7 @@ shared! {
     FlowKey<V4> = 16,
     FlowKey<V6> = 40,
     MacPair = 12,
+    ExpireHeader = 8,
 }
 
 /// The bytes of an entry as the controller reads them from a map: a copy that no packet changes.

@@ -21,7 +21,8 @@ pub use endpoint::{
     PortDropKey, PortKey, PortRecord,
 };
 pub use flow::{
-    Flow, FlowImage4, FlowImage6, FlowKey, FlowState, MacPair, Ops, Origin, ticks_from_ns, ticks_from_secs,
+    ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, MacPair, Ops, Origin,
+    ticks_from_ns, ticks_from_secs,
 };
 pub use policy::{Direction, GroupSet, Identity, PolicyKey, RuleId};
 

@@ -1,2 +1,88 @@
-//! x
-fn main() {}
+//! vnet's build tool, behind the alias `cargo xtask`.
+//!
+//! Each command is one module. All of them share [`setup`], which finds or installs what building and
+//! testing the eBPF datapath needs, and [`process`], which runs other programs.
+
+mod build;
+mod check;
+mod privilege;
+mod process;
+mod run;
+mod setup;
+mod source_rules;
+mod test;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    setup::{Mode, Need},
+    test::Tier,
+};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, checks, tests and runs vnet")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install what building and testing needs
+    Setup {
+        /// Only tell what is there; exit 1 if something is missing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the workspace, the eBPF object included
+    Build {
+        /// With optimisations
+        #[arg(long)]
+        release: bool,
+    },
+    /// Formatting, lints for the host and for eBPF, documentation, and the rules of the source
+    Check,
+    /// Run the tests: those that need nothing (unit), programs in the kernel (prog), real namespaces (netns)
+    Test {
+        /// Which tier; all of them by default
+        tier: Option<Tier>,
+        /// Handed to each test program: a filter, or its options
+        #[arg(last = true)]
+        filter: Vec<String>,
+    },
+    /// Build vnet and run it with the quickstart's networks until Ctrl-C, which removes everything
+    Run {
+        /// A policy file to run with, used in place; default: a copy of examples/quickstart.toml
+        #[arg(long)]
+        policy: Option<PathBuf>,
+        /// Handed to `vnet-ctl run`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup { check } => {
+            let mode = if check { Mode::Report } else { Mode::Install };
+            setup::run(Need::Test, mode).map(|_| ExitCode::SUCCESS)
+        }
+        Command::Build { release } => build::run(if release { build::RELEASE } else { build::DEV }),
+        Command::Check => check::run(),
+        Command::Test { tier, filter } => test::run(tier, &filter),
+        Command::Run { policy, args } => run::run(policy, &args),
+    }
+}

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::TryStreamExt as _;
+use nix::errno::Errno;
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::link::{
@@ -13,8 +14,8 @@ use vnet_common::{MacAddr, limits::MAX_IFINDEX};
 
 use crate::plan::{NEWBORN_GROUP, Owner, Ownership, Workload};
 
-/// Bytes; any MTU that no bridge of vnet has in the end.
-const PROVISIONAL_MTU: u32 = 1000;
+/// Bytes; the least that IPv6 works with (RFC 8200 section 5). Below it the kernel keeps IPv6 off a link.
+const MIN_MTU: u32 = 1280;
 
 /// A request's error without the echo of the request.
 pub(super) fn kernel(error: rtnetlink::Error) -> anyhow::Error {
@@ -25,14 +26,14 @@ pub(super) fn kernel(error: rtnetlink::Error) -> anyhow::Error {
 }
 
 /// Whether the kernel answered with that error number.
-pub(super) fn is_errno(error: &rtnetlink::Error, errno: nix::errno::Errno) -> bool {
+pub(super) fn is_errno(error: &rtnetlink::Error, errno: Errno) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -(errno as i32))
 }
 
 pub(super) async fn by_name(netlink: &Handle, name: &str) -> Result<Option<LinkMessage>> {
     match netlink.link().get().match_name(name).execute().try_next().await {
         Ok(link) => Ok(link),
-        Err(error) if is_errno(&error, nix::errno::Errno::ENODEV) => Ok(None),
+        Err(error) if is_errno(&error, Errno::ENODEV) => Ok(None),
         Err(error) => Err(kernel(error)).with_context(|| format!("look for {name}")),
     }
 }
@@ -43,14 +44,14 @@ pub(super) async fn index(netlink: &Handle, name: &str) -> Result<u32> {
     Ok(link.with_context(|| format!("{name} is not there any more"))?.header.index)
 }
 
-/// Creates a bridge, down and marked as a newborn.
-pub(super) async fn create_bridge(netlink: &Handle, name: &str, mac: MacAddr) -> Result<()> {
+/// Creates a bridge, down and marked as a newborn. Its MTU is not `mtu` yet: a bridge takes the least of
+/// its ports' until its own is changed, and only from another value is it changed.
+pub(super) async fn create_bridge(netlink: &Handle, name: &str, mac: MacAddr, mtu: u32) -> Result<()> {
     let message = LinkMessageBuilder::<LinkBridge>::new(name)
         .stp_state(BridgeStpState::Disabled)
         .mcast_snooping(false)
         .address(mac.0.to_vec())
-        // A bridge takes the least MTU of its ports until its own is changed, from any other value.
-        .mtu(PROVISIONAL_MTU)
+        .mtu(if mtu == MIN_MTU { MIN_MTU + 1 } else { MIN_MTU })
         .link_group(NEWBORN_GROUP)
         .build();
     create(netlink, name, message).await
@@ -113,7 +114,15 @@ pub(super) async fn set_owner(netlink: &Handle, name: &str, owner: &Owner) -> Re
 /// Stops the kernel from making link-local addresses.
 pub(super) async fn set_quiet(netlink: &Handle, name: &str) -> Result<()> {
     let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
-    change(netlink, name, |link| link.append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![mode]))).await
+    let ifindex = index(netlink, name).await?;
+    let message = LinkUnspec::new_with_index(ifindex)
+        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![mode]))
+        .build();
+    match netlink.link().set(message).execute().await {
+        // A kernel without IPv6 makes none.
+        Err(error) if is_errno(&error, Errno::EAFNOSUPPORT) => Ok(()),
+        result => result.map_err(kernel),
+    }
 }
 
 /// Turns spanning tree and multicast snooping off.

@@ -124,7 +124,7 @@ pub(super) async fn create(netns: &NetnsRef) -> Result<()> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0)
+        .mode(0o000)
         .open(&path)
         .with_context(|| format!("make {}", path.display()))?;
     let target = path.clone();
@@ -144,7 +144,12 @@ pub(super) async fn create(netns: &NetnsRef) -> Result<()> {
 /// Removes the file that holds a namespace, if it is there.
 pub(super) fn delete(netns: &NetnsRef) -> Result<()> {
     let path = netns.path();
-    match umount2(&path, MntFlags::MNT_DETACH) {
+    if matches!(Netns::open(netns)?, Opened::NotANamespace)
+        && fs::metadata(&path).is_ok_and(|file| file.len() > 0)
+    {
+        bail!("{} is another file by now; it stays", path.display());
+    }
+    match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // Not mounted, or not there.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         Err(error) => return Err(error).with_context(|| format!("unmount {}", path.display())),

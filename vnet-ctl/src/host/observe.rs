@@ -1,6 +1,6 @@
 //! What is on the host, as [`crate::plan`] wants to know it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -42,12 +42,22 @@ impl Host {
             Attach::Netns { netns, .. } => Some(netns.clone()),
             Attach::Device { .. } => None,
         });
-        let made = state.namespaces.iter().map(|netns| NetnsRef::parse(netns));
         let mut namespaces = BTreeMap::new();
-        for netns in used.chain(made).collect::<BTreeSet<_>>() {
+        for netns in used.collect::<BTreeSet<_>>() {
             let found =
                 self.look_into(&netns).await.with_context(|| format!("look into namespace {netns}"))?;
             namespaces.insert(netns, found);
+        }
+        // Of those that are not used any more, it only matters whether they are there.
+        for netns in state.namespaces.iter().map(|netns| NetnsRef::parse(netns)) {
+            if let Entry::Vacant(entry) = namespaces.entry(netns) {
+                let found = match Netns::open(entry.key())? {
+                    Opened::Missing => Namespace::Missing,
+                    Opened::NotANamespace => Namespace::NotANamespace,
+                    Opened::Netns(_) => Namespace::Present(Inside::default()),
+                };
+                entry.insert(found);
+            }
         }
         Ok(Observed { links, namespaces, attached: BTreeSet::new() })
     }

@@ -110,6 +110,12 @@ impl Diagnostics {
         Self { file: origin.display().to_string(), source: source.to_owned(), findings }
     }
 
+    /// The same findings, told as in the file `origin`: for a text that was parsed without knowing its file.
+    #[must_use]
+    pub fn with_origin(self, origin: &Path) -> Self {
+        Self { file: origin.display().to_string(), ..self }
+    }
+
     /// How many findings there are.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "never empty")]

@@ -323,6 +323,7 @@ fn people_see_the_line_underlined() {
         assert!(shown.contains(part), "no {part:?} in:\n{shown}");
     }
     assert!(!shown.contains('\u{1b}'), "colour unasked");
+    assert!(diagnostics.clone().with_origin(Path::new("q.toml")).to_string().contains("--> q.toml:2:11"));
     assert!(diagnostics.render(Colour::Always).contains('\u{1b}'));
     let json = serde_json::to_value(&diagnostics).unwrap();
     assert_eq!(
