@@ -12,76 +12,22 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use axum::http::StatusCode;
 
 use super::{
-    Daemon, DaemonError, SharedDatapath,
+    Daemon, SharedDatapath,
     desired::{bridge_mac, desired},
+    error::ApplyError,
     view::View,
 };
 use crate::{
-    api::{
-        Refusal,
-        types::{ApiError, Applied},
-    },
+    api::types::Applied,
     compile::{self, Assigned, Bridge, Devices, PortDevice},
     datapath::{Committed, names::Hook},
     host::{Attach, Host},
     plan::{self, Desired, Located, Observed, Plan},
-    policy::{self, Diagnostics, Policy},
+    policy::{self, Policy},
     state::State,
 };
-
-/// A policy that was not put in force; the one before it still is.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ApplyError {
-    /// Its text has errors.
-    #[error("{0}")]
-    Policy(Box<Diagnostics>),
-    /// It does not fit this host, or the datapath.
-    #[error("{0}")]
-    Unfit(String),
-    /// The daemon is ending.
-    #[error("the daemon is shutting down")]
-    Stopping,
-    /// A step failed.
-    #[error("{0:#}")]
-    Failed(#[from] anyhow::Error),
-}
-
-impl From<ApplyError> for DaemonError {
-    fn from(error: ApplyError) -> Self {
-        match error {
-            ApplyError::Policy(diagnostics) => Self::Invalid(diagnostics.to_string()),
-            ApplyError::Unfit(message) => Self::Invalid(message),
-            ApplyError::Stopping => Self::Conflict(error.to_string()),
-            ApplyError::Failed(error) => Self::Failed(error),
-        }
-    }
-}
-
-impl From<ApplyError> for Refusal {
-    fn from(error: ApplyError) -> Self {
-        match error {
-            ApplyError::Policy(diagnostics) => {
-                let errors = match diagnostics.len() {
-                    1 => "an error".to_owned(),
-                    count => format!("{count} errors"),
-                };
-                let body = ApiError {
-                    error: format!("the policy has {errors}; nothing was changed"),
-                    rendered: Some(diagnostics.to_string()),
-                    diagnostics: diagnostics.iter().collect(),
-                    ..ApiError::default()
-                };
-                Self::with_body(StatusCode::UNPROCESSABLE_ENTITY, body)
-            }
-            ApplyError::Unfit(message) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
-            ApplyError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            ApplyError::Failed(error) => error.into(),
-        }
-    }
-}
 
 impl Daemon {
     /// Puts the policy of `text` in force.

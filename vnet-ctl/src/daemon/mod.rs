@@ -9,6 +9,7 @@
 mod answers;
 mod apply;
 mod desired;
+mod error;
 mod lock;
 mod run;
 mod teardown;
@@ -22,6 +23,7 @@ use std::{
 
 use tokio::sync::watch;
 
+pub use error::DaemonError;
 pub use run::run;
 pub use teardown::teardown;
 
@@ -62,38 +64,6 @@ pub struct TeardownOptions {
     pub state_dir: PathBuf,
     /// The bpf filesystem that holds the pins.
     pub bpffs: PathBuf,
-}
-
-/// Why the daemon ended.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The policy is not valid, or does not fit this host or the datapath.
-    #[error("{0}")]
-    Invalid(String),
-    /// Another daemon runs.
-    #[error("{0}")]
-    Conflict(String),
-    /// Anything else.
-    #[error("{0:#}")]
-    Failed(anyhow::Error),
-}
-
-impl DaemonError {
-    /// The exit code of the process: 1 failed, 2 invalid policy, 5 another daemon runs.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Failed(_) => 1,
-            Self::Invalid(_) => 2,
-            Self::Conflict(_) => 5,
-        }
-    }
-}
-
-impl From<anyhow::Error> for DaemonError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// The running daemon, as its API sees it.

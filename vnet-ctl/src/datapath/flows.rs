@@ -3,7 +3,7 @@
 //! A flow is two entries. What they mean is the datapath's affair; here they are paired, shown, and
 //! removed once both directions have been silent for longer than the flow's timeout.
 
-use std::{collections::HashMap as Index, hash::Hash, ops::Deref};
+use std::ops::Deref;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -11,10 +11,15 @@ use aya::{
     maps::{HashMap, IterableMap as _, MapData},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
-use vnet_common::{Address, Flow, FlowImage4, FlowImage6, FlowKey, Ops, V4, V6, ticks_from_secs};
+use vnet_common::{Address, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6, ticks_from_secs};
 
-use super::{links::causes, names, sys, tables};
-use crate::api::types::{FlowCounts, FlowInfo, Traffic};
+use super::{
+    links::causes,
+    names,
+    pairs::{Pair, pair_up},
+    sys, tables,
+};
+use crate::api::types::{FlowCounts, FlowInfo};
 
 /// Both flow tables.
 pub(super) struct FlowTables {
@@ -61,57 +66,6 @@ fn origin_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
 fn port_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
     let ([a, b], [c, d]) = (key.src_port.to_bytes(), key.dst_port.to_bytes());
     [a, b, c, d]
-}
-
-/// A flow as its table holds it. An entry whose pair is gone stands alone, as the original direction.
-#[derive(Clone, Copy, Debug)]
-struct Pair<A: Version> {
-    key: FlowKey<A>,
-    original: A::Image,
-    reply: Option<(FlowKey<A>, A::Image)>,
-}
-
-impl<A: Version> Pair<A> {
-    /// Ticks since the last packet of either direction.
-    fn idle_ticks(&self, now: u32) -> u32 {
-        let idle = |flow: &Flow<A>| now.saturating_sub(flow.last_seen.get());
-        let original = idle(&self.original);
-        self.reply.as_ref().map_or(original, |(_, reply)| original.min(idle(reply)))
-    }
-
-    fn timeout_secs(&self) -> u32 {
-        self.original.state().timeout_secs(self.key.origin.protocol())
-    }
-
-    /// Whether one of its packets arrives at the device, or leaves by it.
-    fn touches(&self, ifindex: u32) -> bool {
-        self.key.origin.ifindex() == ifindex
-            || self.original.pair_device == ifindex
-            || self.original.device == ifindex
-    }
-
-    fn show(&self, now: u32, name: &dyn Fn(u32) -> String) -> FlowInfo {
-        let flow: &Flow<A> = &self.original;
-        let reply = self.reply.as_ref().map(|(_, reply)| traffic::<A>(reply)).unwrap_or_default();
-        let [egress, ingress] = flow.rules;
-        FlowInfo {
-            protocol: protocol_name(self.key.origin.protocol()),
-            state: state_name(flow.state()).to_owned(),
-            from: name(self.key.origin.ifindex()),
-            to: name(flow.pair_device),
-            src: self.key.src.ip().to_std(),
-            src_port: self.key.src_port.get(),
-            dst: self.key.dst.ip().to_std(),
-            dst_port: self.key.dst_port.get(),
-            original: traffic::<A>(&self.original),
-            reply,
-            idle_secs: secs_from_ticks(self.idle_ticks(now)),
-            timeout_secs: u64::from(self.timeout_secs()),
-            generation: flow.generation.get(),
-            egress_rule: rule_name(egress),
-            ingress_rule: rule_name(ingress),
-        }
-    }
 }
 
 impl FlowTables {
@@ -239,69 +193,6 @@ fn expire_input<A: Version>(key: &FlowKey<A>, last_seen: u32) -> [u8; 64] {
     input
 }
 
-/// Joins entries to flows.
-fn pair_up<A: Version>(entries: Vec<(FlowKey<A>, A::Image)>) -> Vec<Pair<A>>
-where
-    FlowKey<A>: Hash,
-{
-    let live = entries.into_iter().filter(|(_, flow)| flow.last_seen.get() != Flow::<A>::EXPIRED);
-    let (mut replies, originals): (Index<FlowKey<A>, A::Image>, Vec<_>) =
-        live.fold((Index::new(), Vec::new()), |(mut replies, mut originals), (key, flow)| {
-            if flow.ops.has(Ops::REPLY) {
-                replies.insert(key, flow);
-            } else {
-                originals.push((key, flow));
-            }
-            (replies, originals)
-        });
-    let mut pairs: Vec<Pair<A>> = originals
-        .into_iter()
-        .map(|(key, original)| {
-            let reply = replies.remove_entry(&key.reversed(original.pair_device));
-            Pair { key, original, reply }
-        })
-        .collect();
-    pairs.extend(replies.into_iter().map(|(key, original)| Pair { key, original, reply: None }));
-    pairs
-}
-
-fn traffic<A: Version>(flow: &A::Image) -> Traffic {
-    Traffic { packets: flow.packets.get(), bytes: flow.bytes.get() }
-}
-
-/// A tick is 2^30 ns.
-fn secs_from_ticks(ticks: u32) -> u64 {
-    (u64::from(ticks) << 30) / 1_000_000_000
-}
-
-fn rule_name(id: u32) -> Option<String> {
-    (id != 0).then(|| crate::policy::format_rule_id(id))
-}
-
-/// The name of an IP protocol, or its number.
-fn protocol_name(number: u8) -> String {
-    match number {
-        1 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        58 => "icmpv6".to_owned(),
-        132 => "sctp".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-const fn state_name(state: vnet_common::FlowState) -> &'static str {
-    use vnet_common::FlowState as State;
-    match state {
-        State::New => "new",
-        State::SynReceived => "syn_received",
-        State::Established => "established",
-        State::FinWait => "fin_wait",
-        State::TimeWait => "time_wait",
-        State::Closed => "closed",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use vnet_common::{Be16, Origin};
@@ -316,45 +207,6 @@ mod tests {
             src_port: Be16::new(40000),
             dst_port: Be16::new(80),
         }
-    }
-
-    fn entry(pair_device: u32, ops: Ops, last_seen: u32) -> FlowImage4 {
-        let mut flow = Flow::<V4>::default();
-        (flow.pair_device, flow.ops) = (pair_device, ops);
-        flow.last_seen.set(last_seen);
-        flow.state.set(3);
-        flow.packets.set(5);
-        flow.into()
-    }
-
-    fn flow(original_seen: u32, reply_seen: u32) -> Vec<Pair<V4>> {
-        pair_up(vec![
-            (key().reversed(9), entry(7, Ops::REPLY, reply_seen)),
-            (key(), entry(9, Ops::NONE, original_seen)),
-        ])
-    }
-
-    #[test]
-    fn two_entries_are_one_flow() {
-        let pairs = flow(100, 90);
-        assert_eq!(pairs.len(), 1);
-        let shown = pairs[0].show(103, &|ifindex| format!("if{ifindex}"));
-        assert_eq!((shown.from.as_str(), shown.to.as_str(), shown.dst_port), ("if7", "if9", 80));
-        assert_eq!((shown.state.as_str(), shown.reply.packets, shown.idle_secs), ("established", 5, 3));
-    }
-
-    #[test]
-    fn a_flow_is_as_idle_as_its_livelier_direction() {
-        assert_eq!(flow(10, 90)[0].idle_ticks(100), 10);
-        assert_eq!(flow(90, 10)[0].idle_ticks(100), 10);
-        assert_eq!(flow(101, 10)[0].idle_ticks(100), 0);
-    }
-
-    #[test]
-    fn entries_without_pair_stand_alone_and_those_being_removed_do_not_count() {
-        let alone = pair_up(vec![(key().reversed(9), entry(7, Ops::REPLY, 1))]);
-        assert!(alone.len() == 1 && alone[0].reply.is_none());
-        assert!(pair_up(vec![(key(), entry(9, Ops::NONE, Flow::<V4>::EXPIRED))]).is_empty());
     }
 
     #[test]

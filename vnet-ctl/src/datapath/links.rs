@@ -24,9 +24,8 @@ use tracing::{debug, warn};
 use super::names::{Hook, Pins, parse_link_name};
 
 /// What is pinned under a folder of links.
-pub(super) fn pinned(pins: &Pins) -> Result<Vec<(PathBuf, u32, Hook)>> {
-    let folder = pins.links();
-    let entries = match fs::read_dir(&folder) {
+pub(super) fn pinned(folder: &Path) -> Result<Vec<(PathBuf, u32, Hook)>> {
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
@@ -55,7 +54,7 @@ impl Links {
     /// packet is missed. Pins of vanished devices are removed.
     pub(super) fn adopt(pins: &Pins, object: &mut Ebpf) -> Result<Self> {
         let mut attached = BTreeSet::new();
-        for (path, ifindex, hook) in pinned(pins)? {
+        for (path, ifindex, hook) in pinned(&pins.links())? {
             if replace(&path, program(object, hook)?)? {
                 attached.insert((ifindex, hook));
             } else {

@@ -14,6 +14,7 @@ mod flows;
 mod links;
 pub mod names;
 mod object;
+mod pairs;
 mod preflight;
 mod remove;
 mod sys;
@@ -76,7 +77,7 @@ impl Datapath {
     /// [`PinError`] when a pin does not fit; otherwise what the kernel refused. Nothing has changed then.
     pub fn open(pins: &Pins) -> Result<Self> {
         let absent = object::compare_pins(pins)?;
-        if absent.contains(&CONTROL) && !links::pinned(pins)?.is_empty() {
+        if absent.contains(&CONTROL) && !links::pinned(&pins.links())?.is_empty() {
             return Err(PinError::Missing { pin: pins.map(CONTROL).display().to_string() }.into());
         }
         make_folders(pins)?;

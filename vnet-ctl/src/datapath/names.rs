@@ -1,7 +1,7 @@
 //! What the eBPF object calls its maps and programs, and where they are pinned.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -75,6 +75,11 @@ impl fmt::Display for Hook {
     }
 }
 
+/// The folder of maps among a version's pins.
+pub(super) const MAPS_FOLDER: &str = "maps";
+/// The folder of links.
+pub(super) const LINKS_FOLDER: &str = "links";
+
 /// The folders of pins below one bpf filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
@@ -106,16 +111,26 @@ impl Pins {
         self.vnet().join(format!("v{ABI_VERSION}"))
     }
 
+    /// The folders of the versions that have left pins, this one's among them.
+    pub(super) fn versions(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.vnet()).into_iter().flatten().flatten();
+        let is_version = |name: &str| name.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
+        entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_version))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
     /// The folder of maps.
     #[must_use]
     pub fn maps(&self) -> PathBuf {
-        self.root().join("maps")
+        self.root().join(MAPS_FOLDER)
     }
 
     /// The folder of links.
     #[must_use]
     pub fn links(&self) -> PathBuf {
-        self.root().join("links")
+        self.root().join(LINKS_FOLDER)
     }
 
     /// The pin of the map called `name`.

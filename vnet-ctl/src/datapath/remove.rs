@@ -9,7 +9,10 @@ use std::{
     path::Path,
 };
 
-use super::{links, names::Pins};
+use super::{
+    links,
+    names::{LINKS_FOLDER, MAPS_FOLDER, Pins},
+};
 
 /// What was removed, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,12 +25,21 @@ pub struct Removed {
     pub problems: Vec<String>,
 }
 
-/// Removes the pins of this version, and the folders that are empty then. It goes on after a failure.
+/// Removes the pins of every version of vnet, and the folders that are empty then. It goes on after a
+/// failure.
 #[must_use]
 pub fn remove_pins(pins: &Pins) -> Removed {
     let mut removed = Removed::default();
+    for root in pins.versions() {
+        remove_version(&root, &mut removed);
+    }
+    remove_folder(&pins.vnet(), &mut removed);
+    removed
+}
+
+fn remove_version(root: &Path, removed: &mut Removed) {
     // Links first: no program may run on maps that are being taken apart.
-    match links::pinned(pins) {
+    match links::pinned(&root.join(LINKS_FOLDER)) {
         Ok(links) => {
             for (path, ..) in links {
                 match links::remove(&path) {
@@ -38,20 +50,24 @@ pub fn remove_pins(pins: &Pins) -> Removed {
         }
         Err(error) => removed.problems.push(format!("{error:#}")),
     }
-    match remove_files(&pins.maps()) {
-        Ok(count) => removed.maps = count,
-        Err(error) => removed.problems.push(format!("remove the maps in {}: {error}", pins.maps().display())),
+    let maps = root.join(MAPS_FOLDER);
+    match remove_files(&maps) {
+        Ok(count) => removed.maps += count,
+        Err(error) => removed.problems.push(format!("remove the maps in {}: {error}", maps.display())),
     }
-    for folder in [pins.links(), pins.maps(), pins.root(), pins.vnet()] {
-        match fs::remove_dir(&folder) {
-            // Whoever put something else there still wants it.
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
-                removed.problems.push(format!("remove {}: {error}", folder.display()));
-            }
-            _ => {}
+    for folder in [&root.join(LINKS_FOLDER), &maps, root] {
+        remove_folder(folder, removed);
+    }
+}
+
+fn remove_folder(folder: &Path, removed: &mut Removed) {
+    match fs::remove_dir(folder) {
+        // Whoever put something else there still wants it.
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            removed.problems.push(format!("remove {}: {error}", folder.display()));
         }
+        _ => {}
     }
-    removed
 }
 
 fn remove_files(folder: &Path) -> io::Result<usize> {

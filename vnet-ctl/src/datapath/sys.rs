@@ -26,52 +26,60 @@ const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
 /// Copies every entry of a hash or trie. One bucket is read at a time, so an entry that stays during
 /// the read is seen exactly once, whatever comes and goes around it.
 pub(super) fn entries<K: Pod, V: Pod>(map: &MapData) -> io::Result<Vec<(K, V)>> {
-    let fd = map.fd().as_fd().as_raw_fd();
     let mut found = Vec::new();
-    let mut size = BATCH;
-    // The kernel's place in the map: a bucket number, or for tries the last key.
-    let mut place = vec![0_u8; size_of::<K>().max(size_of::<u64>())];
-    let mut next = place.clone();
-    let mut started = false;
-    loop {
-        let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(size);
-        let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(size);
+    let mut reader = Reader { map, size: BATCH, place: None };
+    while reader.read(&mut found)? {}
+    Ok(found)
+}
+
+/// A place in a map that is being read.
+struct Reader<'a> {
+    map: &'a MapData,
+    /// Entries asked for.
+    size: usize,
+    /// Where the kernel goes on: a bucket number, or for tries the last key. `None` is the beginning.
+    place: Option<Vec<u8>>,
+}
+
+impl Reader<'_> {
+    /// Adds the next entries to `found`; false after the last.
+    fn read<K: Pod, V: Pod>(&mut self, found: &mut Vec<(K, V)>) -> io::Result<bool> {
+        let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(self.size);
+        let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(self.size);
+        let mut next = vec![0_u8; size_of::<K>().max(size_of::<u64>())];
         // SAFETY: the attributes are integers and addresses; all zero is a valid value.
         let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-        attr.batch.in_batch = if started { place.as_ptr() as u64 } else { 0 };
+        attr.batch.in_batch = self.place.as_ref().map_or(0, |place| place.as_ptr() as u64);
         attr.batch.out_batch = next.as_mut_ptr() as u64;
         attr.batch.keys = keys.as_mut_ptr() as u64;
         attr.batch.values = values.as_mut_ptr() as u64;
-        attr.batch.count = size as u32;
-        attr.batch.map_fd = fd as u32;
+        attr.batch.count = self.size as u32;
+        attr.batch.map_fd = self.map.fd().as_fd().as_raw_fd() as u32;
         // SAFETY: the buffers have room for `size` keys and values of the map's own sizes (aya compared
         // them when it made the typed map), and for a place.
         let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
-        // SAFETY: the kernel wrote how many entries it returned into the same field.
-        let count = unsafe { attr.batch.count } as usize;
-        let last = match result {
-            Ok(()) => false,
-            Err(Errno::ENOENT) => true,
+        let more = match result {
+            Ok(()) => true,
+            Err(Errno::ENOENT) => false,
             // One bucket holds more than the buffers: nothing was returned, ask again with room.
             Err(Errno::ENOSPC) => {
-                size *= 2;
-                continue;
+                self.size *= 2;
+                return Ok(true);
             }
-            Err(Errno::EINTR | Errno::EAGAIN) => continue,
+            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
-        // SAFETY: the kernel filled the first `count` of each, at most `size`.
+        // SAFETY: the kernel wrote how many entries it returned into the same field.
+        let count = (unsafe { attr.batch.count } as usize).min(self.size);
+        // SAFETY: the kernel filled the first `count` of each, for which there is room.
         unsafe {
-            keys.set_len(count.min(size));
-            values.set_len(count.min(size));
+            keys.set_len(count);
+            values.set_len(count);
         }
         // SAFETY: as above; any bytes are a valid `Pod`.
         found.extend(keys.iter().zip(&values).map(|(k, v)| unsafe { (k.assume_init(), v.assume_init()) }));
-        if last {
-            return Ok(found);
-        }
-        std::mem::swap(&mut place, &mut next);
-        started = true;
+        self.place = Some(next);
+        Ok(more)
     }
 }
 

@@ -119,14 +119,12 @@ impl Host {
             Action::DeleteNamespace(netns) => namespace::delete(netns),
             Action::CreateBridge { network, device, mac, mtu } => {
                 links::create_bridge(netlink, device, *mac, *mtu).await?;
-                let owner = Owner::Network(network.clone());
-                self.or_delete(device, &owner, self.dress(device, &owner, Some(*mtu)).await).await
+                self.complete(device, &Owner::Network(network.clone()), Some(*mtu)).await
             }
             Action::CreateVeth { port, device, workload } => {
                 let netns = Netns::require(&workload.netns)?;
                 links::create_veth(netlink, device, netns.raw_fd(), workload).await?;
-                let owner = Owner::Port(port.clone());
-                self.or_delete(device, &owner, self.dress(device, &owner, None).await).await
+                self.complete(device, &Owner::Port(port.clone()), None).await
             }
             Action::DeleteLink { device, owner } => links::delete(netlink, device, owner.as_ref()).await,
             Action::SetOwner { device, owner } => links::set_owner(netlink, device, owner).await,
@@ -154,6 +152,15 @@ impl Host {
         }
     }
 
+    /// Completes a new device, or deletes it again.
+    async fn complete(&self, device: &str, owner: &Owner, mtu: Option<u32>) -> Result<()> {
+        let result = self.dress(device, owner, mtu).await;
+        if result.is_err() {
+            links::delete(&self.netlink, device, Some(owner)).await.context("delete it again")?;
+        }
+        result
+    }
+
     /// Gives a new device what the kernel does not take when it makes one.
     async fn dress(&self, device: &str, owner: &Owner, mtu: Option<u32>) -> Result<()> {
         links::set_owner(&self.netlink, device, owner).await.context("mark it")?;
@@ -161,14 +168,6 @@ impl Host {
             links::change(&self.netlink, device, |link| link.mtu(mtu)).await.context("set its MTU")?;
         }
         links::set_quiet(&self.netlink, device).await.context("turn off its link-local addresses")
-    }
-
-    /// Deletes a new device that could not be completed.
-    async fn or_delete(&self, device: &str, owner: &Owner, result: Result<()>) -> Result<()> {
-        if result.is_err() {
-            links::delete(&self.netlink, device, Some(owner)).await.context("and delete it again")?;
-        }
-        result
     }
 
     async fn set_addresses(&self, device: &str, wanted: &[ipnet::IpNet]) -> Result<()> {

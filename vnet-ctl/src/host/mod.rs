@@ -45,3 +45,40 @@ impl Host {
         Ok(Self { netlink, own })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plan::Desired, state::State};
+
+    struct Nothing;
+
+    impl Attach for Nothing {
+        fn attach_port(&mut self, _: u32, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn attach_bridge(&mut self, _: u32, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn detach(&mut self, _: u32) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The daemon awaits them in tasks that move between threads.
+    #[tokio::test]
+    async fn the_futures_can_be_sent() {
+        fn assert_send(_: &impl Send) {}
+        fn assert_sync<T: Send + Sync>() {}
+        assert_sync::<Host>();
+        let host = Host::open().unwrap();
+        let (desired, state, mut attach) = (Desired::default(), State::default(), Nothing);
+        assert_send(&host.observe(&desired, &state));
+        assert_send(&host.counters("lo"));
+        assert_send(&host.apply(&[], &mut attach));
+        assert_send(&host.undo(Done::default(), &mut attach));
+        assert_send(&host.remove(&[], &mut attach));
+    }
+}

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, process::Command, thread};
 
 use anyhow::{Result, ensure};
+use ipnet::IpNet;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -32,7 +33,7 @@ pub(crate) struct Notes {
 /// What the datapath was asked for.
 #[derive(Debug)]
 pub(crate) enum Call {
-    Attached { device: String, was_up: bool, was_enslaved: bool },
+    Attached { was_up: bool, was_enslaved: bool },
     Detached,
 }
 
@@ -42,7 +43,7 @@ impl Notes {
         let link = ip(&format!("link show {device}"));
         let (was_up, was_enslaved) = (link.contains("UP"), link.contains("master"));
         self.attached.insert(ifindex);
-        self.calls.push(Call::Attached { device: device.to_owned(), was_up, was_enslaved });
+        self.calls.push(Call::Attached { was_up, was_enslaved });
         Ok(())
     }
 }
@@ -65,7 +66,7 @@ impl Datapath for Notes {
 
 impl World {
     async fn observe(&self, desired: &Desired) -> Observed {
-        let mut observed = self.host.observe(desired, &self.state).await.unwrap();
+        let mut observed = self.host.observe(desired, &self.state).await.expect("a look at the host");
         observed.attached = self.datapath.attached.clone();
         observed
     }
@@ -80,10 +81,10 @@ impl World {
 
     /// Does what the daemon does, but for the tables.
     pub(crate) async fn converge(&mut self, desired: &Desired) -> Plan {
-        let plan = self.plan(desired).await.unwrap();
+        let plan = self.plan(desired).await.expect("no obstacle");
         self.state = plan.intended(&self.state);
         for steps in [&plan.prepare, &plan.finish] {
-            let _done = self.host.apply(steps, &mut self.datapath).await.unwrap();
+            let _done = self.host.apply(steps, &mut self.datapath).await.expect("every step");
         }
         let failures = self.host.remove(&plan.remove, &mut self.datapath).await;
         assert!(failures.is_empty(), "{failures:?}");
@@ -93,10 +94,10 @@ impl World {
 
     /// The same, killed after `count` steps.
     pub(crate) async fn converge_until(&mut self, desired: &Desired, count: usize) {
-        let plan = self.plan(desired).await.unwrap();
+        let plan = self.plan(desired).await.expect("no obstacle");
         self.state = plan.intended(&self.state);
         let steps: Vec<Step> = plan.prepare.into_iter().chain(plan.finish).take(count).collect();
-        let _done = self.host.apply(&steps, &mut self.datapath).await.unwrap();
+        let _done = self.host.apply(&steps, &mut self.datapath).await.expect("every step");
     }
 
     pub(crate) async fn teardown(&mut self) {
@@ -112,16 +113,19 @@ pub(crate) fn isolated(test: impl AsyncFnOnce(&mut World) + Send + 'static) {
     let thread = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("needs root");
         let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).expect("mounts of our own");
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("an empty /run");
         // So that `ip netns exec` shows the new namespace's own /sys.
-        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
-        fs::create_dir("/run/netns").unwrap();
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("the namespace's /sys");
+        fs::create_dir("/run/netns").expect("/run/netns");
         ip("link set lo up");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut world =
-                World { host: Host::open().unwrap(), state: State::default(), datapath: Notes::default() };
+            let mut world = World {
+                host: Host::open().expect("netlink"),
+                state: State::default(),
+                datapath: Notes::default(),
+            };
             test(&mut world).await;
         });
     });
@@ -136,7 +140,7 @@ pub(crate) fn desired() -> Desired {
         bridge: "vnet-web".to_owned(),
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1400,
-        gateways: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+        gateways: vec![net("10.0.0.1/24"), net("fd00::1/64")],
     };
     Desired {
         networks: [("web".to_owned(), network)].into(),
@@ -153,11 +157,8 @@ pub(crate) fn port(last: u8, attach: Attach) -> Port {
         network: "web".to_owned(),
         mac: MacAddr([2, 0, 0, 0, 1, last]),
         mtu: 1400,
-        addresses: vec![
-            format!("10.0.0.{last}/24").parse().unwrap(),
-            format!("fd00::{last:x}/64").parse().unwrap(),
-        ],
-        gateways: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        addresses: vec![net(&format!("10.0.0.{last}/24")), net(&format!("fd00::{last:x}/64"))],
+        gateways: [net("10.0.0.1/24"), net("fd00::1/64")].iter().map(IpNet::addr).collect(),
         attach,
     }
 }
@@ -170,11 +171,15 @@ pub(crate) fn in_netns(netns: &str, interface: &str, create: bool) -> Attach {
     Attach::Netns { netns: NetnsRef::Name(netns.to_owned()), create, interface: interface.to_owned() }
 }
 
+fn net(text: &str) -> IpNet {
+    text.parse().expect("an address with a prefix length")
+}
+
 /// What `ip` prints; it must succeed.
 pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2");
     assert!(output.status.success(), "ip {arguments}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// The same inside a namespace.

@@ -10,15 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{HashMap, Map, MapData};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+use vnet_common::{MacAddr, NetworkKey, NetworkRecord};
 use vnet_ctl::{
     api::types::{
         Applied, DropReport, FlowInfo, FlowsRemoved, NetworkInfo, PortInfo, PortState, PortStats, Status,
         TeardownReport,
     },
     daemon::{DaemonError, RunOptions, TeardownOptions, run, teardown},
+    datapath::names,
 };
 
 use crate::support::{Scratch, in_netns};
@@ -282,6 +285,34 @@ fn a_policy_that_does_not_fit_the_host_changes_nothing() {
         assert!(error["error"].as_str().unwrap().contains("tap9"), "{error}");
         assert_eq!(world.get::<Status>("/v1/status").generation, 1);
         assert_eq!((links(), fs::read_to_string(scratch.dir().join("state/state.json")).unwrap()), before);
+        world.teardown();
+    });
+}
+
+#[test]
+fn a_change_that_fails_halfway_is_taken_back() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let state = || fs::read_to_string(scratch.dir().join("state/state.json")).unwrap();
+        let before = (links(), state(), world.get::<Vec<PortInfo>>("/v1/ports"));
+        // Strangers' entries fill the map: the tables of a second network do not fit.
+        let data = MapData::from_pin(scratch.pins().map(names::NETWORKS)).unwrap();
+        let mut networks: HashMap<_, NetworkKey, NetworkRecord> =
+            Map::from_map_data(data).unwrap().try_into().unwrap();
+        let record = NetworkRecord::new(MacAddr::default(), false);
+        (0..)
+            .take_while(|&ifindex| networks.insert(NetworkKey { ifindex, side: 2 }, record, 0).is_ok())
+            .count();
+        let text = policy(&world.tag);
+
+        let (status, body) =
+            world.apply(&format!("{text}\n[networks.more]\ntype = \"nat\"\nsubnets = [\"10.99.0.0/24\"]\n"));
+
+        assert_eq!(status, 500, "{}", String::from_utf8_lossy(&body));
+        assert_eq!((links(), state(), world.get::<Vec<PortInfo>>("/v1/ports")), before);
+        assert_eq!(world.get::<Status>("/v1/status").generation, 1);
+        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 5);
         world.teardown();
     });
 }
