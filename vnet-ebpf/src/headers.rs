@@ -1,7 +1,7 @@
 //! What the headers of a packet say, as the parse stage hands it to the others.
 
 use network_types::eth::EthHdr;
-use vnet_common::{Address, Be16, FlowKey, MacPair, Origin};
+use vnet_common::{Address, FlowKey, MacPair, Origin, Ports};
 
 /// IP protocol numbers (IANA).
 pub mod protocol {
@@ -63,10 +63,8 @@ pub struct Datagram<A> {
     pub dst: A,
     /// What the payload is; extension headers are walked.
     pub protocol: u8,
-    /// Source port as flows know it.
-    pub src_port: Be16,
-    /// Destination port as flows know it.
-    pub dst_port: Be16,
+    /// Its ports as flows know them.
+    pub ports: Ports,
     /// Where the payload begins, in bytes from the start of the frame.
     pub payload: usize,
     /// What the payload means to flows.
@@ -174,8 +172,7 @@ impl<A: Address> Datagram<A> {
             origin: Origin::new(ifindex, self.protocol),
             src: self.src,
             dst: self.dst,
-            src_port: self.src_port,
-            dst_port: self.dst_port,
+            ports: self.ports,
         }
     }
 }
@@ -200,7 +197,7 @@ impl Service {
         let port = match protocol {
             protocol::ICMP => 8 << 8,
             protocol::ICMPV6 => 128 << 8,
-            _ => key.dst_port.get(),
+            _ => key.ports.dst().get(),
         };
         Self { protocol, port, is_v4: A::IS_V4 }
     }
@@ -210,7 +207,7 @@ impl Service {
     #[must_use]
     pub const fn of_packet<A: Address>(datagram: &Datagram<A>) -> Self {
         let port = match datagram.message.kind {
-            Kind::Plain | Kind::Tcp => datagram.dst_port.get(),
+            Kind::Plain | Kind::Tcp => datagram.ports.dst().get(),
             _ => datagram.message.icmp,
         };
         Self { protocol: datagram.protocol, port, is_v4: A::IS_V4 }

@@ -6,11 +6,13 @@
 use network_types::{
     arp::ArpHdr,
     eth::{EthHdr, EtherType},
-    ip::Ipv4Hdr,
 };
-use vnet_common::{Address, DropReason, MacAddr, MacPair, V6};
+use vnet_common::{Address, Be16, DropReason, MacAddr, MacPair, V6};
 
-use crate::{headers::ETHERNET_LEN, packet::Packet};
+use crate::{
+    headers::ETHERNET_LEN,
+    packet::{Ipv4Wire, Packet},
+};
 
 /// Offset of the hop limit in the IPv6 header.
 const HOP_LIMIT: usize = ETHERNET_LEN + 7;
@@ -24,20 +26,19 @@ const ICMPV6: usize = ETHERNET_LEN + 40;
 #[inline(always)]
 pub fn routed<A: Address>(packet: &mut impl Packet, macs: MacPair) -> Result<(), DropReason> {
     if A::IS_V4 {
-        let header: Ipv4Hdr = packet.read(ETHERNET_LEN)?;
+        let header: Ipv4Wire = packet.read(ETHERNET_LEN)?;
         let ttl = header.ttl.checked_sub(1).filter(|ttl| *ttl > 0).ok_or(DropReason::TtlExceeded)?;
         // RFC 1624 equation 3 for a field that loses 0x0100: the checksum gains it, carry wrapped around.
-        let sum = u32::from(u16::from_be_bytes(header.check)) + 0x0100;
+        let sum = u32::from(header.checksum.get()) + 0x0100;
         let check = (sum + (sum >> 16)) as u16;
-        packet.write(ETHERNET_LEN + 8, [ttl, header.proto])?;
-        packet.write(ETHERNET_LEN + 10, check.to_be_bytes())?;
+        packet.write(ETHERNET_LEN + 8, ttl)?;
+        packet.write(ETHERNET_LEN + 10, Be16::new(check))?;
     } else {
-        let [hop_limit]: [u8; 1] = packet.read(HOP_LIMIT)?;
+        let hop_limit: u8 = packet.read(HOP_LIMIT)?;
         let hop_limit = hop_limit.checked_sub(1).filter(|limit| *limit > 0).ok_or(DropReason::TtlExceeded)?;
-        packet.write(HOP_LIMIT, [hop_limit])?;
+        packet.write(HOP_LIMIT, hop_limit)?;
     }
-    packet.write(0, macs.dst.0)?;
-    packet.write(6, macs.src.0)
+    packet.write(0, macs)
 }
 
 /// Turns an ARP request into the answer that its target has `mac`.

@@ -1,6 +1,6 @@
 //! A socket buffer as a packet of the pipeline.
 
-use core::{mem::MaybeUninit, ptr::NonNull};
+use core::ptr::NonNull;
 
 use aya_ebpf::programs::TcContext;
 use network_types::eth::EtherType;
@@ -118,34 +118,6 @@ impl Skb {
     }
 }
 
-/// Copies a `T` by words of four, two and one bytes.
-///
-/// The words are not aligned, and `read_unaligned` would make LLVM fetch each by single bytes. The kernel
-/// takes such an access to a packet on every architecture that can do it
-/// (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and its verifier refuses the program elsewhere.
-///
-/// # Safety
-/// `to` and `from` are valid for `size_of::<T>()` bytes.
-#[inline(always)]
-unsafe fn copy<T>(to: *mut u8, from: *const u8) {
-    let mut done = 0;
-    while done + 4 <= size_of::<T>() {
-        // SAFETY: in bounds, by the loop's condition and the caller's promise.
-        unsafe { *to.add(done).cast::<u32>() = *from.add(done).cast::<u32>() };
-        done += 4;
-    }
-    while done + 2 <= size_of::<T>() {
-        // SAFETY: as above.
-        unsafe { *to.add(done).cast::<u16>() = *from.add(done).cast::<u16>() };
-        done += 2;
-    }
-    while done < size_of::<T>() {
-        // SAFETY: as above.
-        unsafe { *to.add(done) = *from.add(done) };
-        done += 1;
-    }
-}
-
 impl Packet for Skb {
     #[inline(always)]
     fn length(&self) -> u32 {
@@ -155,19 +127,18 @@ impl Packet for Skb {
     #[inline(always)]
     fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
         let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        let mut value = MaybeUninit::<T>::uninit();
-        // SAFETY: `at` has checked the bounds of `from`, and any bytes are a `T: Wire`.
-        unsafe {
-            copy::<T>(value.as_mut_ptr().cast(), from.as_ptr().cast());
-            Ok(value.assume_init())
-        }
+        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. The address need not be aligned
+        // as `T` is: the kernel takes words at any address of a packet, on every architecture that can do
+        // it (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and its verifier refuses the program elsewhere.
+        // `read_unaligned` would make LLVM fetch single bytes.
+        Ok(unsafe { from.as_ptr().read() })
     }
 
     #[inline(always)]
     fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
         let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: `at` has checked the bounds of `to`, and a `T: Wire` has no padding.
-        unsafe { copy::<T>(to.as_ptr().cast(), (&raw const value).cast()) };
+        // SAFETY: `at` has checked the bounds, and as in `read`.
+        unsafe { to.as_ptr().write(value) };
         Ok(())
     }
 

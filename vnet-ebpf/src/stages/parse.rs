@@ -3,15 +3,12 @@
 //! Decides whether the headers are whole, consistent and of a kind that vnet carries, and reads out of
 //! them what the other stages need. Whether any of it is true is the sender stage's question.
 
-use network_types::{
-    eth::{EthHdr, EtherType},
-    ip::{Ipv4Hdr, Ipv6Hdr},
-};
-use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V4, V6, limits};
+use network_types::eth::EtherType;
+use vnet_common::{Address, Be16, DropReason, MacPair, Ports, V4, V6, limits};
 
 use crate::{
     headers::{Carries, Datagram, Frame, Kind, Message, Segment, protocol},
-    packet::Packet,
+    packet::{Ipv4Wire, Ipv6Wire, Packet, TcpWire},
 };
 
 /// Reads the Ethernet header.
@@ -24,20 +21,24 @@ pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
     if packet.has_vlan_tag() {
         return Err(DropReason::VlanTag);
     }
-    let header: EthHdr = packet.read(0)?;
-    const ARP: u16 = EtherType::Arp as u16;
-    const IPV4: u16 = EtherType::Ipv4 as u16;
-    const IPV6: u16 = EtherType::Ipv6 as u16;
-    const DOT1Q: u16 = EtherType::Ieee8021q as u16;
-    const DOT1AD: u16 = EtherType::Ieee8021ad as u16;
-    let carries = match header.ether_type {
+    let macs: MacPair = packet.read(0)?;
+    let ether_type: Be16 = packet.read(size_of::<MacPair>())?;
+    const fn value(ether_type: EtherType) -> u16 {
+        u16::from_be(ether_type as u16)
+    }
+    const ARP: u16 = value(EtherType::Arp);
+    const IPV4: u16 = value(EtherType::Ipv4);
+    const IPV6: u16 = value(EtherType::Ipv6);
+    const DOT1Q: u16 = value(EtherType::Ieee8021q);
+    const DOT1AD: u16 = value(EtherType::Ieee8021ad);
+    let carries = match ether_type.get() {
         IPV4 => Carries::Ipv4,
         IPV6 => Carries::Ipv6,
         ARP => Carries::Arp,
         DOT1Q | DOT1AD => return Err(DropReason::VlanTag),
         _ => return Err(DropReason::EtherType),
     };
-    Ok(Frame { macs: MacPair { dst: MacAddr(header.dst_addr), src: MacAddr(header.src_addr) }, carries })
+    Ok(Frame { macs, carries })
 }
 
 /// Reads IPv4 (RFC 791) and what it carries, at `at` bytes into the frame.
@@ -47,24 +48,26 @@ pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
 #[inline(always)]
 pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason> {
     const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
-    let header: Ipv4Hdr = packet.read(at)?;
-    let header_len = usize::from(header.vihl & 0x0f) * 4;
-    let total_len = Be16::from_bytes(header.tot_len).get();
-    if header.vihl >> 4 != 4 || header_len < size_of::<Ipv4Hdr>() || usize::from(total_len) < header_len {
+    let header: Ipv4Wire = packet.read(at)?;
+    let header_len = usize::from(header.version_len & 0x0f) * 4;
+    let total_len = header.total_len.get();
+    if header.version_len >> 4 != 4
+        || header_len < size_of::<Ipv4Wire>()
+        || usize::from(total_len) < header_len
+    {
         return Err(DropReason::MalformedHeader);
     }
-    if Be16::from_bytes(header.frags).get() & MORE_FRAGMENTS_AND_OFFSET != 0 {
+    if header.fragment.get() & MORE_FRAGMENTS_AND_OFFSET != 0 {
         return Err(DropReason::Fragment);
     }
     let payload_len = u32::from(total_len) - header_len as u32;
     transport(
         packet,
         Datagram {
-            src: V4::from_octets(header.src_addr),
-            dst: V4::from_octets(header.dst_addr),
-            protocol: header.proto,
-            src_port: Be16::default(),
-            dst_port: Be16::default(),
+            src: header.src,
+            dst: header.dst,
+            protocol: header.protocol,
+            ports: Ports::default(),
             payload: at + header_len,
             message: Message::default(),
         },
@@ -78,22 +81,21 @@ pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason>
 /// Truncated, malformed, a fragment, or with a header that is not on the list.
 #[inline(always)]
 pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason> {
-    let header: Ipv6Hdr = packet.read(at)?;
-    if header.vcf[0] >> 4 != 6 {
+    let header: Ipv6Wire = packet.read(at)?;
+    if header.version_class >> 4 != 6 {
         return Err(DropReason::MalformedHeader);
     }
-    let first = at + size_of::<Ipv6Hdr>();
-    let (protocol, payload) = skip_extensions(packet, header.next_hdr, first)?;
-    let whole = u32::from(Be16::from_bytes(header.payload_len).get());
+    let first = at + size_of::<Ipv6Wire>();
+    let (protocol, payload) = skip_extensions(packet, header.next_header, first)?;
+    let whole = u32::from(header.payload_len.get());
     let payload_len = whole.checked_sub((payload - first) as u32).ok_or(DropReason::MalformedHeader)?;
     transport(
         packet,
         Datagram {
-            src: V6::from_octets(header.src_addr),
-            dst: V6::from_octets(header.dst_addr),
+            src: header.src,
+            dst: header.dst,
             protocol,
-            src_port: Be16::default(),
-            dst_port: Be16::default(),
+            ports: Ports::default(),
             payload,
             message: Message::default(),
         },
@@ -109,7 +111,7 @@ fn skip_extensions(packet: &impl Packet, mut next: u8, mut offset: usize) -> Res
             // RFC 8200 section 4.1: hop-by-hop options only stand first; more than the list allows
             // ends the loop.
             protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS => {
-                let [following, units]: [u8; 2] = packet.read(offset)?;
+                let [units, following] = packet.read::<Be16>(offset)?.get().to_le_bytes();
                 next = following;
                 offset += (usize::from(units) + 1) * 8;
             }
@@ -133,13 +135,12 @@ fn transport<A: Address>(
 ) -> Result<Datagram<A>, DropReason> {
     match datagram.protocol {
         protocol::TCP => {
-            (datagram.src_port, datagram.dst_port) = ports(packet, datagram.payload)?;
+            let header: TcpWire = packet.read(datagram.payload)?;
+            datagram.ports = header.ports;
             datagram.message.kind = Kind::Tcp;
-            datagram.message.segment = segment(packet, datagram.payload, len)?;
+            datagram.message.segment = segment(&header, len)?;
         }
-        protocol::UDP | protocol::SCTP => {
-            (datagram.src_port, datagram.dst_port) = ports(packet, datagram.payload)?;
-        }
+        protocol::UDP | protocol::SCTP => datagram.ports = packet.read(datagram.payload)?,
         protocol::ICMP if A::IS_V4 => icmp(packet, &mut datagram, icmp4_kind)?,
         protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, icmp6_kind)?,
         // Each ICMP belongs to its own version of IP.
@@ -149,19 +150,11 @@ fn transport<A: Address>(
     Ok(datagram)
 }
 
-/// Source and destination port: the first four bytes of TCP, UDP and SCTP alike.
+/// What a TCP header (RFC 9293 section 3.1) says; the segment is `len` bytes long, header included.
 #[inline(always)]
-fn ports(packet: &impl Packet, at: usize) -> Result<(Be16, Be16), DropReason> {
-    let [a, b, c, d]: [u8; 4] = packet.read(at)?;
-    Ok((Be16::from_bytes([a, b]), Be16::from_bytes([c, d])))
-}
-
-/// Reads a TCP header (RFC 9293 section 3.1); the segment is `len` bytes long, header included.
-#[inline(always)]
-fn segment(packet: &impl Packet, at: usize, len: u32) -> Result<Segment, DropReason> {
-    let seq = Be32::from_bytes(packet.read(at + 4)?).get();
-    let ack = Be32::from_bytes(packet.read(at + 8)?).get();
-    let [offset, flags]: [u8; 2] = packet.read(at + 12)?;
+fn segment(header: &TcpWire, len: u32) -> Result<Segment, DropReason> {
+    let (seq, ack) = (header.seq.get(), header.ack.get());
+    let [flags, offset] = header.offset_flags.get().to_le_bytes();
     let header_len = u32::from(offset >> 4) * 4;
     let Some(data_len) = len.checked_sub(header_len) else {
         return Err(DropReason::MalformedHeader);
@@ -187,12 +180,12 @@ fn icmp<A>(
     datagram: &mut Datagram<A>,
     classify: impl Fn(u8) -> Kind,
 ) -> Result<(), DropReason> {
-    let [kind, code]: [u8; 2] = packet.read(datagram.payload)?;
-    datagram.message.kind = classify(kind);
-    datagram.message.icmp = u16::from(kind) << 8 | u16::from(code);
+    let kind_code = packet.read::<Be16>(datagram.payload)?.get();
+    datagram.message.kind = classify((kind_code >> 8) as u8);
+    datagram.message.icmp = kind_code;
     match datagram.message.kind {
-        Kind::Echo => datagram.src_port = Be16::from_bytes(packet.read(datagram.payload + 4)?),
-        Kind::EchoReply => datagram.dst_port = Be16::from_bytes(packet.read(datagram.payload + 4)?),
+        Kind::Echo => datagram.ports = Ports::new(packet.read(datagram.payload + 4)?, Be16::default()),
+        Kind::EchoReply => datagram.ports = Ports::new(Be16::default(), packet.read(datagram.payload + 4)?),
         _ => {}
     }
     Ok(())
@@ -236,29 +229,27 @@ impl Quoted for V4 {
     #[inline(always)]
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
         const OFFSET: u16 = 0x1fff;
-        let header: Ipv4Hdr = packet.read(at)?;
-        let header_len = usize::from(header.vihl & 0x0f) * 4;
-        if header.vihl >> 4 != 4 || header_len < size_of::<Ipv4Hdr>() {
+        let header: Ipv4Wire = packet.read(at)?;
+        let header_len = usize::from(header.version_len & 0x0f) * 4;
+        if header.version_len >> 4 != 4 || header_len < size_of::<Ipv4Wire>() {
             return Err(DropReason::MalformedHeader);
         }
-        if Be16::from_bytes(header.frags).get() & OFFSET != 0 {
+        if header.fragment.get() & OFFSET != 0 {
             return Err(DropReason::Fragment);
         }
-        let (src, dst) = (Self::from_octets(header.src_addr), Self::from_octets(header.dst_addr));
-        quoted(packet, src, dst, header.proto, at + header_len)
+        quoted(packet, header.src, header.dst, header.protocol, at + header_len)
     }
 }
 
 impl Quoted for V6 {
     #[inline(always)]
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
-        let header: Ipv6Hdr = packet.read(at)?;
-        if header.vcf[0] >> 4 != 6 {
+        let header: Ipv6Wire = packet.read(at)?;
+        if header.version_class >> 4 != 6 {
             return Err(DropReason::MalformedHeader);
         }
-        let (src, dst) = (Self::from_octets(header.src_addr), Self::from_octets(header.dst_addr));
-        let (protocol, payload) = skip_extensions(packet, header.next_hdr, at + size_of::<Ipv6Hdr>())?;
-        quoted(packet, src, dst, protocol, payload)
+        let (protocol, payload) = skip_extensions(packet, header.next_header, at + size_of::<Ipv6Wire>())?;
+        quoted(packet, header.src, header.dst, protocol, payload)
     }
 }
 
@@ -270,19 +261,10 @@ fn quoted<A: Address>(
     protocol: u8,
     payload: usize,
 ) -> Result<Datagram<A>, DropReason> {
-    let mut datagram = Datagram {
-        src,
-        dst,
-        protocol,
-        src_port: Be16::default(),
-        dst_port: Be16::default(),
-        payload,
-        message: Message::default(),
-    };
+    let mut datagram =
+        Datagram { src, dst, protocol, ports: Ports::default(), payload, message: Message::default() };
     match protocol {
-        protocol::TCP | protocol::UDP | protocol::SCTP => {
-            (datagram.src_port, datagram.dst_port) = ports(packet, payload)?;
-        }
+        protocol::TCP | protocol::UDP | protocol::SCTP => datagram.ports = packet.read(payload)?,
         protocol::ICMP if A::IS_V4 => icmp(packet, &mut datagram, icmp4_kind)?,
         protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, icmp6_kind)?,
         _ => {}

@@ -13,9 +13,9 @@ use crate::{case::Case, hop::Hop};
 /// [`DropReason::WrongMac`] when the frame is addressed to somebody else.
 #[inline(always)]
 pub fn way<A>(case: &mut Case<A>) -> Result<(), DropReason> {
-    let (ops, answered_to) = if case.macs.dst == case.to.mac {
+    let (ops, answered_to) = if case.macs.dst() == case.to.mac {
         (Ops::NONE, case.from.mac)
-    } else if case.macs.dst == case.gateway_mac {
+    } else if case.macs.dst() == case.gateway_mac {
         (Ops::ROUTE, case.gateway_mac)
     } else {
         return Err(DropReason::WrongMac);
@@ -26,12 +26,12 @@ pub fn way<A>(case: &mut Case<A>) -> Result<(), DropReason> {
             device: to.device,
             delivery: delivery(from, to)? as u8,
             ops,
-            sent: MacPair { dst: to.mac, src: gateway },
+            sent: MacPair::new(to.mac, gateway),
         })
     };
     case.forth = hop(&case.from, &case.to)?;
     case.back = hop(&case.to, &case.from)?;
-    case.answered = MacPair { dst: answered_to, src: case.to.mac };
+    case.answered = MacPair::new(answered_to, case.to.mac);
     Ok(())
 }
 

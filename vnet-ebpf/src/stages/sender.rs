@@ -27,7 +27,7 @@ const ROUTER_MESSAGES: [u8; 2] = [134, 137];
 /// [`DropReason::SpoofedMac`].
 #[inline(always)]
 pub fn check_mac(port: &PortRecord, macs: MacPair) -> Result<(), DropReason> {
-    if macs.src == port.mac { Ok(()) } else { Err(DropReason::SpoofedMac) }
+    if macs.src() == port.mac { Ok(()) } else { Err(DropReason::SpoofedMac) }
 }
 
 /// Checks that the port acts neither as a router nor as a DHCP server.
@@ -40,7 +40,7 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
         return Err(DropReason::RouterAdvertisement);
     }
     let server = if A::IS_V4 { dhcp::SERVER } else { dhcp::SERVER_V6 };
-    if datagram.protocol == protocol::UDP && datagram.src_port.get() == server {
+    if datagram.protocol == protocol::UDP && datagram.ports.src().get() == server {
         return Err(DropReason::DhcpServer);
     }
     Ok(())
@@ -52,8 +52,8 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
 pub fn is_dhcp_request<A: Address>(datagram: &Datagram<A>) -> bool {
     A::IS_V4
         && datagram.protocol == protocol::UDP
-        && datagram.src_port.get() == dhcp::CLIENT
-        && datagram.dst_port.get() == dhcp::SERVER
+        && datagram.ports.src().get() == dhcp::CLIENT
+        && datagram.ports.dst().get() == dhcp::SERVER
         && datagram.dst.ip().is_multicast()
 }
 
