@@ -157,6 +157,9 @@ fn judge(policy: &Policy, end: &Place<'_>, direction: Direction, peer: &Place<'_
         let why = if end.network.is_some() { "the host is trusted" } else { "outside of vnet" };
         return End::NotJudged { why };
     };
+    if direction == Direction::Ingress && peer.port.is_none() && peer.network.is_some() {
+        return End::NotJudged { why: "the host is trusted" };
+    }
     let peer = PeerView { addr: peer.addr, groups: peer.groups(policy), network: peer.network };
     match deciding_rule(policy, end.groups(policy), direction, &peer, packet) {
         Some((group, rule)) => {
