@@ -140,7 +140,7 @@ async fn serve(daemon: &Arc<Daemon>, signals: Signals) -> Result<()> {
 fn announce(daemon: &Daemon) {
     let view = daemon.view();
     println!(
-        "vnet is ready: {} networks, {} ports, policy {}, socket {}",
+        "vnet is ready: networks {}, ports {}, policy {}, socket {}",
         view.policy.networks.len(),
         view.policy.ports.len(),
         daemon.options.policy.display(),

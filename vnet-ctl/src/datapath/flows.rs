@@ -11,7 +11,9 @@ use aya::{
     maps::{HashMap, IterableMap as _, MapData},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
-use vnet_common::{Address, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6, ticks_from_secs};
+use vnet_common::{
+    Address, ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6, ticks_from_secs,
+};
 
 use super::{
     links::causes,
@@ -176,20 +178,22 @@ fn expire_entry<A: Version>(program: &SchedClassifier, key: &FlowKey<A>, last_se
     let input = expire_input(key, last_seen);
     let options = TestRunOptions { data_in: Some(&input), ..TestRunOptions::new() };
     let result = program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
-    match result.return_value {
-        0 => Ok(false),
-        1 | 2 => Ok(true),
+    const REFRESHED: i32 = ExpireAnswer::Refreshed as i32;
+    const REMOVED: i32 = ExpireAnswer::Removed as i32;
+    const GONE: i32 = ExpireAnswer::Gone as i32;
+    match result.return_value.cast_signed() {
+        REFRESHED => Ok(false),
+        REMOVED | GONE => Ok(true),
         other => bail!("expire answered {other}"),
     }
 }
 
-/// What `expire` reads: after 14 bytes of Ethernet header and 2 to align, the version, the `last_seen`
-/// to compare with, and the key.
-fn expire_input<A: Version>(key: &FlowKey<A>, last_seen: u32) -> [u8; 64] {
-    let mut input = [0; 64];
-    let words = [A::NUMBER.to_ne_bytes(), last_seen.to_ne_bytes()].concat();
-    let tail = words.into_iter().chain(A::key_bytes(key));
-    input.iter_mut().skip(16).zip(tail).for_each(|(to, from)| *to = from);
+/// What `expire` reads: a header that begins at [`ExpireHeader::OFFSET`], and the key.
+fn expire_input<A: Version>(key: &FlowKey<A>, last_seen: u32) -> Vec<u8> {
+    let mut input = vec![0; ExpireHeader::OFFSET];
+    input.extend(A::NUMBER.to_ne_bytes());
+    input.extend(last_seen.to_ne_bytes());
+    input.extend(A::key_bytes(key));
     input
 }
 
@@ -217,6 +221,6 @@ mod tests {
         assert_eq!(input[20..24], 77_u32.to_ne_bytes());
         assert_eq!(input[24..28], (7_u32 | 6 << 24).to_ne_bytes());
         assert_eq!(input[28..40], [10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 80]);
-        assert_eq!(input[40..], [0; 24]);
+        assert_eq!(input.len(), 40);
     }
 }

@@ -186,7 +186,8 @@ impl Datapath {
         self.flows.count()
     }
 
-    /// Forgets the flows that `wanted` accepts: their next packets are judged as new. Returns how many.
+    /// Forgets the flows that `wanted` accepts: their next packets are judged as new, and TCP connections
+    /// end, which only a SYN may open. Returns how many.
     ///
     /// # Errors
     /// When the maps cannot be read or written.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod daemon;
 mod datapath;
+mod lifecycle;
 mod support;
+mod world;

@@ -1,14 +1,15 @@
 //! The datapath in the kernel: what is pinned, taken over, committed and removed.
 
-use std::{collections::BTreeSet, fs, net::IpAddr};
+use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
 
 use aya::{
     maps::{HashMap, Map, MapData},
     programs::{SchedClassifier, TcAttachType},
 };
+use nix::time::{ClockId, clock_gettime};
 use vnet_common::{
     Be16, Delivery, Direction, Endpoint, Flow, FlowImage4, FlowKey, Identity, MacAddr, NetworkKey,
-    NetworkRecord, Ops, Origin, PolicyKey, PortRecord, V4,
+    NetworkRecord, Ops, Origin, PolicyKey, PortRecord, V4, ticks_from_ns,
 };
 use vnet_ctl::{
     compile::Tables,
@@ -204,19 +205,41 @@ fn flow_key(device: u32, dst_port: u16) -> FlowKey<V4> {
     }
 }
 
-/// Enters both directions of a flow between two devices.
-fn track(pins: &Pins, devices: [u32; 2], dst_port: u16) {
+/// Enters both directions of a closed TCP flow between two devices, silent for so many ticks.
+fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32; 2]) {
     let data = MapData::from_pin(pins.map(names::FLOWS4)).unwrap();
     let mut flows: HashMap<_, FlowKey<V4>, FlowImage4> =
         Map::from_map_data(data).unwrap().try_into().unwrap();
-    let entry = |pair_device, ops| {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap());
+    let entry = |pair_device, ops, silent| {
         let mut flow = Flow::<V4>::default();
         (flow.pair_device, flow.ops) = (pair_device, ops);
+        flow.last_seen.set(ticks_from_ns(u64::try_from(now.as_nanos()).unwrap()) - silent);
         FlowImage4::from(flow)
     };
     let key = flow_key(devices[0], dst_port);
-    flows.insert(key, entry(devices[1], Ops::NONE), 0).unwrap();
-    flows.insert(key.reversed(devices[1]), entry(devices[0], Ops::REPLY), 0).unwrap();
+    flows.insert(key, entry(devices[1], Ops::NONE, silent[0]), 0).unwrap();
+    flows.insert(key.reversed(devices[1]), entry(devices[0], Ops::REPLY, silent[1]), 0).unwrap();
+}
+
+#[test]
+fn flows_expire_when_both_directions_are_silent() {
+    in_netns(|scratch| {
+        let datapath = Datapath::open(&scratch.pins()).unwrap();
+        // A closed TCP flow is kept for ten seconds.
+        for (dst_port, silent) in [(1, [0, 0]), (2, [100, 0]), (3, [0, 100]), (4, [100, 100]), (5, [15, 20])]
+        {
+            track(&scratch.pins(), [2, 3], dst_port, silent);
+        }
+
+        assert_eq!(datapath.expire_flows().unwrap(), 2);
+
+        let flows = datapath.flows(&|ifindex| ifindex.to_string(), &|_| true).unwrap();
+        let mut left: Vec<u16> = flows.iter().map(|flow| flow.dst_port).collect();
+        left.sort_unstable();
+        assert_eq!(left, [1, 2, 3]);
+        assert_eq!(datapath.expire_flows().unwrap(), 0);
+    });
 }
 
 #[test]
@@ -226,7 +249,7 @@ fn flows_are_listed_and_flushed_by_filter_and_go_with_their_device() {
         let mut datapath = Datapath::open(&scratch.pins()).unwrap();
         datapath.attach_port(port).unwrap();
         for dst_port in 1..=5000 {
-            track(&scratch.pins(), [port, bridge], dst_port);
+            track(&scratch.pins(), [port, bridge], dst_port, [0, 0]);
         }
         let name = |ifindex| if ifindex == port { "web-1".to_owned() } else { "host".to_owned() };
         let one: FlowFilter = "port=web-1,dst_port=443".parse().unwrap();
