@@ -18,7 +18,7 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
-use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, Ip, Ops, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, Ip, Ops, PortRecord, V4, V6};
 
 use crate::{
     case::Case,
@@ -123,11 +123,12 @@ pub fn to_port<P: Packet, T: Tables>(
     arrival: Arrival,
 ) -> Result<Verdict, DropReason> {
     let snapshot = Snapshot::take(tables)?;
+    let port = snapshot.port(arrival.device)?;
     match parse::ethernet(packet)?.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
-        Carries::Ipv4 => flooded(snapshot, arrival, &parse::ipv4(packet, ETHERNET_LEN)?),
-        Carries::Ipv6 => flooded(snapshot, arrival, &parse::ipv6(packet, ETHERNET_LEN)?),
+        Carries::Ipv4 => flooded(snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
+        Carries::Ipv6 => flooded(snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
     }
 }
 
@@ -175,10 +176,13 @@ fn port_sender<A: Address, T: Tables>(
     let port = snapshot.port(case.device)?;
     sender::check_mac(port, case.macs)?;
     sender::check_role(&case.datagram)?;
-    if sender::is_dhcp_request(&case.datagram) {
+    let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
+    if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
+        case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
+    }
+    if is_dhcp_request {
         return Ok(Some(Verdict::send(port.network, Delivery::Host)));
     }
-    case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
     (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
     let destination = case.datagram.dst.ip();
     if !destination.is_multicast() {
@@ -330,7 +334,8 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if quoted.src != case.datagram.dst || quoted.dst != case.datagram.src && !case.from.is_gateway() {
         return Err(DropReason::UnrelatedError);
     }
-    case.to = destination(snapshot, case)?;
+    // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
+    case.to = destination(snapshot, case).unwrap_or(Endpoint::gateway(case.network, case.gateway_mac, 0));
     case.pair_key = case.quoted.key(case.to.device);
     let flow = snapshot.tables.find(&case.pair_key).ok_or(DropReason::UnrelatedError)?;
     if flow.generation.get() != snapshot.generation {
@@ -394,7 +399,7 @@ fn judge_again<A: Address, T: Tables>(
 #[inline(always)]
 fn flooded<A: Address, T: Tables>(
     snapshot: Snapshot<'_, T>,
-    arrival: Arrival,
+    port: &PortRecord,
     datagram: &Datagram<A>,
 ) -> Result<Verdict, DropReason> {
     if datagram.message.kind == Kind::Discovery {
@@ -403,7 +408,6 @@ fn flooded<A: Address, T: Tables>(
     if !datagram.dst.ip().is_multicast() {
         return Err(DropReason::Undecided);
     }
-    let port = snapshot.port(arrival.device)?;
     let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
         Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
         Some(from) => from.identity,
