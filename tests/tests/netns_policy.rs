@@ -83,8 +83,9 @@ fn an_added_rule_lets_traffic_flow_at_once() {
     for probe in [tcp("10.10.0.11:80"), tcp("[fd00:10::b]:80")] {
         assert_eq!(probe.run(&world.port("a"), SILENCE), Outcome::Answered, "{probe:?} at the first attempt");
     }
+    // The rule opens that protocol of that group, and nothing beside it.
     world.assert_silent("a", udp("10.10.0.11:80"));
-    world.assert_silent("a", tcp("10.10.0.10:80"));
+    world.assert_silent("a", tcp("10.10.0.12:80"));
 }
 
 #[test]
