@@ -166,6 +166,10 @@ fn lies_from_a_device_are_dropped_like_any_other() {
     give_b_a_device(&world);
     world.start(&[]);
     let _ = world.exec("b", &["ip", "addr", "add", "10.10.0.99/24", "dev", "eth0"]).ok();
+    // Without a question to ask first, which would be a lie too.
+    let (row, neighbour) =
+        (world.port_row("a"), ["ip", "neigh", "add", "10.10.0.10", "dev", "eth0", "lladdr"]);
+    let _ = world.exec("b", &[&neighbour[..], &[row["mac"].as_str().expect("a MAC")]].concat()).ok();
     world.assert_counts(DropReason::SpoofedAddress, || {
         let sent = world.exec("b", &["ping", "-n", "-c", "1", "-W", "0.5", "-I", "10.10.0.99", "10.10.0.10"]);
         assert!(!sent.success(), "{sent}");
