@@ -248,6 +248,26 @@ fn addresses_that_nobody_wrote_down_are_assigned_and_kept() {
 }
 
 #[test]
+fn a_successor_with_the_same_addresses_is_reached_at_once() {
+    let mut world = World::running(&with_b(r#"netns = "@b", create = true"#));
+    let talk = |world: &World, port: &str| {
+        for address in ["10.10.0.11", "fd00:10::b"] {
+            world.assert_reaches("a", ping(address));
+            assert_eq!(ping(address).run(world.host(), ANSWER), Outcome::Answered);
+        }
+        world.assert_reaches(port, ping("10.10.0.10"));
+    };
+    talk(&world, "b");
+    let mac = world.port_row("b")["mac"].clone();
+    world.stop();
+    let successor = world.policy_text().replace("[ports.b]", "[ports.c]");
+    world.write_policy(&successor.replace("mac = \"02:00:00:00:00:0b\"", "").replace("-b\"", "-c\""));
+    world.start(&[]);
+    assert_ne!(world.port_row("c")["mac"], mac, "its own MAC, which nobody remembers");
+    talk(&world, "c");
+}
+
+#[test]
 fn an_assigned_address_is_kept_when_the_daemon_was_killed() {
     let mut world = World::running(&unaddressed(&["m"]));
     let m = addresses(&world, "m");
