@@ -13,7 +13,7 @@ fn tier_of(package: &str, target: &str) -> Tier {
     match (package, target) {
         ("vnet-tests", "prog") => Tier::Prog,
         ("vnet-tests", name) if name.starts_with("netns") => Tier::Netns,
-        ("vnet-ctl", "daemon" | "datapath" | "host") => Tier::Netns,
+        ("vnet-ctl", "root" | "daemon" | "datapath" | "host") => Tier::Netns,
         _ => Tier::Unit,
     }
 }
