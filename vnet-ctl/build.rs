@@ -42,6 +42,7 @@ fn main() -> Result<()> {
         bail!("the eBPF object did not build: see above. `cargo xtask setup` installs what the build needs");
     }
     let object = target_dir.join(target).join("release/vnet-ebpf");
-    fs::copy(&object, Path::new(&out_dir).join("vnet-ebpf")).with_context(|| format!("copy {}", object.display()))?;
+    fs::copy(&object, Path::new(&out_dir).join("vnet-ebpf"))
+        .with_context(|| format!("copy {}", object.display()))?;
     Ok(())
 }

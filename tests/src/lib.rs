@@ -1,1 +1,22 @@
-//! x
+//! What the test suites stand on: frames as bytes, network namespaces, and a whole small host (a
+//! [`World`]) in which the real `vnet-ctl` runs.
+//!
+//! The suites under `tests/` are black-box: they know the policy schema, the command tree and the
+//! drop reasons, and nothing of how they are implemented. They need root, iproute2, iputils,
+//! iperf3, tcpdump, curl, python3, iptables, nftables and bpftool, and fail where one is missing.
+
+pub mod binary;
+pub mod frames;
+pub mod netns;
+pub mod process;
+pub mod raw;
+pub mod snapshot;
+pub mod tap;
+pub mod traffic;
+pub mod wait;
+pub mod world;
+
+pub use netns::Namespace;
+pub use process::{Finished, Running};
+pub use wait::eventually;
+pub use world::World;

@@ -33,6 +33,42 @@ impl fmt::Display for MacAddr {
     }
 }
 
+/// Destination and source of an Ethernet header: twelve bytes in the order of the frame, kept as words so
+/// that they are copied and compared as such.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MacPair([u32; 3]);
+
+impl MacPair {
+    /// To whom, from whom.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(dst: MacAddr, src: MacAddr) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (dst.0, src.0);
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+        ])
+    }
+
+    /// To whom.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dst(self) -> MacAddr {
+        let ([a, b, c, d], [e, f, _, _]) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
+        MacAddr([a, b, c, d, e, f])
+    }
+
+    /// From whom.
+    #[inline(always)]
+    #[must_use]
+    pub const fn src(self) -> MacAddr {
+        let ([_, _, a, b], [c, d, e, f]) = (self.0[1].to_ne_bytes(), self.0[2].to_ne_bytes());
+        MacAddr([a, b, c, d, e, f])
+    }
+}
+
 /// An IPv4 address, its four bytes in wire order.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -178,6 +214,13 @@ mod tests {
     use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::*;
+
+    #[test]
+    fn a_mac_pair_gives_both_back() {
+        let (dst, src) = (MacAddr([1, 2, 3, 4, 5, 6]), MacAddr([7, 8, 9, 10, 11, 12]));
+        let pair = MacPair::new(dst, src);
+        assert_eq!((pair.dst(), pair.src()), (dst, src));
+    }
 
     #[test]
     fn ipv4_is_mapped_and_back() {

@@ -4,7 +4,9 @@
 macro_rules! drop_reasons {
     ($($number:literal $name:ident $label:literal $explanation:literal,)+) => {
         /// Why a packet was dropped. A number is never reused.
-        #[repr(u8)]
+        ///
+        /// `repr(u32)`: as wide as a register, so that a `Result` needs no masking in eBPF code.
+        #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum DropReason {
             $(#[doc = $explanation] $name = $number,)+

@@ -111,7 +111,7 @@ pub enum EndpointKind {
 }
 
 /// How a packet gets to a device.
-#[repr(u8)]
+#[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Straight into the other end of a veth in another namespace (`bpf_redirect_peer`).

@@ -8,7 +8,7 @@
 
 use core::cell::Cell;
 
-use crate::{Address, Be16, Delivery, DropReason, MacAddr, V4, V6, limits::MAX_IFINDEX, shared};
+use crate::{Address, Be16, Delivery, DropReason, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
 
 /// Where a packet was received, and its protocol: the 24 low bits of the ifindex, then 8 of protocol.
 ///
@@ -42,10 +42,10 @@ impl Origin {
 
 /// A tuple as the packet was received.
 ///
-/// Layout (IPv4, 16 bytes): `origin` u32, `src` 4, `dst` 4, `src_port` u16, `dst_port` u16, ports in
-/// wire order. ICMP echo has its identifier as `src_port` of the request and `dst_port` of the reply.
+/// Layout (IPv4, 16 bytes): `origin` u32, `src` 4, `dst` 4, `ports` u16 and u16 in wire
+/// order. ICMP echo has its identifier as source port of the request and as destination port of the reply.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey<A> {
     /// Device and protocol.
     pub origin: Origin,
@@ -53,10 +53,47 @@ pub struct FlowKey<A> {
     pub src: A,
     /// Destination address.
     pub dst: A,
-    /// Source port, or 0 for protocols without.
-    pub src_port: Be16,
-    /// Destination port, or 0 for protocols without.
-    pub dst_port: Be16,
+    /// Source and destination port, or 0 for protocols without.
+    pub ports: Ports,
+}
+
+/// Source and destination port in wire order, as they stand in the headers of TCP, UDP and SCTP: one word,
+/// so that it is copied as such.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ports(u32);
+
+impl Ports {
+    /// From both ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(src: Be16, dst: Be16) -> Self {
+        let ([a, b], [c, d]) = (src.to_bytes(), dst.to_bytes());
+        Self(u32::from_ne_bytes([a, b, c, d]))
+    }
+
+    /// The source port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn src(self) -> Be16 {
+        let [a, b, _, _] = self.0.to_ne_bytes();
+        Be16::from_bytes([a, b])
+    }
+
+    /// The destination port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dst(self) -> Be16 {
+        let [_, _, c, d] = self.0.to_ne_bytes();
+        Be16::from_bytes([c, d])
+    }
+
+    /// Those of an answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self(self.0.rotate_left(16))
+    }
 }
 
 impl<A: Address> FlowKey<A> {
@@ -68,20 +105,9 @@ impl<A: Address> FlowKey<A> {
             origin: Origin::new(ifindex, self.origin.protocol()),
             src: self.dst,
             dst: self.src,
-            src_port: self.dst_port,
-            dst_port: self.src_port,
+            ports: self.ports.reversed(),
         }
     }
-}
-
-/// Destination and source of an Ethernet header, in the order of the frame.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MacPair {
-    /// To whom.
-    pub dst: MacAddr,
-    /// From whom.
-    pub src: MacAddr,
 }
 
 /// Coarse monotonic time in ticks of 2^30 ns (1.07 s); it wraps after 146 years.
@@ -156,6 +182,38 @@ impl FlowState {
     }
 }
 
+/// How the controller asks the program `expire` to remove an entry.
+///
+/// The packet of the test run is: [`ExpireHeader::OFFSET`] zero bytes, then `version` u32 (4 or 6),
+/// `last_seen` u32, both as the host stores them, then the bytes of the [`FlowKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpireHeader {
+    /// IP version of the key.
+    pub version: u32,
+    /// The entry's `last_seen` when the controller found it idle.
+    pub last_seen: u32,
+}
+
+impl ExpireHeader {
+    /// Where it begins: after an Ethernet header, which a test run demands, and padding.
+    pub const OFFSET: usize = 16;
+}
+
+/// The return value of the program `expire`.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpireAnswer {
+    /// The question makes no sense.
+    Malformed = -1,
+    /// The entry was idle and is gone now.
+    Removed = 1,
+    /// A packet has refreshed the entry; it stays.
+    Refreshed = 0,
+    /// There is no such entry.
+    Gone = 2,
+}
+
 /// What is done to a packet beyond its delivery; a set of bits.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,10 +245,10 @@ impl Ops {
 /// One direction of a flow.
 ///
 /// Layout, offsets in bytes: 0 `generation`, 4 `last_seen`, 8 `received`, 20 `sent`, 32 `device`,
-/// 36 `delivery`, 37 `ops`, 38 `state`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
+/// 36 `delivery`, 37 `ops`, 38 `state`, 39 `finished`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
 /// 64 `pair_device`, 68 `rules`, 76 `vlan`, 78 `tunnel`, 80 `nat_src`, `nat_dst`, then their ports and 4 reserved bytes.
 #[repr(C, align(8))]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Flow<A> {
     /// The policy generation that allowed the flow last.
     pub generation: Cell<u32>,
@@ -208,7 +266,8 @@ pub struct Flow<A> {
     pub ops: Ops,
     /// A [`FlowState`].
     pub state: Cell<u8>,
-    reserved: u8,
+    /// TCP: 1 once this direction has sent its FIN.
+    pub finished: Cell<u8>,
     /// TCP: the highest sequence number sent, plus one.
     pub seq_next: Cell<u32>,
     /// TCP: the highest acknowledgement sent.
@@ -261,6 +320,7 @@ shared! {
     FlowKey<V4> = 16,
     FlowKey<V6> = 40,
     MacPair = 12,
+    ExpireHeader = 8,
 }
 
 /// The bytes of an entry as the controller reads them from a map: a copy that no packet changes.
@@ -309,9 +369,10 @@ mod tests {
             origin: Origin::new(7, 6),
             src: V4::from_octets([10, 0, 0, 1]),
             dst: V4::from_octets([10, 0, 0, 2]),
-            src_port: Be16::new(40000),
-            dst_port: Be16::new(80),
+            ports: Ports::new(Be16::new(40000), Be16::new(80)),
         };
+        assert_eq!((key.ports.src().get(), key.ports.dst().get()), (40000, 80));
+        assert_eq!(key.reversed(9).ports.src().get(), 80);
         assert_eq!(key.reversed(9).origin.ifindex(), 9);
         assert_eq!(key.reversed(9).reversed(7), key);
     }

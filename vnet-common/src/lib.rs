@@ -13,7 +13,7 @@ mod flow;
 pub mod limits;
 mod policy;
 
-pub use addr::{Address, Ip, MacAddr, V4, V6};
+pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
 pub use be::{Be16, Be32};
 pub use drop_reason::DropReason;
 pub use endpoint::{
@@ -21,7 +21,8 @@ pub use endpoint::{
     PortDropKey, PortKey, PortRecord,
 };
 pub use flow::{
-    Flow, FlowImage4, FlowImage6, FlowKey, FlowState, MacPair, Ops, Origin, ticks_from_ns, ticks_from_secs,
+    ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin, Ports,
+    ticks_from_ns, ticks_from_secs,
 };
 pub use policy::{Direction, GroupSet, Identity, PolicyKey, RuleId};
 

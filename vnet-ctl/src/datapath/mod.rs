@@ -1,1 +1,259 @@
-//! (to be written)
+//! The kernel's side of vnet: programs, maps, links, and what they count.
+//!
+//! Decides whether what an earlier run left pinned can be taken over, and how a set of tables gets into
+//! the maps without any packet seeing half of it. What the tables say is [`crate::compile`]'s affair, which
+//! devices there are is [`crate::host`]'s.
+//!
+//! Everything is pinned below `BPFFS/vnet/vABI`: a controller that ends, in whatever way, leaves the
+//! datapath running.
+
+mod commit;
+mod drops;
+mod filter;
+mod flows;
+mod links;
+pub mod names;
+mod object;
+mod pairs;
+mod preflight;
+mod remove;
+mod sys;
+mod tables;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+
+use self::{
+    commit::Commits,
+    drops::DropCounters,
+    flows::FlowTables,
+    links::{Links, causes},
+    names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
+};
+use crate::{
+    api::types::{FlowCounts, FlowInfo},
+    compile::Tables,
+};
+
+pub use commit::{Changes, Committed, Count};
+pub use drops::describe;
+pub use filter::{FilterError, FlowFilter};
+pub use object::{PinError, Shape, declared};
+pub use preflight::{Preflight, PreflightError};
+pub use remove::{Removed, remove_pins};
+
+/// The loaded datapath.
+pub struct Datapath {
+    object: Ebpf,
+    links: Links,
+    commits: Commits,
+    flows: FlowTables,
+    drops: DropCounters,
+}
+
+impl std::fmt::Debug for Datapath {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Datapath")
+            .field("generation", &self.commits.generation())
+            .field("links", &self.links)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Datapath {
+    /// Loads the programs, takes over the maps and links that are pinned, and pins the maps that are not.
+    ///
+    /// Traffic that flows already goes on: maps keep what they hold, and each link changes from the old
+    /// program to the new one in one step.
+    ///
+    /// # Errors
+    /// [`PinError`] when a pin does not fit; otherwise what the kernel refused. Nothing has changed then.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        let absent = object::compare_pins(pins)?;
+        if absent.contains(&CONTROL) && !links::pinned(&pins.links())?.is_empty() {
+            return Err(PinError::Missing { pin: pins.map(CONTROL).display().to_string() }.into());
+        }
+        make_folders(pins)?;
+        let loaded = load(pins);
+        if loaded.is_err() {
+            // Maps that only this attempt has made.
+            for name in absent {
+                let _ = fs::remove_file(pins.map(name));
+            }
+        }
+        let mut object = loaded?;
+        let links = Links::adopt(pins, &mut object)?;
+        let commits = Commits::take(&mut object)?;
+        let flows = FlowTables::take(&mut object)?;
+        let drops = DropCounters::take(&mut object)?;
+        Ok(Self { object, links, commits, flows, drops })
+    }
+
+    /// Attaches a port's programs to its host-side device, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or no such device exists.
+    pub fn attach_port(&mut self, ifindex: u32) -> Result<()> {
+        self.links.attach(&mut self.object, ifindex, Hook::FromPort)?;
+        self.links.attach(&mut self.object, ifindex, Hook::ToPort)
+    }
+
+    /// Attaches a network's program to its bridge, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or no such device exists.
+    pub fn attach_bridge(&mut self, ifindex: u32) -> Result<()> {
+        self.links.attach(&mut self.object, ifindex, Hook::FromHost)
+    }
+
+    /// Detaches every program from a device, and forgets its flows and counters.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn detach(&mut self, ifindex: u32) -> Result<()> {
+        self.links.detach(ifindex)?;
+        self.flows.forget_devices(&[ifindex])?;
+        self.drops.forget_devices(&[ifindex])
+    }
+
+    /// Detaches from every device but those in `wanted`, and returns those it left.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn retain_devices(&mut self, wanted: &BTreeSet<u32>) -> Result<Vec<u32>> {
+        let gone: Vec<u32> = self.links.devices().difference(wanted).copied().collect();
+        for &ifindex in &gone {
+            self.links.detach(ifindex)?;
+        }
+        self.flows.forget_devices(&gone)?;
+        self.drops.forget_devices(&gone)?;
+        Ok(gone)
+    }
+
+    /// What is attached: device and program.
+    #[must_use]
+    pub const fn attached(&self) -> &BTreeSet<(u32, Hook)> {
+        self.links.attached()
+    }
+
+    /// Puts `tables` in force, whole. When they are in force already, nothing happens: flows are not judged
+    /// again without cause.
+    ///
+    /// # Errors
+    /// When they are too large, or the kernel refuses an entry; what was in force stays in force.
+    pub fn commit(&mut self, tables: &Tables) -> Result<Committed> {
+        self.commits.commit(tables)
+    }
+
+    /// The tables in force.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn in_force(&mut self) -> Result<&Tables> {
+        self.commits.in_force()
+    }
+
+    /// The generation in force; 0 before the first commit.
+    #[must_use]
+    pub const fn generation(&self) -> u32 {
+        self.commits.generation()
+    }
+
+    /// The tracked flows that `wanted` accepts; `name` tells what people call a device.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn flows(
+        &self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<Vec<FlowInfo>> {
+        self.flows.list(name, wanted)
+    }
+
+    /// How many flows are tracked.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn flow_counts(&self) -> Result<FlowCounts> {
+        self.flows.count()
+    }
+
+    /// Forgets the flows that `wanted` accepts: their next packets are judged as new, and TCP connections
+    /// end, which only a SYN may open. Returns how many.
+    ///
+    /// # Errors
+    /// When the maps cannot be read or written.
+    pub fn flush_flows(
+        &mut self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<u64> {
+        self.flows.flush(name, wanted)
+    }
+
+    /// Forgets the flows that have been silent for longer than their timeout. Returns how many.
+    ///
+    /// # Errors
+    /// When the maps cannot be read, or the program that removes them does not run.
+    pub fn expire_flows(&self) -> Result<u64> {
+        self.flows.expire(&self.object)
+    }
+
+    /// Dropped packets by the number of their reason.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn drops(&self) -> Result<BTreeMap<u32, u64>> {
+        self.drops.total()
+    }
+
+    /// Dropped packets by device and number of their reason.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn drops_by_device(&self) -> Result<BTreeMap<(u32, u32), u64>> {
+        self.drops.by_device()
+    }
+}
+
+/// Makes the folders that pins go to.
+///
+/// # Errors
+/// When the bpf filesystem refuses.
+pub fn make_folders(pins: &Pins) -> Result<()> {
+    for folder in [pins.maps(), pins.links()] {
+        make_folder(&folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Pins are root's alone: who opens a map can rewrite the policy.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn load(pins: &Pins) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for name in MAPS {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let mut object =
+        loader.load(object::OBJECT).map_err(|error| anyhow!("load the eBPF object: {}", causes(&error)))?;
+    let names = Hook::ALL.map(Hook::program).into_iter().chain([EXPIRE]);
+    for name in names {
+        let program =
+            object.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
+        let program: &mut SchedClassifier =
+            program.try_into().with_context(|| format!("{name} is not a tc program"))?;
+        program.load().map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))?;
+    }
+    Ok(object)
+}

@@ -1,1 +1,84 @@
-//! (to be written)
+//! The host's links, addresses and namespaces, by netlink.
+//!
+//! A [`Host`] works in the network namespace of the thread that opens it. It looks ([`Host::observe`]),
+//! carries out what [`crate::plan`] decided ([`Host::apply`], [`Host::undo`], [`Host::remove`]) and counts
+//! ([`Host::counters`]). Inside another namespace it works through a socket that a short-lived thread opens
+//! there, so no thread of the runtime ever changes its namespace, and nothing forks.
+//!
+//! What should be done is [`crate::plan`]'s to decide, the programs and tables are the datapath's: it
+//! takes part through [`Attach`].
+
+mod addresses;
+mod apply;
+mod counters;
+mod links;
+mod namespace;
+mod observe;
+mod routes;
+mod workload;
+
+use anyhow::{Context as _, Result};
+use rtnetlink::Handle;
+
+use self::namespace::Netns;
+pub use self::{
+    apply::{ApplyError, Attach, Done, Failure},
+    counters::{Counters, PortCounters},
+};
+
+/// The host, in one network namespace.
+#[derive(Debug)]
+pub struct Host {
+    netlink: Handle,
+    own: Netns,
+}
+
+impl Host {
+    /// Opens the calling thread's network namespace. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system refuses a netlink socket.
+    pub fn open() -> Result<Self> {
+        let own = Netns::of_this_thread()?;
+        let (connection, netlink, _) = rtnetlink::new_connection().context("open a netlink socket")?;
+        tokio::spawn(connection);
+        Ok(Self { netlink, own })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plan::Desired, state::State};
+
+    struct Nothing;
+
+    impl Attach for Nothing {
+        fn attach_port(&mut self, _: u32, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn attach_bridge(&mut self, _: u32, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn detach(&mut self, _: u32) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The daemon awaits them in tasks that move between threads.
+    #[tokio::test]
+    async fn the_futures_can_be_sent() {
+        fn assert_send(_: &impl Send) {}
+        fn assert_sync<T: Send + Sync>() {}
+        assert_sync::<Host>();
+        let host = Host::open().unwrap();
+        let (desired, state, mut attach) = (Desired::default(), State::default(), Nothing);
+        assert_send(&host.observe(&desired, &state));
+        assert_send(&host.counters("lo"));
+        assert_send(&host.apply(&[], &mut attach));
+        assert_send(&host.undo(Done::default(), &mut attach));
+        assert_send(&host.remove(&[], &mut attach));
+    }
+}

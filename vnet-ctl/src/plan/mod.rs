@@ -1,1 +1,141 @@
-//! (to be written)
+//! What has to change on the host: a pure comparison of what should be there with what is.
+//!
+//! A plan has three parts. [`Plan::prepare`] makes devices, down, and attaches the programs; then the
+//! daemon commits the tables; [`Plan::finish`] brings the devices up; [`Plan::remove`] takes away what
+//! is no longer wanted. So no device is ever up without default deny, and nothing is taken away before
+//! its replacement works. A device that vnet made is told by its alias alone, and a port's veth by the
+//! place of its other end, so that what a crash left half made is completed by the next plan.
+//!
+//! How the steps are carried out is [`crate::host`]'s business.
+
+mod action;
+mod desired;
+mod leftovers;
+mod networks;
+mod observed;
+mod obstacle;
+mod planner;
+mod ports;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vnet_common::{Delivery, MacAddr};
+
+use self::planner::Planner;
+pub use self::{
+    action::{Action, Step, Target},
+    desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Workload, port_device},
+    observed::{Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer},
+    obstacle::{Obstacle, Obstacles},
+};
+use crate::state::State;
+
+/// The way from what is there to what should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Before the tables are committed; all or nothing.
+    pub prepare: Vec<Step>,
+    /// After the tables are committed; all or nothing.
+    pub finish: Vec<Step>,
+    /// Last; each is tried whatever becomes of the others.
+    pub remove: Vec<Action>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    namespaces: BTreeSet<String>,
+    devices: BTreeSet<String>,
+}
+
+impl Plan {
+    /// Whether nothing has to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prepare.is_empty() && self.finish.is_empty() && self.remove.is_empty()
+    }
+
+    /// The changes in words, in order.
+    #[must_use]
+    pub fn changes(&self) -> Vec<String> {
+        let steps = self.prepare.iter().chain(&self.finish).map(|step| &step.action);
+        steps.chain(&self.remove).map(ToString::to_string).collect()
+    }
+}
+
+/// Compares what should be there with what is.
+///
+/// # Errors
+/// [`Obstacles`], all that are found, when something is in the way that is not vnet's.
+pub fn plan(desired: &Desired, observed: &Observed, state: &State) -> Result<Plan, Obstacles> {
+    match Planner::new(desired, observed, state).run() {
+        (plan, obstacles) if obstacles.is_empty() => Ok(plan),
+        (_, obstacles) => Err(Obstacles(obstacles)),
+    }
+}
+
+/// How to remove everything that vnet made.
+#[must_use]
+pub fn teardown(observed: &Observed, state: &State) -> Plan {
+    // Obstacles are in the way of what is desired, which is nothing.
+    Planner::new(&Desired::default(), observed, state).run().0
+}
+
+/// Where the desired objects are, for the compiled tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// The bridges, by network.
+    pub bridges: BTreeMap<String, LocatedBridge>,
+    /// The host-side devices, by port.
+    pub ports: BTreeMap<String, LocatedPort>,
+}
+
+/// Where a network's bridge is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedBridge {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub device: String,
+    /// Its MAC.
+    pub mac: MacAddr,
+}
+
+/// Where a port's device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedPort {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub device: String,
+    /// How to get a packet to the workload.
+    pub delivery: Delivery,
+    /// Whether it is up.
+    pub up: bool,
+}
+
+/// Finds the desired objects among what is there. What is missing is left out: after the prepare steps
+/// nothing is.
+#[must_use]
+pub fn locate(desired: &Desired, observed: &Observed) -> Located {
+    let bridges = desired.networks.iter().filter_map(|(name, network)| {
+        let link = networks::bridge_of(observed, network)?;
+        Some((
+            name.clone(),
+            LocatedBridge { ifindex: link.ifindex, device: link.name.clone(), mac: network.mac },
+        ))
+    });
+    let ports = desired.ports.iter().filter_map(|(name, port)| {
+        let link = ports::device_of(observed, port)?;
+        Some((
+            name.clone(),
+            LocatedPort {
+                ifindex: link.ifindex,
+                device: link.name.clone(),
+                delivery: link.delivery(),
+                up: link.up,
+            },
+        ))
+    });
+    Located { bridges: bridges.collect(), ports: ports.collect() }
+}

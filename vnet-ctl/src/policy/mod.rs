@@ -1,1 +1,33 @@
-//! (to be written)
+//! What the policy file declares: its schema, its checks, and messages that say where and what to do.
+//!
+//! From one text it decides whether every line of it makes sense, and gives either a [`Policy`] whose
+//! parts fit together or all that is wrong with it at once. Whether the devices that it names exist is
+//! left to [`crate::host`], what becomes of it in the kernel to [`crate::compile`].
+
+mod diagnostic;
+mod groups;
+mod mistake;
+mod model;
+mod names;
+mod networks;
+mod parse;
+mod ports;
+mod protocol;
+mod read;
+mod rule;
+mod rules;
+mod section;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use groups::built_in_ingress;
+pub(crate) use rule::direction_name;
+
+pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
+pub use mistake::Mistake;
+pub use model::{Attach, NetnsRef, Network, NetworkKind, Policy, Port, SecurityGroup, Subnet};
+pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
+pub use parse::parse;
+pub use protocol::{PortRange, Protocol};
+pub use read::{ReadError, read};
+pub use rule::{Peer, Rule, RuleSpec, format_rule_id, parse_rule_id};

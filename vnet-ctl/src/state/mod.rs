@@ -1,1 +1,114 @@
-//! (to be written)
+//! What vnet must remember that neither the policy file nor the kernel tells: the addresses that it
+//! assigned, the namespaces that it created, and the devices of others that it put on its bridges.
+//!
+//! One JSON file, replaced atomically. The daemon saves an intention before it acts on it, so that
+//! what a crash leaves behind is still known as vnet's own. When to save is the daemon's to decide.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{ErrorKind, Write as _},
+    net::IpAddr,
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+pub use self::error::StateError;
+
+/// The file's name in the state directory.
+pub const FILE_NAME: &str = "state.json";
+
+/// The layout that this vnet writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// What vnet remembers between runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// The addresses assigned to each port, so that it keeps them.
+    #[serde(default)]
+    pub addresses: BTreeMap<String, Vec<IpAddr>>,
+    /// The namespaces that vnet created, by name or path.
+    #[serde(default)]
+    pub namespaces: BTreeSet<String>,
+    /// The devices of others that vnet put on its bridges.
+    #[serde(default)]
+    pub devices: BTreeSet<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            addresses: BTreeMap::new(),
+            namespaces: BTreeSet::new(),
+            devices: BTreeSet::new(),
+        }
+    }
+}
+
+impl State {
+    /// The state kept in `dir`; an empty one where none was kept yet.
+    ///
+    /// # Errors
+    /// [`StateError`] when the file is there and cannot be read or understood.
+    pub fn load(dir: &Path) -> Result<Self, StateError> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(StateError::Read { path, error }),
+        };
+        let state: Self = match serde_json::from_str(&text) {
+            Ok(state) => state,
+            Err(error) => return Err(StateError::Corrupt { path, error }),
+        };
+        if state.version > VERSION {
+            return Err(StateError::TooNew { path, version: state.version });
+        }
+        Ok(Self { version: VERSION, ..state })
+    }
+
+    /// Keeps the state in `dir`, which is made if it is missing. After a crash at any instant the file
+    /// holds either the old state or the new one.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]; the old state is then still in place.
+    pub fn save(&self, dir: &Path) -> Result<(), StateError> {
+        self.write(dir).map_err(|error| StateError::Write { path: dir.join(FILE_NAME), error })
+    }
+
+    /// Forgets everything kept in `dir`, as after a teardown. The directory goes with the file when
+    /// nothing else is in it.
+    ///
+    /// # Errors
+    /// [`StateError::Write`] when the file is there and cannot be removed.
+    pub fn remove(dir: &Path) -> Result<(), StateError> {
+        let path = dir.join(FILE_NAME);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(StateError::Write { path, error }),
+            _ => {
+                // Refused when it holds something else, which is then not vnet's to remove.
+                let _ = fs::remove_dir(dir);
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&self, dir: &Path) -> std::io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let mut file = NamedTempFile::new_in(dir)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist(dir.join(FILE_NAME))?;
+        // The rename itself survives a power cut only once the directory is on disk.
+        File::open(dir)?.sync_all()
+    }
+}

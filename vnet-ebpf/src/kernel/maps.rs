@@ -6,9 +6,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Control, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey, PortDropKey,
-    PortKey, PortRecord, RuleId, V4, V6, limits,
+    Control, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey,
+    PortDropKey, PortKey, PortRecord, RuleId, V4, V6, limits,
 };
+use vnet_ebpf::case::Case;
 
 /// Policy tables are filled by the controller alone; they grow with the policy.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
@@ -36,3 +37,9 @@ pub(crate) static DROPS: PerCpuArray<u64, { limits::DROP_REASONS as usize }> = P
 #[btf_map]
 pub(crate) static PORT_DROPS: PerCpuHashMap<PortDropKey, u64, { limits::PORT_DROPS as usize }, ON_DEMAND> =
     PerCpuHashMap::new();
+/// Scratch memory of the slow path.
+#[btf_map]
+pub(crate) static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();
+/// As `CASE4`, for IPv6.
+#[btf_map]
+pub(crate) static CASE6: PerCpuArray<Case<V6>, 1> = PerCpuArray::new();

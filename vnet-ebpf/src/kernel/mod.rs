@@ -1,28 +1,119 @@
-//! Everything that touches the kernel.
+//! Everything that touches the kernel: entry points, packet access, maps.
+//!
+//! An entry point reads the clock, runs the pipeline and turns its verdict into a tc action; a drop is
+//! counted here, once.
 
+mod expire;
 mod maps;
+mod skb;
+mod tables;
 
-use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
+    macros::classifier,
+    programs::TcContext,
+};
+use vnet_common::{Delivery, DropReason, PortDropKey, ticks_from_ns};
+use vnet_ebpf::{
+    pipeline::{self, Arrival},
+    verdict::Verdict,
+};
 
+use self::{skb::Skb, tables::Kernel};
 
-#[classifier]
-pub fn from_port(ctx: TcContext) -> i32 {
-    let n = maps::CONTROL.get(0).map_or(0, |c| c.generation);
-    let _ = (maps::PORTS.get_ptr(vnet_common::PortKey { ifindex: n, side: 0 }), ctx.len());
-    TC_ACT_SHOT
+/// Runs the pipeline over a packet.
+#[inline(always)]
+fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Result<Verdict, DropReason>) -> i32 {
+    let mut skb = Skb::new(context);
+    skb.make_headers_linear();
+    let device = skb.ifindex();
+    let result = entry(&mut skb, &Kernel, Arrival { device, now: now() });
+    finish(&skb, device, result)
 }
+
+/// tc ingress of a port's device: what the workload sends.
 #[classifier]
-pub fn to_port(_ctx: TcContext) -> i32 { TC_ACT_SHOT }
+fn from_port(context: TcContext) -> i32 {
+    run(context, pipeline::from_port)
+}
+
+/// tc egress of a network's bridge: what the host sends.
 #[classifier]
-pub fn from_host(_ctx: TcContext) -> i32 { TC_ACT_SHOT }
+fn from_host(context: TcContext) -> i32 {
+    run(context, pipeline::from_host)
+}
+
+/// tc egress of a port's device: what the bridge floods, and what vnet itself sends there.
 #[classifier]
-pub fn expire(_ctx: TcContext) -> i32 {
-    let Some(flow) = maps::CONTROL.get_ptr_mut(0) else { return 2 };
-    // probe whether a compare-and-exchange compiles
-    
-    let a = 3;
-    let (v, _) = unsafe { core::intrinsics::atomic_cxchg::<u32, {core::intrinsics::AtomicOrdering::SeqCst}, {core::intrinsics::AtomicOrdering::SeqCst}>(flow.cast(), a, 7) };
-    v as i32
+fn to_port(context: TcContext) -> i32 {
+    if Skb::new(TcContext::new(context.skb.skb)).take_decided() {
+        return TC_ACT_UNSPEC;
+    }
+    run(context, pipeline::to_port)
+}
+
+/// Compares and removes an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
+#[classifier]
+fn expire(context: TcContext) -> i32 {
+    expire::run(&context)
+}
+
+/// Ticks of the coarse monotonic clock.
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: the helper takes no arguments and only reads the clock.
+    ticks_from_ns(unsafe { bpf_ktime_get_coarse_ns() })
+}
+
+/// The tc action of a verdict. `TC_ACT_UNSPEC` lets other programs on the device have their say.
+#[inline(always)]
+fn finish(skb: &Skb, device: u32, result: Result<Verdict, DropReason>) -> i32 {
+    match result.map(Verdict::destination) {
+        Ok(Some((device, delivery))) => send(skb, device, delivery),
+        Ok(None) => TC_ACT_UNSPEC,
+        Err(reason) => {
+            count_drop(device, reason);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+#[inline(always)]
+fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
+    const INGRESS: u64 = aya_ebpf::bindings::BPF_F_INGRESS as u64;
+    let action = match delivery {
+        Delivery::Peer => {
+            skb.accept();
+            // SAFETY: the helper only records the device; this is a tc ingress program.
+            unsafe { bpf_redirect_peer(device, 0) }
+        }
+        Delivery::Device => {
+            skb.set_decided();
+            // SAFETY: the helper only records the device.
+            unsafe { bpf_redirect(device, 0) }
+        }
+        // SAFETY: the helper only records the device.
+        Delivery::Host => unsafe { bpf_redirect(device, INGRESS) },
+    };
+    action as i32
+}
+
+/// Counts a drop: in total, and for the device.
+#[inline(always)]
+fn count_drop(device: u32, reason: DropReason) {
+    let number = reason.number();
+    if let Some(total) = maps::DROPS.get_ptr_mut(number) {
+        // SAFETY: the pointer is into this CPU's slot, which nobody else writes.
+        unsafe { *total += 1 };
+    }
+    let key = PortDropKey { ifindex: device, reason: number };
+    match maps::PORT_DROPS.get_ptr_mut(key) {
+        // SAFETY: as above.
+        Some(count) => unsafe { *count += 1 },
+        // A full table loses the split by device; the total stays right.
+        None => _ = maps::PORT_DROPS.insert(key, 1, 0),
+    }
 }
 
 #[panic_handler]

@@ -1,0 +1,80 @@
+//! The Unix socket itself: bound so that nobody else gets in, and a request over it.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use axum::{extract::connect_info::Connected, serve::IncomingStream};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{Request, body::Bytes, header::HOST};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::access::Owner;
+
+/// User and group of whoever is at the other end, as the kernel knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer(pub(super) Option<(u32, u32)>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|peer| (peer.uid(), peer.gid())))
+    }
+}
+
+/// A listening socket; its file vanishes with it.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    path: PathBuf,
+    owner: Owner,
+}
+
+impl Socket {
+    /// Listens at `path`, in the place of whatever an earlier daemon left there.
+    ///
+    /// The caller holds the lock: nobody else listens there.
+    pub(crate) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
+        let bind = || -> io::Result<_> {
+            // Under another name until only the right people can connect.
+            let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+            let new = path.with_file_name(format!(".{}.new", name.to_string_lossy()));
+            let _ = fs::remove_file(&new);
+            let listener = UnixListener::bind(&new)?;
+            fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
+            fs::rename(&new, path)?;
+            let metadata = fs::metadata(path)?;
+            Ok((Owner { uid: metadata.uid(), gid: metadata.gid() }, listener))
+        };
+        let (owner, listener) = bind().with_context(|| format!("listen at {}", path.display()))?;
+        Ok((Self { path: path.to_owned(), owner }, listener))
+    }
+
+    pub(super) const fn owner(&self) -> Owner {
+        self.owner
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Sends an empty POST to the daemon at `socket`.
+pub(crate) async fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    let stream =
+        UnixStream::connect(socket).await.with_context(|| format!("connect to {}", socket.display()))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Its errors reach the sender as well.
+    tokio::spawn(connection);
+    let request = Request::post(path).header(HOST, "vnet").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    ensure!(status.is_success(), "the daemon answered {status}: {}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).context("read the daemon's answer")
+}

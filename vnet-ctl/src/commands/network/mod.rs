@@ -1,0 +1,42 @@
+//! `network`: the networks in force, as the daemon knows them.
+
+mod list;
+mod show;
+
+use vnet_ctl::api::types::NetworkInfo;
+
+use super::Context;
+use crate::{
+    failure::{Failure, Outcome},
+    output::joined,
+};
+
+/// The commands about networks.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    #[command(visible_alias = "ls")]
+    List(list::Command),
+    Show(show::Command),
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        match self {
+            Self::List(command) => command.run(context).await,
+            Self::Show(command) => command.run(context).await,
+        }
+    }
+}
+
+async fn networks(context: &Context<'_>) -> Result<Vec<NetworkInfo>, Failure> {
+    context.client.get("/v1/networks").await
+}
+
+fn subnets(network: &NetworkInfo) -> String {
+    joined(network.subnets.iter().map(|subnet| &subnet.subnet))
+}
+
+fn gateways(network: &NetworkInfo) -> String {
+    joined(network.subnets.iter().map(|subnet| subnet.gateway))
+}

@@ -1,0 +1,63 @@
+//! `network show`.
+
+use serde::Serialize;
+use vnet_ctl::api::types::{NetworkInfo, PortInfo};
+
+use super::{Context, gateways, networks, subnets};
+use crate::{
+    commands::port,
+    failure::{Done, Outcome},
+    output::View,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl network show web
+  vnet-ctl network show web -o json";
+
+/// Show one network and its ports.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {
+    /// The network's name
+    #[arg(value_name = "NETWORK")]
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    network: NetworkInfo,
+    members: Vec<PortInfo>,
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let networks = networks(context).await?;
+        let names: Vec<String> = networks.iter().map(|network| network.name.clone()).collect();
+        let Some(network) = networks.into_iter().find(|network| network.name == self.name) else {
+            return Err(crate::commands::no_such("network", &self.name, &names));
+        };
+        let mut members = port::ports(context).await?;
+        members.retain(|port| port.network == self.name);
+        let answer = Answer { network, members };
+        context.output.show(&answer, &view(&answer))?;
+        Ok(Done::Success)
+    }
+}
+
+fn view(answer: &Answer) -> View {
+    let network = &answer.network;
+    let fields = [
+        ("Name", network.name.clone()),
+        ("Type", network.kind.clone()),
+        ("Subnets", subnets(network)),
+        ("Gateways", gateways(network)),
+        ("MTU", network.mtu.to_string()),
+        ("Bridge", format!("{} (index {})", network.bridge, network.ifindex)),
+        ("MAC", network.mac.clone()),
+    ];
+    let ports = port::list::table(&answer.members).empty("The network has no ports.");
+    View::of(&network.name).fields(fields).table(ports)
+}

@@ -1,0 +1,62 @@
+//! `port list`.
+
+use vnet_ctl::api::types::PortInfo;
+
+use super::{Context, attach, ports, state};
+use crate::{
+    failure::{Done, Outcome},
+    output::{Table, View, joined},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl port list
+  vnet-ctl port ls -o wide
+  vnet-ctl port ls --network web -o name";
+
+/// List the ports in force.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {
+    /// Only the ports of this network
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+    /// Only the ports of this security group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let mut ports = ports(context).await?;
+        ports.retain(|port| self.network.as_ref().is_none_or(|network| port.network == *network));
+        ports.retain(|port| self.group.as_ref().is_none_or(|group| port.security_groups.contains(group)));
+        let empty = match (&self.network, &self.group) {
+            (None, None) => "The policy in force has no ports.",
+            _ => "No port matches.",
+        };
+        context.output.show(&ports, &View::list(table(&ports).empty(empty)))?;
+        Ok(Done::Success)
+    }
+}
+
+/// A table of ports.
+pub(crate) fn table(ports: &[PortInfo]) -> Table {
+    let row = |port: &PortInfo| {
+        [
+            port.name.clone(),
+            port.network.clone(),
+            joined(&port.addresses),
+            joined(&port.security_groups),
+            state(port.state).to_owned(),
+            port.mac.clone(),
+            port.device.clone(),
+            port.ifindex.to_string(),
+            attach(&port.attach),
+        ]
+    };
+    Table::new(["NAME", "NETWORK", "ADDRESSES", "GROUPS", "STATE"])
+        .wide(["MAC", "DEVICE", "IFINDEX", "ATTACHED TO"])
+        .rows(ports.iter().map(row))
+}

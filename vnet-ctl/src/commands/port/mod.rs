@@ -1,0 +1,58 @@
+//! `port`: the ports in force, as the daemon knows them.
+
+pub(crate) mod list;
+mod show;
+mod stats;
+
+use vnet_ctl::api::types::{AttachInfo, PortInfo, PortState};
+
+use super::Context;
+use crate::failure::{Failure, Outcome};
+
+/// The commands about ports.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    #[command(visible_alias = "ls")]
+    List(list::Command),
+    Show(show::Command),
+    Stats(stats::Command),
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        match self {
+            Self::List(command) => command.run(context).await,
+            Self::Show(command) => command.run(context).await,
+            Self::Stats(command) => command.run(context).await,
+        }
+    }
+}
+
+/// The ports in force.
+pub(crate) async fn ports(context: &Context<'_>) -> Result<Vec<PortInfo>, Failure> {
+    context.client.get("/v1/ports").await
+}
+
+async fn port(context: &Context<'_>, name: &str) -> Result<PortInfo, Failure> {
+    let ports = ports(context).await?;
+    let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
+    let found = ports.into_iter().find(|port| port.name == name);
+    found.ok_or_else(|| super::no_such("port", name, &names))
+}
+
+fn state(state: PortState) -> &'static str {
+    match state {
+        PortState::Up => "up",
+        PortState::Down => "down",
+        PortState::Missing => "missing",
+    }
+}
+
+/// `netns web-1 eth0`, `device tap0`.
+fn attach(attach: &AttachInfo) -> String {
+    match attach {
+        AttachInfo::Netns { netns, name, .. } => format!("netns {netns} {name}"),
+        AttachInfo::Device { device } => format!("device {device}"),
+    }
+}

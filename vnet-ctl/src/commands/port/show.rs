@@ -1,0 +1,45 @@
+//! `port show`.
+
+use vnet_ctl::api::types::PortInfo;
+
+use super::{Context, attach, port, state};
+use crate::{
+    failure::{Done, Outcome},
+    output::{View, joined},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl port show web-1
+  vnet-ctl port show web-1 -o json | jq -r '.addresses[0]'";
+
+/// Show one port.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {
+    /// The port's name
+    #[arg(value_name = "PORT")]
+    name: String,
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let port = port(context, &self.name).await?;
+        context.output.show(&port, &view(&port))?;
+        Ok(Done::Success)
+    }
+}
+
+fn view(port: &PortInfo) -> View {
+    View::of(&port.name).fields([
+        ("Name", port.name.clone()),
+        ("Network", port.network.clone()),
+        ("Addresses", joined(&port.addresses)),
+        ("MAC", port.mac.clone()),
+        ("Groups", joined(&port.security_groups)),
+        ("Attached to", attach(&port.attach)),
+        ("Device", format!("{} (index {})", port.device, port.ifindex)),
+        ("State", state(port.state).to_owned()),
+    ])
+}

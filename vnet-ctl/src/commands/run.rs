@@ -1,0 +1,77 @@
+//! `run`: the daemon itself.
+
+use std::{io, path::PathBuf};
+
+use tracing_subscriber::EnvFilter;
+use vnet_ctl::daemon::{self, DaemonError, RunOptions};
+
+use super::{Context, source::Source};
+use crate::{
+    cli::{DEFAULT_POLICY, Places},
+    failure::{Done, Failure, Kind, Outcome},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl run                                              on /etc/vnet/policy.toml
+  vnet-ctl run --ephemeral --policy examples/quickstart.toml
+  VNET_LOG=debug vnet-ctl run                               with more in the log
+
+Needs root. When it ends, by a signal or a crash, traffic and policy stay as they are; starting it
+again takes them over. `vnet-ctl teardown` removes everything, as --ephemeral does at exit.";
+
+/// Run the daemon: put the policy file in force and keep it there.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {
+    /// Remove everything at exit: networks, ports, namespaces it created, pins
+    #[arg(long)]
+    ephemeral: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Command {
+    /// Runs it until a signal or the API stops it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let policy = context.globals.policy.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_POLICY));
+        // The daemon would refuse a wrong file as well; here its errors become diagnostics.
+        Source::read(context, Some(&policy)).await?.parse(context.output)?;
+        if context.globals.dry_run {
+            context.output.note(&format!("{}: valid; the daemon is not started", policy.display()));
+            return Ok(Done::Success);
+        }
+        log(context);
+        let options = RunOptions {
+            // Clients ask for it, and have working directories of their own.
+            policy: std::path::absolute(&policy).unwrap_or(policy),
+            socket: context.globals.socket.clone(),
+            state_dir: self.places.state_dir,
+            bpffs: self.places.bpffs,
+            ephemeral: self.ephemeral,
+        };
+        daemon::run(options).await.map_err(failure)?;
+        Ok(Done::Success)
+    }
+}
+
+/// The daemon's log goes to stderr; the service manager adds the time where it keeps one.
+fn log(context: &Context<'_>) {
+    let level = if context.globals.quiet { "warn" } else { "info" };
+    let filter = EnvFilter::try_from_env("VNET_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(context.output.colors_stderr())
+        .with_writer(io::stderr);
+    if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().init() } else { builder.init() }
+}
+
+/// What made the daemon end.
+pub(crate) fn failure(error: DaemonError) -> Failure {
+    match error {
+        DaemonError::Invalid(message) => Failure::new(Kind::Invalid, message),
+        DaemonError::Conflict(message) => Failure::new(Kind::Conflict, message),
+        DaemonError::Failed(error) => Failure::from(error),
+    }
+}

@@ -1,0 +1,73 @@
+//! `status`: asks the daemon how it is.
+
+use vnet_ctl::api::types::Status;
+
+use super::Context;
+use crate::{
+    failure::{Done, Outcome},
+    output::View,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl status
+  vnet-ctl status -o json | jq .generation
+  vnet-ctl status -q >/dev/null || echo 'vnet is not running'    exit code 3";
+
+/// Show whether the daemon runs, and on which policy.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let status: Status = context.client.get("/v1/status").await?;
+        context.output.show(&status, &view(&status))?;
+        Ok(Done::Success)
+    }
+}
+
+fn view(status: &Status) -> View {
+    View::of("vnet").fields([
+        (
+            "Daemon",
+            format!(
+                "running, version {}, pid {}, for {}",
+                status.version,
+                status.pid,
+                duration(status.uptime_secs)
+            ),
+        ),
+        ("Policy", status.policy_path.display().to_string()),
+        ("State dir", status.state_dir.display().to_string()),
+        ("Generation", status.generation.to_string()),
+        ("Networks", status.networks.to_string()),
+        ("Ports", status.ports.to_string()),
+        ("Rules", status.rules.to_string()),
+        ("Flows", format!("{} IPv4, {} IPv6", status.flows.v4, status.flows.v6)),
+        ("Layout ABI", status.abi.to_string()),
+    ])
+}
+
+/// The two largest units of a time: `3d 4h`, `5m 0s`.
+pub(crate) fn duration(secs: u64) -> String {
+    let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{secs}s"),
+        (0, 0, _) => format!("{minutes}m {}s", secs % 60),
+        (0, ..) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_name_two_units() {
+        let texts = [0, 59, 61, 3_600, 90_061].map(duration);
+        assert_eq!(texts, ["0s", "59s", "1m 1s", "1h 0m", "1d 1h"]);
+    }
+}

@@ -1,0 +1,73 @@
+//! `validate`: checks a policy file and touches nothing.
+
+use serde::Serialize;
+use vnet_ctl::policy::Policy;
+
+use super::{
+    Context,
+    source::{FileArg, Source},
+};
+use crate::{
+    failure::{Done, Outcome},
+    output::{View, counted},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl validate -f policy.toml
+  generate-policy | vnet-ctl validate -f -
+  vnet-ctl validate -f policy.toml -o json     errors as JSON, for editors and CI";
+
+/// Check a policy file without touching anything.
+///
+/// Prints all errors at once, each with file, line and column; exit code 2 if there are any.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    file: FileArg,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    file: String,
+    valid: bool,
+    networks: usize,
+    ports: usize,
+    security_groups: usize,
+    rules: usize,
+    warnings: Vec<String>,
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let source = Source::read(context, self.file.file.as_deref()).await?;
+        let (policy, warnings) = source.parse(context.output)?;
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        if context.output.is_for_people() {
+            warnings.iter().for_each(|warning| context.output.warn(warning));
+            let file = source.origin.display();
+            context.output.print(&format!("{file}: valid: {}\n", summary(&policy)))?;
+            return Ok(Done::Success);
+        }
+        let answer = Answer {
+            file: source.origin.display().to_string(),
+            valid: true,
+            networks: policy.networks.len(),
+            ports: policy.ports.len(),
+            security_groups: policy.security_groups.len(),
+            rules: policy.rule_count(),
+            warnings,
+        };
+        context.output.show(&answer, &View::of(&answer.file))?;
+        Ok(Done::Success)
+    }
+}
+
+/// `2 networks, 3 ports, 4 rules`.
+pub(crate) fn summary(policy: &Policy) -> String {
+    let [networks, ports] = [(policy.networks.len(), "network"), (policy.ports.len(), "port")]
+        .map(|(count, noun)| counted(count, noun));
+    format!("{networks}, {ports}, {}", counted(policy.rule_count(), "rule"))
+}

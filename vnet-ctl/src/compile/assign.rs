@@ -1,0 +1,102 @@
+//! Gives an address of each subnet to each port that names none.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+use crate::policy::{Network, Policy, Port, Subnet};
+
+/// The addresses of each port, by its name.
+pub type Assigned = BTreeMap<String, Vec<IpAddr>>;
+
+/// A port that no address is left for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "no address is left for port `{port}` in {subnet} of network `{network}`; \
+     give the network a larger subnet or remove ports"
+)]
+pub struct AssignError {
+    /// Which port.
+    pub port: String,
+    /// In which network.
+    pub network: String,
+    /// Which of its subnets is full.
+    pub subnet: IpNet,
+}
+
+/// The addresses of all ports: as given, else as `kept` from before where that still fits, else the lowest
+/// that is free in each subnet.
+///
+/// # Errors
+/// When a subnet is full.
+pub fn assign(policy: &Policy, kept: &Assigned) -> Result<Assigned, AssignError> {
+    let mut taken: BTreeSet<IpAddr> =
+        policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
+    let mut assigned = Assigned::new();
+    let waiting = || {
+        policy.ports.iter().filter_map(|(name, port)| Some((name, port, policy.networks.get(&port.network)?)))
+    };
+    // What ports had comes before what others may get.
+    for (name, port, network) in waiting() {
+        let addresses = if port.addresses.is_empty() {
+            still_fitting(network, kept.get(name), &mut taken)
+        } else {
+            port.addresses.clone()
+        };
+        assigned.insert(name.clone(), addresses);
+    }
+    let mut next = BTreeMap::new();
+    for (name, port, network) in waiting() {
+        let Some(addresses) = assigned.get_mut(name) else { continue };
+        for subnet in missing(port, network, addresses) {
+            let cursor = next.entry(subnet.net).or_insert_with(|| subnet.net.network());
+            let addr = lowest_free(subnet, &taken, cursor).ok_or_else(|| AssignError {
+                port: name.clone(),
+                network: port.network.clone(),
+                subnet: subnet.net,
+            })?;
+            taken.insert(addr);
+            addresses.push(addr);
+        }
+    }
+    Ok(assigned)
+}
+
+/// The addresses of `kept` that the network still has room for, one of each subnet.
+fn still_fitting(network: &Network, kept: Option<&Vec<IpAddr>>, taken: &mut BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let of_subnet = |subnet: &Subnet| {
+        let mut candidates = kept.into_iter().flatten().copied();
+        candidates.find(|addr| subnet.has_room_for(*addr) && !taken.contains(addr))
+    };
+    let addresses: Vec<_> = network.subnets.iter().filter_map(of_subnet).collect();
+    taken.extend(&addresses);
+    addresses
+}
+
+/// The subnets that the port still lacks an address of.
+fn missing<'a>(port: &Port, network: &'a Network, addresses: &[IpAddr]) -> Vec<&'a Subnet> {
+    let lacks = |subnet: &&Subnet| !addresses.iter().any(|addr| subnet.net.contains(addr));
+    if port.addresses.is_empty() { network.subnets.iter().filter(lacks).collect() } else { Vec::new() }
+}
+
+/// The lowest address from `cursor` on that a port may have; the cursor then stands there.
+fn lowest_free(subnet: &Subnet, taken: &BTreeSet<IpAddr>, cursor: &mut IpAddr) -> Option<IpAddr> {
+    while subnet.net.contains(&*cursor) {
+        if subnet.has_room_for(*cursor) && !taken.contains(cursor) {
+            return Some(*cursor);
+        }
+        *cursor = successor(*cursor)?;
+    }
+    None
+}
+
+fn successor(addr: IpAddr) -> Option<IpAddr> {
+    match addr {
+        IpAddr::V4(v4) => v4.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
+    }
+}

@@ -1,0 +1,298 @@
+//! Which rule decides, both ends, told from the policy itself rather than from what is compiled.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+use vnet_common::{Direction, DropReason};
+
+use super::{
+    Assigned,
+    evaluate::{Packet, PeerView, deciding_rule},
+};
+use crate::policy::{Mistake, Network, NetworkKind, Policy, Port, Protocol, Rule, closest};
+
+/// One end of an imagined packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// A port of the policy.
+    Port(String),
+    /// Whoever has an address.
+    Addr(IpAddr),
+    /// The host, by the gateway address of the other end's network.
+    Host,
+}
+
+impl FromStr for Party {
+    type Err = Mistake;
+
+    /// `host`, an address, else a port's name.
+    fn from_str(text: &str) -> Result<Self, Mistake> {
+        Ok(match (text, text.parse()) {
+            ("", _) => return Err(Mistake::new("nobody is named").help("name a port, an address, or `host`")),
+            ("host", _) => Self::Host,
+            (_, Ok(addr)) => Self::Addr(addr),
+            (name, Err(_)) => Self::Port(name.to_owned()),
+        })
+    }
+}
+
+/// A packet that opens a flow, to be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Who sends it.
+    pub from: Party,
+    /// Who is to receive it.
+    pub to: Party,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its destination port, where the protocol has ports.
+    pub port: Option<u16>,
+    /// Its ICMP type and code, where the protocol is ICMP; an echo request unless given.
+    pub icmp: Option<(u8, Option<u8>)>,
+}
+
+/// What becomes of the packet, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decision {
+    /// Its source address.
+    pub src: IpAddr,
+    /// Its destination address.
+    pub dst: IpAddr,
+    /// Whether the groups of both ends allow it.
+    pub allowed: bool,
+    /// Whether it arrives: allowed, and nothing stands in its way.
+    pub delivered: bool,
+    /// What the sender's groups say.
+    pub egress: End,
+    /// What the receiver's groups say.
+    pub ingress: End,
+    /// What stands in its way whatever the groups say.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What one end says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum End {
+    /// No group judges this end.
+    NotJudged {
+        /// Why not.
+        why: &'static str,
+    },
+    /// A rule allows it.
+    Allowed {
+        /// The port.
+        port: String,
+        /// The group that the rule belongs to.
+        group: String,
+        /// The rule.
+        rule: Rule,
+    },
+    /// No rule allows it.
+    Denied {
+        /// The port.
+        port: String,
+        /// The groups that were asked.
+        groups: Vec<String>,
+    },
+}
+
+/// Why the packet would not arrive even if it was allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obstacle(pub DropReason);
+
+impl Serialize for Obstacle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown {
+            reason: &'static str,
+            explanation: &'static str,
+        }
+        Shown { reason: self.0.label(), explanation: self.0.explanation() }.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.0.label(), self.0.explanation())
+    }
+}
+
+/// A question that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExplainError {
+    /// There is no such port.
+    #[error("there is no port `{name}`{}", .similar.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    NoSuchPort {
+        /// What was asked for.
+        name: String,
+        /// What was probably meant.
+        similar: Option<String>,
+    },
+    /// Anything else, with what to ask instead.
+    #[error(transparent)]
+    Senseless(#[from] Mistake),
+}
+
+/// What becomes of the packet of `question`.
+///
+/// # Errors
+/// When the question names nobody, or no one packet.
+pub fn explain(policy: &Policy, assigned: &Assigned, question: &Question) -> Result<Decision, ExplainError> {
+    let (from, to) = ends(policy, assigned, question)?;
+    let packet =
+        Packet { protocol: question.protocol.0, value: value(question)?, is_ipv4: from.addr.is_ipv4() };
+    let egress = judge(policy, &from, Direction::Egress, &to, packet);
+    let ingress = judge(policy, &to, Direction::Ingress, &from, packet);
+    let allowed = [&egress, &ingress].iter().all(|end| !matches!(end, End::Denied { .. }));
+    let obstacle = obstacle(policy, &from, &to);
+    let delivered = allowed && obstacle.is_none();
+    Ok(Decision { src: from.addr, dst: to.addr, allowed, delivered, egress, ingress, obstacle })
+}
+
+/// What one end's groups say about a packet from or to `peer`.
+fn judge(policy: &Policy, end: &Place<'_>, direction: Direction, peer: &Place<'_>, packet: Packet) -> End {
+    let Some(name) = end.port else {
+        let why = if end.network.is_some() { "the host is trusted" } else { "outside of vnet" };
+        return End::NotJudged { why };
+    };
+    if direction == Direction::Ingress && peer.port.is_none() && peer.network.is_some() {
+        return End::NotJudged { why: "the host is trusted" };
+    }
+    let peer = PeerView { addr: peer.addr, groups: peer.groups(policy), network: peer.network };
+    match deciding_rule(policy, end.groups(policy), direction, &peer, packet) {
+        Some((group, rule)) => {
+            End::Allowed { port: name.to_owned(), group: group.to_owned(), rule: rule.clone() }
+        }
+        None => End::Denied { port: name.to_owned(), groups: end.groups(policy).to_vec() },
+    }
+}
+
+/// What the datapath does not do for any group's sake.
+fn obstacle(policy: &Policy, from: &Place<'_>, to: &Place<'_>) -> Option<Obstacle> {
+    let reason = match (from.network, to.network) {
+        (None, _) => DropReason::Forwarded,
+        (Some(from), Some(to)) if from == to => return None,
+        (Some(from), _) => match policy.networks.get(from).map(|network| network.kind) {
+            Some(NetworkKind::Nat) => DropReason::Untranslated,
+            _ => DropReason::NoRoute,
+        },
+    };
+    Some(Obstacle(reason))
+}
+
+/// The ICMP message of a question that names none: echo request (RFC 792, RFC 4443 section 4.1).
+const fn echo_request(protocol: Protocol) -> u8 {
+    if matches!(protocol, Protocol::ICMP) { 8 } else { 128 }
+}
+
+/// The destination port, or ICMP type × 256 + code.
+fn value(question: &Question) -> Result<u16, Mistake> {
+    let protocol = question.protocol;
+    match (protocol, question.port, question.icmp) {
+        (Protocol::ANY, ..) => Err(Mistake::new("a packet has one protocol")
+            .help("name it: tcp, udp, sctp, icmp, icmpv6 or a number")),
+        (_, Some(port @ 1..), None) if protocol.has_ports() => Ok(port),
+        (_, Some(_), None) if protocol.has_ports() => Err(Mistake::new("0 is not a port")),
+        (_, None, None) if protocol.has_ports() => {
+            Err(Mistake::new(format!("which {protocol} port?")).help("name the destination port"))
+        }
+        (_, Some(_), _) if !protocol.has_ports() => {
+            Err(Mistake::new(format!("protocol {protocol} has no ports")))
+        }
+        (_, None, icmp) if protocol.is_icmp() => {
+            let (kind, code) = icmp.unwrap_or((echo_request(protocol), None));
+            Ok(u16::from_be_bytes([kind, code.unwrap_or(0)]))
+        }
+        (_, _, Some(_)) => Err(Mistake::new(format!("protocol {protocol} has no ICMP type"))),
+        (_, None, None) | (_, Some(_), None) => Ok(0),
+    }
+}
+
+/// An address and who has it.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    addr: IpAddr,
+    /// The network, unless outside of all.
+    network: Option<&'a str>,
+    /// The port; in a network, none is the gateway.
+    port: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn groups(&self, policy: &'a Policy) -> &'a [String] {
+        self.port.and_then(|name| policy.ports.get(name)).map_or(&[], |port| &port.security_groups)
+    }
+}
+
+/// Both ends of the packet: the first addresses of the same version that they have.
+fn ends<'a>(
+    policy: &'a Policy,
+    assigned: &Assigned,
+    question: &Question,
+) -> Result<(Place<'a>, Place<'a>), ExplainError> {
+    let from = places(policy, assigned, &question.from)?;
+    let to = places(policy, assigned, &question.to)?;
+    let (from, to) = match (from, to) {
+        (None, None) => {
+            return Err(Mistake::new("both ends are the host").help("name a port for one of them").into());
+        }
+        (Some(from), None) => {
+            let to = gateways(policy, &from);
+            (from, to)
+        }
+        (None, Some(to)) => (gateways(policy, &to), to),
+        (Some(from), Some(to)) => (from, to),
+    };
+    let fits = |place: &&Place<'_>| question.protocol.fits(place.addr.is_ipv4());
+    let pair = from.iter().filter(fits).find_map(|from| {
+        let to = to.iter().find(|to| to.addr.is_ipv4() == from.addr.is_ipv4())?;
+        Some((*from, *to))
+    });
+    pair.ok_or_else(|| {
+        Mistake::new("the two ends have no addresses of the same IP version that fit the protocol")
+            .help("icmp is for IPv4, icmpv6 for IPv6; `vnet-ctl port list` shows the addresses")
+            .into()
+    })
+}
+
+/// Every address of `party`; `None` for the host, which has one in each network.
+fn places<'a>(
+    policy: &'a Policy,
+    assigned: &Assigned,
+    party: &Party,
+) -> Result<Option<Vec<Place<'a>>>, ExplainError> {
+    match party {
+        Party::Host => Ok(None),
+        Party::Addr(addr) => Ok(Some(vec![whose(policy, assigned, addr.to_canonical())])),
+        Party::Port(name) => {
+            let Some((name, port)) = policy.ports.get_key_value(name) else {
+                let similar = closest(name, policy.ports.keys().map(String::as_str)).map(str::to_owned);
+                return Err(ExplainError::NoSuchPort { name: name.clone(), similar });
+            };
+            let addresses = assigned.get(name).into_iter().flatten();
+            let place = |addr: &IpAddr| Place { addr: *addr, network: Some(&port.network), port: Some(name) };
+            Ok(Some(addresses.map(place).collect()))
+        }
+    }
+}
+
+/// Who has `addr`: a port, a gateway, or nobody here.
+fn whose<'a>(policy: &'a Policy, assigned: &Assigned, addr: IpAddr) -> Place<'a> {
+    let has =
+        |(name, _): &(&String, &Port)| assigned.get(*name).is_some_and(|addresses| addresses.contains(&addr));
+    if let Some((name, port)) = policy.ports.iter().find(has) {
+        return Place { addr, network: Some(&port.network), port: Some(name) };
+    }
+    let is_gateway = |network: &Network| network.subnets.iter().any(|subnet| subnet.gateway == addr);
+    let gateway = policy.networks.iter().find(|(_, network)| is_gateway(network));
+    Place { addr, network: gateway.map(|(name, _)| name.as_str()), port: None }
+}
+
+/// The host's addresses in the network of the other end.
+fn gateways<'a>(policy: &'a Policy, other: &[Place<'a>]) -> Vec<Place<'a>> {
+    let Some(network) = other.iter().find_map(|place| place.network) else { return Vec::new() };
+    let subnets = policy.networks.get(network).map_or(&[][..], |network| &network.subnets);
+    subnets.iter().map(|subnet| Place { addr: subnet.gateway, network: Some(network), port: None }).collect()
+}

@@ -1,0 +1,127 @@
+//! What `sg test` answers.
+
+use super::{World, addr};
+use crate::{
+    compile::{Decision, End, ExplainError, Party, Question, explain},
+    policy::Protocol,
+};
+
+const TEXT: &str = r#"version = 1
+[networks.web]
+type = "nat"
+subnets = ["10.10.0.0/24", "fd00:10::/64"]
+[networks.backend]
+type = "private"
+subnets = ["10.20.0.0/24"]
+[security_groups.web]
+ingress = [
+  { protocol = "tcp", ports = [80], from = ["any"] },
+  { protocol = "icmpv6", icmp_type = 128, from = ["any"] },
+]
+[security_groups.mute]
+egress = []
+[ports.a]
+network = "web"
+attach = { netns = "a" }
+security_groups = ["web"]
+[ports.b]
+network = "web"
+attach = { netns = "b" }
+security_groups = ["web", "mute"]
+[ports.mute]
+network = "web"
+attach = { netns = "m" }
+security_groups = ["mute"]
+[ports.db]
+network = "backend"
+attach = { netns = "db" }
+"#;
+
+fn question(from: &str, to: &str, protocol: &str, port: Option<u16>) -> Question {
+    let party = |text: &str| text.parse::<Party>().unwrap();
+    Question { from: party(from), to: party(to), protocol: protocol.parse().unwrap(), port, icmp: None }
+}
+
+fn ask(from: &str, to: &str, protocol: &str, port: Option<u16>) -> Result<Decision, ExplainError> {
+    let world = World::new(TEXT);
+    explain(&world.policy, &world.assigned, &question(from, to, protocol, port))
+}
+
+fn allowed_by(end: &End) -> Option<&str> {
+    match end {
+        End::Allowed { group, .. } => Some(group),
+        End::NotJudged { .. } | End::Denied { .. } => None,
+    }
+}
+
+#[test]
+fn both_ends_name_their_rule() {
+    let decision = ask("a", "b", "tcp", Some(80)).unwrap();
+    assert!(decision.allowed && decision.delivered);
+    assert_eq!((allowed_by(&decision.egress), allowed_by(&decision.ingress)), (Some("web"), Some("web")));
+    assert_eq!((decision.src, decision.dst), (addr("10.10.0.2"), addr("10.10.0.3")));
+}
+
+#[test]
+fn the_end_that_denies_is_named() {
+    let decision = ask("a", "b", "tcp", Some(81)).unwrap();
+    assert!(!decision.allowed && matches!(&decision.ingress, End::Denied { port, .. } if port == "b"));
+    let decision = ask("mute", "a", "tcp", Some(80)).unwrap();
+    assert!(
+        !decision.allowed && matches!(&decision.egress, End::Denied { groups, .. } if *groups == ["mute"])
+    );
+    assert_eq!(allowed_by(&decision.ingress), Some("web"));
+}
+
+#[test]
+fn the_host_is_trusted_and_reached_by_egress_rules() {
+    let decision = ask("host", "a", "tcp", Some(22)).unwrap();
+    assert!(matches!(decision.egress, End::NotJudged { .. }));
+    assert_eq!(decision.src, addr("10.10.0.1"));
+    assert!(ask("a", "host", "tcp", Some(22)).unwrap().delivered);
+    assert!(!ask("mute", "10.10.0.1", "tcp", Some(22)).unwrap().allowed);
+}
+
+#[test]
+fn networks_are_apart_whatever_the_groups_say() {
+    let reason = |from, to| {
+        let decision = ask(from, to, "tcp", Some(80)).unwrap();
+        assert!(!decision.delivered);
+        decision.obstacle.unwrap().0.label()
+    };
+    assert_eq!(reason("db", "a"), "no-route");
+    assert_eq!(reason("a", "198.51.100.1"), "untranslated");
+    assert_eq!(reason("198.51.100.1", "a"), "forwarded");
+    assert!(ask("198.51.100.1", "a", "tcp", Some(80)).unwrap().allowed);
+}
+
+#[test]
+fn the_protocol_chooses_the_ip_version() {
+    let decision = ask("a", "b", "icmpv6", None).unwrap();
+    assert!(decision.allowed && decision.dst.is_ipv6());
+    assert!(ask("db", "db", "icmpv6", None).is_err());
+    assert!(ask("a", "b", "icmp", None).unwrap().dst.is_ipv4());
+}
+
+#[test]
+fn senseless_questions_are_answered_with_what_to_ask() {
+    let words = |from, to, protocol, port| ask(from, to, protocol, port).unwrap_err().to_string();
+    assert!(words("aa", "b", "tcp", Some(80)).contains("did you mean"));
+    assert!(words("a", "b", "tcp", None).contains("which tcp port"));
+    assert!(words("a", "b", "tcp", Some(0)).contains("0 is not a port"));
+    assert!(words("a", "b", "any", None).contains("one protocol"));
+    assert!(words("a", "b", "icmp", Some(80)).contains("no ports"));
+    assert!(words("host", "host", "tcp", Some(80)).contains("both ends"));
+    let mut question = question("a", "b", "tcp", Some(80));
+    question.icmp = Some((8, None));
+    let world = World::new(TEXT);
+    assert!(explain(&world.policy, &world.assigned, &question).is_err());
+    assert_eq!(question.protocol, Protocol::TCP);
+}
+
+#[test]
+fn a_decision_is_readable_as_json() {
+    let json = serde_json::to_value(ask("a", "b", "tcp", Some(80)).unwrap()).unwrap();
+    assert_eq!(json["ingress"]["verdict"], "allowed");
+    assert_eq!(json["ingress"]["rule"]["protocol"], "tcp");
+}

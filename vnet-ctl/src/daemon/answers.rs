@@ -1,0 +1,86 @@
+//! What the daemon answers to those who only ask.
+
+use anyhow::Result;
+use vnet_common::ABI_VERSION;
+
+use super::{Daemon, view::drops_at};
+use crate::{
+    api::types::{DropReport, FlowInfo, NetworkInfo, PortInfo, PortState, PortStats, Status, Traffic},
+    datapath::FlowFilter,
+    plan::Desired,
+    state::State,
+};
+
+impl Daemon {
+    /// How things stand.
+    pub(crate) fn status(&self) -> Result<Status> {
+        let view = self.view();
+        let datapath = self.datapath.lock();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            abi: ABI_VERSION,
+            pid: std::process::id(),
+            policy_path: self.options.policy.clone(),
+            state_dir: self.options.state_dir.clone(),
+            generation: datapath.generation(),
+            networks: view.policy.networks.len(),
+            ports: view.policy.ports.len(),
+            rules: view.policy.rule_count(),
+            flows: datapath.flow_counts()?,
+            uptime_secs: self.started.elapsed().as_secs(),
+        })
+    }
+
+    /// The networks in force.
+    pub(crate) fn networks(&self) -> Vec<NetworkInfo> {
+        self.view().networks()
+    }
+
+    /// The ports in force, with the state of their devices now.
+    pub(crate) async fn ports(&self) -> Result<Vec<PortInfo>> {
+        let observed = self.host.observe(&Desired::default(), &State::default()).await?;
+        Ok(self.view().ports(|ifindex| match observed.links.get(&ifindex) {
+            Some(link) if link.up => PortState::Up,
+            Some(_) => PortState::Down,
+            None => PortState::Missing,
+        }))
+    }
+
+    /// Traffic and drops of the port called `name`; `None` if the policy has no such port.
+    pub(crate) async fn port_stats(&self, name: &str) -> Result<Option<PortStats>> {
+        let view = self.view();
+        let Some((ifindex, device)) = view.port_device(name) else { return Ok(None) };
+        // A device that is gone has carried nothing.
+        let counters = self.host.counters(&device).await.unwrap_or_default().seen_by_workload();
+        let filter = FlowFilter { port: Some(name.to_owned()), ..FlowFilter::default() };
+        let flows = self.flows(&filter)?.len() as u64;
+        let drops = self.datapath.lock().drops_by_device()?;
+        Ok(Some(PortStats {
+            name: name.to_owned(),
+            flows,
+            ingress: Traffic { packets: counters.rx_packets, bytes: counters.rx_bytes },
+            egress: Traffic { packets: counters.tx_packets, bytes: counters.tx_bytes },
+            drops: drops_at(ifindex, &drops),
+            device,
+            ifindex,
+        }))
+    }
+
+    /// What was dropped, and why.
+    pub(crate) fn drops(&self) -> Result<DropReport> {
+        let datapath = self.datapath.lock();
+        Ok(self.view().drops(&datapath.drops()?, &datapath.drops_by_device()?))
+    }
+
+    /// The tracked flows that `filter` means.
+    pub(crate) fn flows(&self, filter: &FlowFilter) -> Result<Vec<FlowInfo>> {
+        let view = self.view();
+        self.datapath.lock().flows(&|ifindex| view.party(ifindex), &|flow| filter.matches(flow))
+    }
+
+    /// Forgets the flows that `filter` means.
+    pub(crate) fn flush_flows(&self, filter: &FlowFilter) -> Result<u64> {
+        let view = self.view();
+        self.datapath.lock().flush_flows(&|ifindex| view.party(ifindex), &|flow| filter.matches(flow))
+    }
+}

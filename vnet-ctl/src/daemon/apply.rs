@@ -1,0 +1,263 @@
+//! Puts a policy in force, whole or not at all.
+//!
+//! The order keeps every device closed until its rules are there: devices are made, down; programs are
+//! attached; the tables are committed; only then links come up. What is no longer wanted loses its tables
+//! first and its device last. When a step fails, those before it are taken back, and the old tables are
+//! put in force again.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Daemon, SharedDatapath,
+    desired::{bridge_mac, desired},
+    error::ApplyError,
+    view::View,
+};
+use crate::{
+    api::types::Applied,
+    compile::{self, Assigned, Bridge, Devices, PortDevice},
+    datapath::{Committed, names::Hook},
+    host::{Attach, Host},
+    plan::{self, Desired, Located, Observed, Plan},
+    policy::{self, Policy},
+    state::State,
+};
+
+impl Daemon {
+    /// Puts the policy of `text` in force.
+    pub(crate) async fn apply(&self, text: &str, origin: &Path) -> Result<Applied, ApplyError> {
+        let (policy, warnings) =
+            policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
+        let mut engine = self.engine.lock().await;
+        let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
+        let outcome = engine.apply(policy).await?;
+        self.show(outcome.view);
+        let warnings = warnings.iter().map(ToString::to_string).chain(outcome.warnings).collect();
+        Ok(Applied { generation: outcome.generation, changes: outcome.changes, warnings })
+    }
+}
+
+/// All that a change takes.
+#[derive(Debug)]
+pub(super) struct Engine {
+    host: Arc<Host>,
+    state: State,
+    state_dir: PathBuf,
+    datapath: SharedDatapath,
+}
+
+/// What came of a change.
+struct Outcome {
+    generation: u32,
+    view: View,
+    changes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Nothing is changed yet.
+    pub(super) fn new(state_dir: &Path, host: Arc<Host>, datapath: SharedDatapath) -> Result<Self> {
+        let state = load_state(state_dir)?;
+        Ok(Self { host, state, state_dir: state_dir.to_owned(), datapath })
+    }
+
+    async fn apply(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
+        let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
+        let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
+        compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;
+        let desired = desired(&policy, &assigned);
+        let observed = self.observe(&desired).await?;
+        let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
+
+        let before = self.state.clone();
+        // A crash from here on leaves nothing that the state does not know.
+        self.save(with_addresses(plan.intended(&self.state), &assigned))?;
+        let change = Change { policy, assigned, desired, plan };
+        match self.carry_out(change).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => {
+                self.save(before)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Carries a plan out. On failure, what it did is undone.
+    async fn carry_out(&mut self, change: Change) -> Result<Outcome> {
+        let mut attach = self.datapath.clone();
+        let prepared = self.host.apply(&change.plan.prepare, &mut attach).await?;
+        let (committed, located) = match self.commit_and_finish(&change).await {
+            Ok(done) => done,
+            Err(error) => {
+                let not_undone = self.host.undo(prepared, &mut attach).await;
+                return Err(not_undone.iter().fold(error, |error, left| error.context(left.to_string())));
+            }
+        };
+        let mut warnings = change.plan.warnings.clone();
+        warnings.extend(self.clean_up(&change, &located).await);
+        let mut changes = change.plan.changes();
+        changes.extend(committed.changes.describe());
+        let view = view(change, &located);
+        Ok(Outcome { generation: committed.generation, view, changes, warnings })
+    }
+
+    /// Puts the tables in force, then brings the devices up.
+    async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
+        let observed = self.observe(&change.desired).await?;
+        let located = plan::locate(&change.desired, &observed);
+        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
+        let (before, committed) = {
+            let mut datapath = self.datapath.lock();
+            (datapath.in_force()?.clone(), datapath.commit(&tables)?)
+        };
+        let mut attach = self.datapath.clone();
+        match self.host.apply(&change.plan.finish, &mut attach).await {
+            // What is in force now is not taken back.
+            Ok(_) => Ok((committed, located)),
+            Err(error) => {
+                self.datapath.lock().commit(&before).context("put the old policy in force again")?;
+                Err(error).context("the old policy is in force again")
+            }
+        }
+    }
+
+    /// Takes away what is no longer wanted; what stays behind is told, and tried again by the next change.
+    async fn clean_up(&mut self, change: &Change, located: &Located) -> Vec<String> {
+        let mut attach = self.datapath.clone();
+        let failures = self.host.remove(&change.plan.remove, &mut attach).await;
+        let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let wanted = wanted_devices(located);
+        if let Err(error) = self.datapath.lock().retain_devices(&wanted) {
+            problems.push(format!("{error:#}"));
+        }
+        if problems.is_empty() {
+            let settled = with_addresses(change.plan.settled(&self.state), &change.assigned);
+            if let Err(error) = self.save(settled) {
+                problems.push(format!("{error:#}"));
+            }
+        }
+        problems
+    }
+
+    /// What is on the host, as far as `desired` and the state are concerned.
+    async fn observe(&self, desired: &Desired) -> Result<Observed> {
+        let mut observed = self.host.observe(desired, &self.state).await.context("look at the host")?;
+        observed.attached = attached(self.datapath.lock().attached());
+        Ok(observed)
+    }
+
+    fn save(&mut self, state: State) -> Result<()> {
+        if state != self.state {
+            state.save(&self.state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
+            self.state = state;
+        }
+        Ok(())
+    }
+}
+
+/// A policy on its way into force.
+struct Change {
+    policy: Policy,
+    assigned: Assigned,
+    desired: Desired,
+    plan: Plan,
+}
+
+fn with_addresses(mut state: State, assigned: &Assigned) -> State {
+    state.addresses.clone_from(assigned);
+    state
+}
+
+/// The state, with what to do if it cannot be read.
+pub(super) fn load_state(dir: &Path) -> Result<State> {
+    State::load(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))
+}
+
+/// Devices that do not exist, one for each network and port: the tables have the size that they will have.
+fn imagined(policy: &Policy) -> Devices {
+    let mut indexes = 1..;
+    let mut next = || indexes.next().unwrap_or(u32::MAX);
+    Devices {
+        bridges: policy
+            .networks
+            .keys()
+            .map(|name| (name.clone(), Bridge { ifindex: next(), mac: bridge_mac(name) }))
+            .collect(),
+        ports: policy
+            .ports
+            .keys()
+            .map(|name| {
+                (name.clone(), PortDevice { ifindex: next(), delivery: vnet_common::Delivery::Device })
+            })
+            .collect(),
+    }
+}
+
+fn devices(located: &Located) -> Devices {
+    let bridges = located.bridges.iter();
+    let ports = located.ports.iter();
+    Devices {
+        bridges: bridges
+            .map(|(name, bridge)| (name.clone(), Bridge { ifindex: bridge.ifindex, mac: bridge.mac }))
+            .collect(),
+        ports: ports
+            .map(|(name, port)| (name.clone(), PortDevice { ifindex: port.ifindex, delivery: port.delivery }))
+            .collect(),
+    }
+}
+
+fn view(change: Change, located: &Located) -> View {
+    let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
+    let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
+    View {
+        policy: change.policy,
+        assigned: change.assigned,
+        devices: devices(located),
+        device_names: bridges.chain(ports).collect(),
+    }
+}
+
+fn wanted_devices(located: &Located) -> BTreeSet<u32> {
+    let bridges = located.bridges.values().map(|bridge| bridge.ifindex);
+    bridges.chain(located.ports.values().map(|port| port.ifindex)).collect()
+}
+
+/// The devices with all of a port's programs, or a network's. Half of them count as none.
+fn attached(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
+    let has = |ifindex, hook| hooks.contains(&(ifindex, hook));
+    let complete = |ifindex: &u32| {
+        has(*ifindex, Hook::FromHost) || (has(*ifindex, Hook::FromPort) && has(*ifindex, Hook::ToPort))
+    };
+    hooks.iter().map(|&(ifindex, _)| ifindex).filter(complete).collect()
+}
+
+impl Attach for SharedDatapath {
+    fn attach_port(&mut self, ifindex: u32, _: &str) -> Result<()> {
+        self.lock().attach_port(ifindex)
+    }
+
+    fn attach_bridge(&mut self, ifindex: u32, _: &str) -> Result<()> {
+        self.lock().attach_bridge(ifindex)
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<()> {
+        self.lock().detach(ifindex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_attached_devices_are_attached_again() {
+        let hooks = [(3, Hook::FromHost), (5, Hook::FromPort), (5, Hook::ToPort), (7, Hook::FromPort)];
+        assert_eq!(attached(&hooks.into()), [3, 5].into());
+    }
+}

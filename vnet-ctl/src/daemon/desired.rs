@@ -1,0 +1,114 @@
+//! What should be on the host for a policy, in the words of the plan.
+//!
+//! Pure: the policy and its addresses in, data out.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use vnet_common::MacAddr;
+
+use crate::{compile::Assigned, plan, policy};
+
+/// The bridges and devices of `policy`, whose ports have the addresses `assigned`.
+pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Desired {
+    let networks = policy.networks.iter().map(|(name, network)| (name.clone(), bridge(name, network)));
+    let ports = policy.ports.iter().filter_map(|(name, port)| {
+        let network = policy.networks.get(&port.network)?;
+        let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
+        Some((name.clone(), device(port, network, addresses)))
+    });
+    plan::Desired { networks: networks.collect(), ports: ports.collect() }
+}
+
+fn bridge(name: &str, network: &policy::Network) -> plan::Network {
+    let gateway = |subnet: &policy::Subnet| in_subnet(subnet.gateway, subnet);
+    plan::Network {
+        bridge: policy::bridge_name(name),
+        mac: bridge_mac(name),
+        mtu: network.mtu,
+        gateways: network.subnets.iter().map(gateway).collect(),
+    }
+}
+
+fn device(port: &policy::Port, network: &policy::Network, addresses: &[IpAddr]) -> plan::Port {
+    let subnets = || addresses.iter().filter_map(|&addr| Some((addr, network.subnet_of(addr)?)));
+    // One default route for each IP version: that of the first address.
+    let mut gateways = BTreeMap::new();
+    for (_, subnet) in subnets() {
+        gateways.entry(subnet.gateway.is_ipv6()).or_insert(subnet.gateway);
+    }
+    plan::Port {
+        network: port.network.clone(),
+        mac: port.mac,
+        mtu: network.mtu,
+        addresses: subnets().map(|(addr, subnet)| in_subnet(addr, subnet)).collect(),
+        gateways: gateways.into_values().collect(),
+        attach: attach(&port.attach),
+    }
+}
+
+/// The MAC of a network's gateway, the same for the same name. No port's name has a colon, so none has the
+/// same by its name.
+pub(super) fn bridge_mac(network: &str) -> MacAddr {
+    policy::port_mac(&format!("network:{network}"))
+}
+
+/// The address with the length of its subnet.
+fn in_subnet(addr: IpAddr, subnet: &policy::Subnet) -> IpNet {
+    IpNet::new(addr, subnet.net.prefix_len()).unwrap_or_else(|_| addr.into())
+}
+
+fn attach(attach: &policy::Attach) -> plan::Attach {
+    match attach {
+        policy::Attach::Netns { netns, create, name } => plan::Attach::Netns {
+            netns: match netns {
+                policy::NetnsRef::Name(name) => plan::NetnsRef::Name(name.clone()),
+                policy::NetnsRef::Path(path) => plan::NetnsRef::Path(path.clone()),
+            },
+            create: *create,
+            interface: name.clone(),
+        },
+        policy::Attach::Device { device } => plan::Attach::Device { device: device.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const POLICY: &str = r#"
+version = 1
+[networks.web]
+type = "nat"
+subnets = ["10.10.0.0/24", "10.20.0.0/16", "fd00:10::/64"]
+mtu = 1400
+[ports.web-1]
+network = "web"
+addresses = ["10.20.0.9", "fd00:10::a"]
+attach = { netns = "/run/ns/1", name = "net0" }
+[ports.web-2]
+network = "web"
+attach = { device = "tap0" }
+"#;
+
+    #[test]
+    fn addresses_carry_the_length_of_their_subnet_and_lead_to_its_gateway() {
+        let (policy, _) = policy::parse(POLICY, Path::new("policy.toml")).unwrap();
+        let assigned = crate::compile::assign(&policy, &BTreeMap::new()).unwrap();
+
+        let desired = desired(&policy, &assigned);
+
+        let texts = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let network = &desired.networks["web"];
+        assert_eq!((network.bridge.as_str(), network.mtu), ("vnet-web", 1400));
+        assert_eq!(texts(&network.gateways), ["10.10.0.1/24", "10.20.0.1/16", "fd00:10::1/64"]);
+        let port = &desired.ports["web-1"];
+        assert_eq!(texts(&port.addresses), ["10.20.0.9/16", "fd00:10::a/64"]);
+        assert_eq!(port.gateways, ["10.20.0.1".parse::<IpAddr>().unwrap(), "fd00:10::1".parse().unwrap()]);
+        let second = &desired.ports["web-2"];
+        assert_eq!((second.addresses.len(), second.gateways.len(), second.mtu), (3, 2, 1400));
+        assert_eq!(second.attach, plan::Attach::Device { device: "tap0".to_owned() });
+    }
+}

@@ -1,0 +1,91 @@
+//! How things go wrong, for the process that runs the daemon and for the clients that ask it.
+
+use axum::http::StatusCode;
+
+use crate::{
+    api::{Refusal, types::ApiError},
+    policy::Diagnostics,
+};
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The policy is not valid, or does not fit this host or the datapath.
+    #[error("{0}")]
+    Invalid(String),
+    /// Another daemon runs.
+    #[error("{0}")]
+    Conflict(String),
+    /// Anything else.
+    #[error("{0:#}")]
+    Failed(anyhow::Error),
+}
+
+impl DaemonError {
+    /// The exit code of the process: 1 failed, 2 invalid policy, 5 another daemon runs.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Invalid(_) => 2,
+            Self::Conflict(_) => 5,
+        }
+    }
+}
+
+impl From<anyhow::Error> for DaemonError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A policy that was not put in force; the one before it still is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// Its text has errors.
+    #[error("{0}")]
+    Policy(Box<Diagnostics>),
+    /// It does not fit this host, or the datapath.
+    #[error("{0}")]
+    Unfit(String),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down")]
+    Stopping,
+    /// A step failed.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl From<ApplyError> for DaemonError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Policy(diagnostics) => Self::Invalid(diagnostics.to_string()),
+            ApplyError::Unfit(message) => Self::Invalid(message),
+            ApplyError::Stopping => Self::Conflict(error.to_string()),
+            ApplyError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<ApplyError> for Refusal {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Policy(diagnostics) => {
+                let errors = match diagnostics.len() {
+                    1 => "an error".to_owned(),
+                    count => format!("{count} errors"),
+                };
+                let body = ApiError {
+                    error: format!("the policy has {errors}; nothing was changed"),
+                    rendered: Some(diagnostics.to_string()),
+                    diagnostics: diagnostics.iter().collect(),
+                    ..ApiError::default()
+                };
+                Self::with_body(StatusCode::UNPROCESSABLE_ENTITY, body)
+            }
+            ApplyError::Unfit(message) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
+            ApplyError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            ApplyError::Failed(error) => error.into(),
+        }
+    }
+}

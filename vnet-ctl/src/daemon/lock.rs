@@ -1,0 +1,211 @@
+//! One daemon at a time: locks that the kernel gives up with the process, however it ends.
+//!
+//! Two things are locked: a file beside the socket, which tells who runs, and the folder of pins, so that
+//! daemons with different sockets do not share one datapath.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::DaemonError;
+
+/// Before a folder that vnet has made, in the lock file.
+const MADE: &str = "made ";
+
+/// Proof that no other daemon runs.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+    /// Folders that vnet has made, this time or before.
+    made: Vec<PathBuf>,
+    pins: Option<File>,
+}
+
+impl Lock {
+    /// Locks the folder of `socket`, making it if it is not there.
+    pub(super) fn acquire(socket: &Path) -> Result<Self, DaemonError> {
+        let folder = folder_of(socket);
+        let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
+        let path = folder.join("vnet.lock");
+        let (file, old) = lock_file(&path)?;
+        let mut lock = Self { file, path, made: parse_made(&old), pins: None };
+        lock.remember(made)?;
+        Ok(lock)
+    }
+
+    /// Locks the folder of pins as well.
+    pub(super) fn lock_pins(&mut self, folder: &Path) -> Result<(), DaemonError> {
+        let file = File::open(folder).map_err(|error| failed(error, "open", folder))?;
+        match file.try_lock() {
+            Ok(()) => self.pins = Some(file),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!(
+                    "another vnet daemon, with another socket, uses {}; stop it first, or give this one another \
+                     bpf filesystem with --bpffs",
+                    folder.display()
+                );
+                return Err(DaemonError::Conflict(message));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error, "lock", folder)),
+        }
+        Ok(())
+    }
+
+    /// Makes a folder for vnet alone, and remembers which folders are new.
+    pub(super) fn make_folder(&mut self, folder: &Path) -> Result<(), DaemonError> {
+        let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
+        self.remember(made)
+    }
+
+    /// Removes the lock file and the folders that vnet has made, unless something is in them.
+    pub(super) fn remove(self) {
+        drop(self.pins);
+        let _ = fs::remove_file(&self.path);
+        for folder in self.made.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn remember(&mut self, made: Vec<PathBuf>) -> Result<(), DaemonError> {
+        self.made.extend(made);
+        self.write().map_err(|error| failed(error, "write", &self.path))
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        let mut text = format!("{}\n", std::process::id());
+        for folder in &self.made {
+            text = format!("{text}{MADE}{}\n", folder.display());
+        }
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+/// The process that holds the lock beside `socket`, if one does.
+pub(super) fn holder(socket: &Path) -> Option<Option<u32>> {
+    let mut file = File::open(folder_of(socket).join("vnet.lock")).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_pid(&mut file)),
+        _ => None,
+    }
+}
+
+fn folder_of(socket: &Path) -> &Path {
+    socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Opens and locks the file at `path`; its text so far.
+fn lock_file(path: &Path) -> Result<(File, String), DaemonError> {
+    loop {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(path)
+            .map_err(|error| failed(error, "open", path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held(read_pid(&mut file), path)),
+            Err(TryLockError::Error(error)) => return Err(failed(error, "lock", path)),
+        }
+        // A daemon that was just ending may have removed the file between the two steps.
+        if same_file(&file, path) {
+            let mut text = String::new();
+            file.read_to_string(&mut text).map_err(|error| failed(error, "read", path))?;
+            return Ok((file, text));
+        }
+    }
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.lines().next()?.parse().ok()
+}
+
+fn parse_made(text: &str) -> Vec<PathBuf> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(MADE))
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+/// Makes a folder and its parents; those that are new, outermost first.
+fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let mut made = Vec::new();
+    for path in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o755).create(path) {
+            Ok(()) => made.push(std::path::absolute(path)?),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
+}
+
+fn held(pid: Option<u32>, path: &Path) -> DaemonError {
+    let process = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    DaemonError::Conflict(format!(
+        "a vnet daemon runs already: {process} holds {}; stop it first, or give this one another --socket, \
+         --state-dir and --bpffs",
+        path.display()
+    ))
+}
+
+fn failed(error: io::Error, verb: &str, path: &Path) -> DaemonError {
+    DaemonError::Failed(anyhow::Error::new(error).context(format!("{verb} {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_who_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("run/vnet.sock");
+        let lock = Lock::acquire(&socket).unwrap();
+        assert_eq!(holder(&socket), Some(Some(std::process::id())));
+
+        let error = Lock::acquire(&socket).unwrap_err();
+
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().contains(&format!("process {} holds", std::process::id())), "{error}");
+        drop(lock);
+        assert_eq!(holder(&socket), None);
+        Lock::acquire(&socket).unwrap();
+    }
+
+    #[test]
+    fn folders_that_vnet_made_go_with_the_lock_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, state) = (dir.path().join("a/b/vnet.sock"), dir.path().join("c"));
+        let mut first = Lock::acquire(&socket).unwrap();
+        first.make_folder(&state).unwrap();
+        drop(first);
+
+        Lock::acquire(&socket).unwrap().remove();
+
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "what an earlier run made is remembered");
+        let socket = dir.path().join("vnet.sock");
+        Lock::acquire(&socket).unwrap().remove();
+        assert!(dir.path().is_dir(), "a folder that was there stays");
+    }
+}

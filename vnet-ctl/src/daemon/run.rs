@@ -1,0 +1,205 @@
+//! From start to end: checks, take-over, the first apply, the socket, and what is left behind.
+
+use std::{
+    path::Path,
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use super::{Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, lock::Lock, view::View};
+use crate::{
+    api::{Peer, Socket, router},
+    datapath::{Datapath, Preflight, make_folders, names::Pins, remove_pins},
+    host::Host,
+    policy,
+    state::{self, State},
+};
+
+/// How often silent flows are looked for. The shortest timeout is 10 s.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
+/// Looking takes at most this part of the time: a full table is looked through less often.
+const EXPIRY_SHARE: u32 = 20;
+/// How long requests under way may take once the daemon is to end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// Runs the daemon until it is told to stop by SIGINT, SIGTERM or the API.
+///
+/// It must run in the network namespace that it is to serve, and so must the threads of its runtime.
+///
+/// # Errors
+/// [`DaemonError`], whose [`DaemonError::exit_code`] is the process's.
+pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
+    for path in [&mut options.policy, &mut options.socket, &mut options.state_dir, &mut options.bpffs] {
+        *path = std::path::absolute(&*path).with_context(|| format!("find {}", path.display()))?;
+    }
+    Preflight::new(&options.bpffs).check().map_err(anyhow::Error::from)?;
+    // A policy with an error changes nothing, not even a folder.
+    let text = read_policy(&options.policy)?;
+    let signals = Signals::new().context("listen for signals")?;
+    let mut lock = Lock::acquire(&options.socket)?;
+    let pins = Pins::new(&options.bpffs);
+    let before = Before::look(&options, &pins);
+    let daemon = match start(options.clone(), &mut lock, &text).await {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            before.restore(&options, &pins, lock);
+            return Err(error);
+        }
+    };
+    let served = serve(&daemon, signals).await;
+    let left = if options.ephemeral { daemon.stop(true).await.problems } else { Vec::new() };
+    if daemon.is_torn_down().await {
+        lock.remove();
+    }
+    served?;
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow!("not everything is removed: {}", left.join("; ")).into())
+    }
+}
+
+/// What was there before a start, so that one that fails leaves nothing new.
+struct Before {
+    pins: bool,
+    state: bool,
+}
+
+impl Before {
+    fn look(options: &RunOptions, pins: &Pins) -> Self {
+        Self { pins: pins.root().exists(), state: options.state_dir.join(state::FILE_NAME).exists() }
+    }
+
+    /// The host's devices are as before already.
+    fn restore(&self, options: &RunOptions, pins: &Pins, lock: Lock) {
+        if !self.state
+            && let Err(error) = State::remove(&options.state_dir)
+        {
+            warn!("{error}");
+        }
+        if !self.pins {
+            remove_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
+            lock.remove();
+        }
+    }
+}
+
+fn read_policy(path: &Path) -> Result<String, DaemonError> {
+    let text = policy::read(path).map_err(|error| DaemonError::Invalid(error.to_string()))?;
+    policy::parse(&text, path).map_err(|errors| DaemonError::Invalid(errors.to_string()))?;
+    Ok(text)
+}
+
+/// Takes over what is there, and puts the policy in force.
+async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<Daemon>, DaemonError> {
+    let pins = Pins::new(&options.bpffs);
+    make_folders(&pins)?;
+    lock.lock_pins(&pins.root())?;
+    lock.make_folder(&options.state_dir)?;
+    let datapath = SharedDatapath::new(Datapath::open(&pins)?);
+    let host = Arc::new(Host::open()?);
+    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone())?;
+    let origin = options.policy.clone();
+    let daemon = Daemon {
+        options,
+        started: Instant::now(),
+        engine: tokio::sync::Mutex::new(Some(engine)),
+        datapath,
+        host,
+        view: RwLock::new(Arc::new(View::default())),
+        stopping: watch::Sender::new(false),
+    };
+    let applied = daemon.apply(text, &origin).await?;
+    applied.warnings.iter().for_each(|warning| warn!("{warning}"));
+    applied.changes.iter().for_each(|change| info!("{change}"));
+    Ok(Arc::new(daemon))
+}
+
+/// Answers requests until the daemon is to stop.
+async fn serve(daemon: &Arc<Daemon>, signals: Signals) -> Result<()> {
+    let (socket, listener) = Socket::bind(&daemon.options.socket)?;
+    let stop_on_signal = tokio::spawn(stop_on_signal(daemon.clone(), signals));
+    let expire = tokio::spawn(expire_flows(daemon.clone()));
+    announce(daemon);
+    let served = answer(daemon, &socket, listener).await;
+    stop_on_signal.abort();
+    expire.abort();
+    served
+}
+
+#[expect(clippy::print_stdout, reason = "the one line that whoever starts the daemon waits for")]
+fn announce(daemon: &Daemon) {
+    let view = daemon.view();
+    println!(
+        "vnet is ready: networks {}, ports {}, policy {}, socket {}",
+        view.policy.networks.len(),
+        view.policy.ports.len(),
+        daemon.options.policy.display(),
+        daemon.options.socket.display()
+    );
+}
+
+async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) -> Result<()> {
+    let service = router(daemon.clone(), socket).into_make_service_with_connect_info::<Peer>();
+    let mut stopping = daemon.stopping.subscribe();
+    let stop = async move {
+        // An error means that the daemon is gone, which is as good a reason.
+        let _ = stopping.wait_for(|&stop| stop).await;
+    };
+    let mut stopping = daemon.stopping.subscribe();
+    let patience = async move {
+        let _ = stopping.wait_for(|&stop| stop).await;
+        sleep(LAST_REQUESTS).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served.context("serve the API"),
+        () = patience => Ok(()),
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
+async fn stop_on_signal(daemon: Arc<Daemon>, mut signals: Signals) {
+    tokio::select! {
+        _ = signals.interrupt.recv() => {}
+        _ = signals.terminate.recv() => {}
+    }
+    daemon.stop(false).await;
+}
+
+async fn expire_flows(daemon: Arc<Daemon>) {
+    let mut pause = EXPIRY_PERIOD;
+    let mut failing = false;
+    loop {
+        sleep(pause).await;
+        let datapath = daemon.datapath.clone();
+        let begun = Instant::now();
+        let expired = tokio::task::spawn_blocking(move || datapath.lock().expire_flows()).await;
+        let expired = expired.unwrap_or_else(|error| Err(anyhow!("expire flows: {error}")));
+        if let Err(error) = &expired
+            && !failing
+        {
+            warn!("flows are not being expired: {error:#}");
+        }
+        failing = expired.is_err();
+        pause = EXPIRY_PERIOD.max(begun.elapsed() * EXPIRY_SHARE);
+    }
+}

@@ -1,0 +1,133 @@
+//! Removes everything that vnet made, with a daemon's help or without.
+//!
+//! Devices go before the programs on them, so that nothing passes unjudged while they last. It goes on after
+//! a failure, and tells what is left.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Daemon, DaemonError, TeardownOptions,
+    apply::load_state,
+    lock::{Lock, holder},
+};
+use crate::{
+    api::{post, types::TeardownReport},
+    datapath::{Preflight, names::Pins, remove_pins},
+    host::{Attach, Host},
+    plan,
+    state::State,
+};
+
+/// How long a daemon that has torn everything down may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Removes everything that vnet made, whether a daemon runs or not.
+///
+/// It goes on after a failure; the report tells what is left.
+///
+/// # Errors
+/// When nothing could be tried: no privileges, or a daemon that does not answer.
+pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, DaemonError> {
+    if holder(&options.socket).is_some() {
+        return Ok(ask_daemon(&options).await?);
+    }
+    Preflight::new(&options.bpffs).check_privileges().map_err(anyhow::Error::from)?;
+    let mut lock = Lock::acquire(&options.socket)?;
+    let pins = Pins::new(&options.bpffs);
+    if pins.root().exists() {
+        lock.lock_pins(&pins.root())?;
+    }
+    let report = remove_everything(&options).await;
+    lock.remove();
+    Ok(report)
+}
+
+/// Tells the daemon to tear down, and waits for its end.
+async fn ask_daemon(options: &TeardownOptions) -> Result<TeardownReport> {
+    let report = post(&options.socket, "/v1/shutdown?teardown=true").await.context(
+        "a vnet daemon runs and does not do as it is told; end it with SIGTERM, then tear down again",
+    )?;
+    let ended = async {
+        while holder(&options.socket).is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LAST_WORDS, ended).await.context("everything is removed, but the daemon does not end")?;
+    Ok(report)
+}
+
+/// Removes the devices, the pins and the state, without the programs being loaded.
+async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
+    let mut report = TeardownReport::default();
+    match remove_devices(options).await {
+        Ok(done) => report = done,
+        Err(error) => report.problems.push(format!("{error:#}")),
+    }
+    let removed = remove_pins(&Pins::new(&options.bpffs));
+    if removed.links > 0 {
+        report.removed.push(format!("detached {} programs", removed.links));
+    }
+    if removed.maps > 0 {
+        report.removed.push(format!("removed {} maps", removed.maps));
+    }
+    report.problems.extend(removed.problems);
+    // Whatever is left, the state is needed to find it again.
+    if report.problems.is_empty()
+        && let Err(error) = State::remove(&options.state_dir)
+    {
+        report.problems.push(error.to_string());
+    }
+    report
+}
+
+async fn remove_devices(options: &TeardownOptions) -> Result<TeardownReport> {
+    let state = load_state(&options.state_dir)?;
+    let host = Host::open()?;
+    let observed = host.observe(&plan::Desired::default(), &state).await.context("look at the host")?;
+    let plan = plan::teardown(&observed, &state);
+    let failures = host.remove(&plan.remove, &mut Later).await;
+    let problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    let failed = |change: &String| failures.iter().any(|failure| failure.action.to_string() == *change);
+    let removed = plan.changes().into_iter().filter(|change| !failed(change)).collect();
+    Ok(TeardownReport { removed, problems })
+}
+
+/// Programs are detached afterwards, all at once.
+struct Later;
+
+impl Attach for Later {
+    fn attach_port(&mut self, _: u32, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn attach_bridge(&mut self, _: u32, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn detach(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Daemon {
+    /// Ends the daemon, after removing everything if `teardown`.
+    pub(crate) async fn stop(&self, teardown: bool) -> TeardownReport {
+        let mut report = TeardownReport::default();
+        if teardown {
+            let mut engine = self.engine.lock().await;
+            if engine.take().is_some() {
+                report = remove_everything(&self.options.teardown_options()).await;
+            }
+        }
+        self.stopping.send_replace(true);
+        report
+    }
+
+    /// Whether everything has been removed.
+    pub(super) async fn is_torn_down(&self) -> bool {
+        self.engine.lock().await.is_none()
+    }
+}

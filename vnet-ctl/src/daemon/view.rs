@@ -1,0 +1,203 @@
+//! What is in force, in the words of the API.
+//!
+//! Pure: the policy, the devices and the counters in, answers out.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    api::types::{
+        AttachInfo, DropCount, DropReport, NetworkInfo, PortDrops, PortInfo, PortState, SubnetInfo,
+    },
+    compile::{Assigned, Devices},
+    datapath::describe,
+    policy::{Attach, Policy, Port, bridge_name},
+};
+
+/// What people call the host in lists of flows.
+const HOST: &str = "host";
+
+/// The policy in force, and the devices that it found or got.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// The policy.
+    pub(super) policy: Policy,
+    /// The addresses of its ports.
+    pub(super) assigned: Assigned,
+    /// Its bridges and the host-side devices of its ports.
+    pub(super) devices: Devices,
+    /// The names of those devices.
+    pub(super) device_names: BTreeMap<u32, String>,
+}
+
+impl View {
+    /// What people call the device `ifindex` as the end of a flow.
+    pub(super) fn party(&self, ifindex: u32) -> String {
+        if self.devices.bridges.values().any(|bridge| bridge.ifindex == ifindex) {
+            return HOST.to_owned();
+        }
+        self.port_at(ifindex).map_or_else(|| format!("if{ifindex}"), str::to_owned)
+    }
+
+    fn port_at(&self, ifindex: u32) -> Option<&str> {
+        self.devices.ports.iter().find(|(_, device)| device.ifindex == ifindex).map(|(name, _)| name.as_str())
+    }
+
+    fn device_name(&self, ifindex: u32) -> String {
+        self.device_names.get(&ifindex).cloned().unwrap_or_default()
+    }
+
+    /// The networks.
+    pub(super) fn networks(&self) -> Vec<NetworkInfo> {
+        let show = |(name, network): (&String, &crate::policy::Network)| {
+            let bridge = self.devices.bridges.get(name);
+            NetworkInfo {
+                name: name.clone(),
+                kind: network.kind.to_string(),
+                bridge: bridge_name(name),
+                ifindex: bridge.map_or(0, |bridge| bridge.ifindex),
+                mac: bridge.map(|bridge| bridge.mac.to_string()).unwrap_or_default(),
+                mtu: network.mtu,
+                subnets: network
+                    .subnets
+                    .iter()
+                    .map(|subnet| SubnetInfo { subnet: subnet.net.to_string(), gateway: subnet.gateway })
+                    .collect(),
+                ports: self.policy.ports.values().filter(|port| port.network == *name).count(),
+            }
+        };
+        self.policy.networks.iter().map(show).collect()
+    }
+
+    /// The ports; `state` tells the state of a device.
+    pub(super) fn ports(&self, state: impl Fn(u32) -> PortState) -> Vec<PortInfo> {
+        let show = |(name, port): (&String, &Port)| {
+            let ifindex = self.devices.ports.get(name).map_or(0, |device| device.ifindex);
+            PortInfo {
+                name: name.clone(),
+                network: port.network.clone(),
+                device: self.device_name(ifindex),
+                ifindex,
+                mac: port.mac.to_string(),
+                addresses: self.assigned.get(name).cloned().unwrap_or_default(),
+                security_groups: port.security_groups.clone(),
+                attach: attach_info(&port.attach),
+                state: state(ifindex),
+            }
+        };
+        self.policy.ports.iter().map(show).collect()
+    }
+
+    /// Index and name of a port's device, 0 and empty if it is not there; `None` if there is no such port.
+    pub(super) fn port_device(&self, name: &str) -> Option<(u32, String)> {
+        self.policy.ports.get(name)?;
+        let ifindex = self.devices.ports.get(name).map_or(0, |device| device.ifindex);
+        Some((ifindex, self.device_name(ifindex)))
+    }
+
+    /// The drop counters.
+    pub(super) fn drops(
+        &self,
+        total: &BTreeMap<u32, u64>,
+        by_device: &BTreeMap<(u32, u32), u64>,
+    ) -> DropReport {
+        let at_port = |(&(ifindex, number), &packets): (&(u32, u32), &u64)| PortDrops {
+            port: match (self.port_at(ifindex), self.device_names.get(&ifindex)) {
+                (Some(port), _) => port.to_owned(),
+                (None, Some(device)) => device.clone(),
+                (None, None) => format!("if{ifindex}"),
+            },
+            ifindex,
+            reason: describe(number).0,
+            number,
+            packets,
+        };
+        DropReport {
+            total: total.iter().map(|(&reason, &packets)| drop_count(reason, packets)).collect(),
+            ports: by_device.iter().map(at_port).collect(),
+        }
+    }
+}
+
+/// The drops at one device.
+pub(super) fn drops_at(ifindex: u32, by_device: &BTreeMap<(u32, u32), u64>) -> Vec<DropCount> {
+    let own = by_device.iter().filter(|((device, _), _)| *device == ifindex);
+    own.map(|(&(_, reason), &packets)| drop_count(reason, packets)).collect()
+}
+
+fn drop_count(number: u32, packets: u64) -> DropCount {
+    let (reason, explanation) = describe(number);
+    DropCount { reason, number, packets, explanation }
+}
+
+fn attach_info(attach: &Attach) -> AttachInfo {
+    match attach {
+        Attach::Netns { netns, create, name } => {
+            AttachInfo::Netns { netns: netns.to_string(), create: *create, name: name.clone() }
+        }
+        Attach::Device { device } => AttachInfo::Device { device: device.clone() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use vnet_common::{Delivery, MacAddr};
+
+    use super::*;
+    use crate::compile::{Bridge, PortDevice};
+
+    const POLICY: &str = r#"
+version = 1
+[networks.web]
+type = "nat"
+subnets = ["10.10.0.0/24"]
+[ports.web-1]
+network = "web"
+addresses = ["10.10.0.10"]
+attach = { netns = "web-1", create = true }
+[ports.web-2]
+network = "web"
+addresses = ["10.10.0.11"]
+attach = { device = "tap0" }
+"#;
+
+    fn view() -> View {
+        let (policy, _) = crate::policy::parse(POLICY, Path::new("policy.toml")).unwrap();
+        let mut devices = Devices::default();
+        devices.bridges.insert("web".to_owned(), Bridge { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]) });
+        devices.ports.insert("web-1".to_owned(), PortDevice { ifindex: 5, delivery: Delivery::Peer });
+        View {
+            assigned: crate::compile::assign(&policy, &BTreeMap::new()).unwrap(),
+            policy,
+            devices,
+            device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn devices_are_called_by_what_they_are() {
+        let view = view();
+        assert_eq!(
+            (view.party(3), view.party(5), view.party(9)),
+            ("host".into(), "web-1".into(), "if9".into())
+        );
+        let drops = view.drops(&[(48, 3)].into(), &[((5, 48), 2), ((3, 16), 1), ((9, 16), 1)].into());
+        let ports: Vec<&str> = drops.ports.iter().map(|drop| drop.port.as_str()).collect();
+        assert_eq!(ports, ["vnet-web", "web-1", "if9"]);
+        assert_eq!(drops_at(5, &[((5, 16), 4), ((6, 16), 9)].into())[0].packets, 4);
+        assert_eq!(
+            (view.port_device("web-1"), view.port_device("web-3")),
+            (Some((5, "vp-1".to_owned())), None)
+        );
+        assert_eq!((drops.total[0].reason.as_str(), drops.total[0].packets), ("egress-denied", 3));
+    }
+
+    #[test]
+    fn a_port_whose_device_is_gone_is_still_listed() {
+        let ports = view().ports(|ifindex| if ifindex == 0 { PortState::Missing } else { PortState::Up });
+        assert_eq!((ports[0].device.as_str(), ports[0].state), ("vp-1", PortState::Up));
+        assert_eq!((ports[1].ifindex, ports[1].state), (0, PortState::Missing));
+        assert_eq!(view().networks()[0].ports, 2);
+    }
+}

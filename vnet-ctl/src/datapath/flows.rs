@@ -1,0 +1,225 @@
+//! The tracked flows: listing, flushing and expiring them.
+//!
+//! A flow is two entries. What they mean is the datapath's affair; here they are paired, shown, and
+//! removed once both directions have been silent for longer than the flow's timeout.
+
+use std::ops::Deref;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, Pod,
+    maps::{HashMap, IterableMap as _, MapData},
+    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+};
+use vnet_common::{
+    Address, ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6, ticks_from_secs,
+};
+
+use super::{
+    links::causes,
+    names,
+    pairs::{Pair, pair_up},
+    sys, tables,
+};
+use crate::api::types::{FlowCounts, FlowInfo};
+
+/// Both flow tables.
+pub(super) struct FlowTables {
+    v4: Table<V4>,
+    v6: Table<V6>,
+}
+
+/// An address whose flows have a table.
+pub(super) trait Version: Address {
+    /// Name of the map.
+    const MAP: &str;
+    /// The version as the program `expire` knows it.
+    const NUMBER: u32;
+    /// A copy of an entry.
+    type Image: Pod + Deref<Target = Flow<Self>>;
+    /// The bytes of a key.
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8>;
+}
+
+impl Version for V4 {
+    const MAP: &str = names::FLOWS4;
+    const NUMBER: u32 = 4;
+    type Image = FlowImage4;
+
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8> {
+        [&origin_bytes(key)[..], &key.src.octets(), &key.dst.octets(), &port_bytes(key)].concat()
+    }
+}
+
+impl Version for V6 {
+    const MAP: &str = names::FLOWS6;
+    const NUMBER: u32 = 6;
+    type Image = FlowImage6;
+
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8> {
+        [&origin_bytes(key)[..], &key.src.octets(), &key.dst.octets(), &port_bytes(key)].concat()
+    }
+}
+
+fn origin_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
+    (key.origin.ifindex() | u32::from(key.origin.protocol()) << 24).to_ne_bytes()
+}
+
+fn port_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
+    let ([a, b], [c, d]) = (key.ports.src().to_bytes(), key.ports.dst().to_bytes());
+    [a, b, c, d]
+}
+
+impl FlowTables {
+    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
+        Ok(Self { v4: Table::take(object)?, v6: Table::take(object)? })
+    }
+
+    /// The flows that `wanted` accepts; `name` tells what people call a device.
+    pub(super) fn list(
+        &self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<Vec<FlowInfo>> {
+        let now = sys::now_ticks()?;
+        let mut flows = Vec::new();
+        flows.extend(self.v4.pairs()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
+        flows.extend(self.v6.pairs()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
+        Ok(flows)
+    }
+
+    /// How many flows there are.
+    pub(super) fn count(&self) -> Result<FlowCounts> {
+        Ok(FlowCounts { v4: self.v4.pairs()?.len() as u64, v6: self.v6.pairs()?.len() as u64 })
+    }
+
+    /// Removes the flows that `wanted` accepts, whatever passes on them; how many.
+    pub(super) fn flush(
+        &mut self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<u64> {
+        let now = sys::now_ticks()?;
+        let removed = self.v4.remove(|pair| wanted(&pair.show(now, name)))?;
+        Ok(removed + self.v6.remove(|pair| wanted(&pair.show(now, name)))?)
+    }
+
+    /// Removes the flows of devices that are gone; how many.
+    pub(super) fn forget_devices(&mut self, gone: &[u32]) -> Result<u64> {
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let removed = self.v4.remove(|pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?;
+        Ok(removed + self.v6.remove(|pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?)
+    }
+
+    /// Removes the flows that have been silent for longer than their timeout; how many.
+    pub(super) fn expire(&self, object: &Ebpf) -> Result<u64> {
+        let program = object.program(names::EXPIRE).context("the eBPF object has no program expire")?;
+        let program: &SchedClassifier = program.try_into().context("expire is not a tc program")?;
+        let now = sys::now_ticks()?;
+        Ok(self.v4.expire(program, now)? + self.v6.expire(program, now)?)
+    }
+}
+
+/// The flows of one IP version.
+struct Table<A: Version> {
+    map: HashMap<MapData, FlowKey<A>, A::Image>,
+}
+
+impl<A: Version> Table<A>
+where
+    FlowKey<A>: Pod,
+{
+    fn take(object: &mut Ebpf) -> Result<Self> {
+        Ok(Self { map: tables::take_map(object, A::MAP)? })
+    }
+
+    fn pairs(&self) -> Result<Vec<Pair<A>>> {
+        let entries = sys::entries(self.map.map()).with_context(|| format!("read {}", A::MAP))?;
+        Ok(pair_up(entries))
+    }
+
+    fn remove(&mut self, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+        let mut removed = 0;
+        for pair in self.pairs()?.iter().filter(|pair| wanted(pair)) {
+            for key in [Some(&pair.key), pair.reply.as_ref().map(|(key, _)| key)].into_iter().flatten() {
+                match self.map.remove(key) {
+                    Err(error) if !tables::is_absent(&error) => {
+                        bail!("delete from {}: {}", A::MAP, causes(&error));
+                    }
+                    _ => {}
+                }
+            }
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn expire(&self, program: &SchedClassifier, now: u32) -> Result<u64> {
+        let mut removed = 0;
+        for pair in self.pairs()? {
+            if pair.idle_ticks(now) <= ticks_from_secs(pair.timeout_secs()) {
+                continue;
+            }
+            // The original first: whoever opened the flow is the one to speak again.
+            let gone = expire_entry(program, &pair.key, pair.original.last_seen.get())?;
+            if let (true, Some((key, reply))) = (gone, &pair.reply) {
+                expire_entry(program, key, reply.last_seen.get())?;
+            }
+            removed += u64::from(gone);
+        }
+        Ok(removed)
+    }
+}
+
+/// Has the datapath remove an entry unless a packet has passed since `last_seen`; whether it is gone.
+fn expire_entry<A: Version>(program: &SchedClassifier, key: &FlowKey<A>, last_seen: u32) -> Result<bool> {
+    let input = expire_input(key, last_seen);
+    let options = TestRunOptions { data_in: Some(&input), ..TestRunOptions::new() };
+    let result = program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
+    const REFRESHED: i32 = ExpireAnswer::Refreshed as i32;
+    const REMOVED: i32 = ExpireAnswer::Removed as i32;
+    const GONE: i32 = ExpireAnswer::Gone as i32;
+    match result.return_value.cast_signed() {
+        REFRESHED => Ok(false),
+        REMOVED | GONE => Ok(true),
+        other => bail!("expire answered {other}"),
+    }
+}
+
+/// What `expire` reads: a header that begins at [`ExpireHeader::OFFSET`], and the key.
+fn expire_input<A: Version>(key: &FlowKey<A>, last_seen: u32) -> Vec<u8> {
+    let mut input = vec![0; ExpireHeader::OFFSET];
+    input.extend(A::NUMBER.to_ne_bytes());
+    input.extend(last_seen.to_ne_bytes());
+    input.extend(A::key_bytes(key));
+    input
+}
+
+#[cfg(test)]
+mod tests {
+    use vnet_common::{Be16, Origin};
+
+    use super::*;
+
+    fn key() -> FlowKey<V4> {
+        FlowKey {
+            origin: Origin::new(7, 6),
+            src: V4::from_octets([10, 0, 0, 1]),
+            dst: V4::from_octets([10, 0, 0, 2]),
+            ports: vnet_common::Ports::new(Be16::new(40000), Be16::new(80)),
+        }
+    }
+
+    #[test]
+    fn expire_reads_version_time_and_key() {
+        let input = expire_input(&key(), 77);
+        assert_eq!(input[..16], [0; 16]);
+        assert_eq!(input[16..20], 4_u32.to_ne_bytes());
+        assert_eq!(input[20..24], 77_u32.to_ne_bytes());
+        assert_eq!(input[24..28], (7_u32 | 6 << 24).to_ne_bytes());
+        assert_eq!(input[28..40], [10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 80]);
+        assert_eq!(input.len(), 40);
+    }
+}

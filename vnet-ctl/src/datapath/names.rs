@@ -1,0 +1,181 @@
+//! What the eBPF object calls its maps and programs, and where they are pinned.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::TcAttachType;
+use vnet_common::ABI_VERSION;
+
+/// The policy generation in force.
+pub const CONTROL: &str = "CONTROL";
+/// Records of ports.
+pub const PORTS: &str = "PORTS";
+/// Records of networks.
+pub const NETWORKS: &str = "NETWORKS";
+/// Who has an address.
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// Prefixes that rules name.
+pub const PEERS: &str = "PEERS";
+/// Compiled rules.
+pub const POLICY: &str = "POLICY";
+/// Tracked flows over IPv4.
+pub const FLOWS4: &str = "FLOWS4";
+/// Tracked flows over IPv6.
+pub const FLOWS6: &str = "FLOWS6";
+/// Drops by reason.
+pub const DROPS: &str = "DROPS";
+/// Drops by device and reason.
+pub const PORT_DROPS: &str = "PORT_DROPS";
+
+/// Every map that outlives the controller.
+pub const MAPS: &[&str] =
+    &[CONTROL, PORTS, NETWORKS, ENDPOINTS, PEERS, POLICY, FLOWS4, FLOWS6, DROPS, PORT_DROPS];
+
+/// The program that removes an expired flow; it is run, never attached.
+pub const EXPIRE: &str = "expire";
+
+/// A program that is attached to devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// What a workload sends: ingress of a port's host-side device.
+    FromPort,
+    /// What reaches a port past the datapath: egress of the same device.
+    ToPort,
+    /// What the host sends to workloads: egress of a network's bridge.
+    FromHost,
+}
+
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FromPort, Self::ToPort, Self::FromHost];
+
+    /// The program's name in the object, in pins and in messages.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::FromPort => "from_port",
+            Self::ToPort => "to_port",
+            Self::FromHost => "from_host",
+        }
+    }
+
+    pub(super) const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::FromPort => TcAttachType::Ingress,
+            Self::ToPort | Self::FromHost => TcAttachType::Egress,
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.program())
+    }
+}
+
+/// The folder of maps among a version's pins.
+pub(super) const MAPS_FOLDER: &str = "maps";
+/// The folder of links.
+pub(super) const LINKS_FOLDER: &str = "links";
+
+/// The folders of pins below one bpf filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    bpffs: PathBuf,
+}
+
+impl Pins {
+    /// Below `bpffs`; nothing is opened or made.
+    #[must_use]
+    pub fn new(bpffs: &Path) -> Self {
+        Self { bpffs: bpffs.to_owned() }
+    }
+
+    /// The bpf filesystem, or the folder in it that takes its place.
+    #[must_use]
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
+    }
+
+    /// The folder of all of vnet's pins, whatever their version.
+    #[must_use]
+    pub fn vnet(&self) -> PathBuf {
+        self.bpffs.join("vnet")
+    }
+
+    /// The folder of this version's pins.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.vnet().join(format!("v{ABI_VERSION}"))
+    }
+
+    /// The folders of the versions that have left pins, this one's among them.
+    pub(super) fn versions(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.vnet()).into_iter().flatten().flatten();
+        let is_version = |name: &str| name.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
+        entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_version))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// The folder of maps.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.root().join(MAPS_FOLDER)
+    }
+
+    /// The folder of links.
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.root().join(LINKS_FOLDER)
+    }
+
+    /// The pin of the map called `name`.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// The pin of `hook` on the device `ifindex`.
+    #[must_use]
+    pub fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
+        self.links().join(link_name(ifindex, hook))
+    }
+}
+
+fn link_name(ifindex: u32, hook: Hook) -> String {
+    format!("{ifindex}-{hook}")
+}
+
+/// The device and program whose link is pinned under `name`; `None` if the name is not of vnet's making.
+pub(super) fn parse_link_name(name: &str) -> Option<(u32, Hook)> {
+    let (ifindex, program) = name.split_once('-')?;
+    let hook = Hook::ALL.into_iter().find(|hook| hook.program() == program)?;
+    let ifindex = ifindex.parse().ok()?;
+    (link_name(ifindex, hook) == name).then_some((ifindex, hook))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_names_tell_device_and_program() {
+        for hook in Hook::ALL {
+            assert_eq!(parse_link_name(&link_name(17, hook)), Some((17, hook)));
+        }
+        for foreign in ["17", "17-expire", "x-from_port", "017-from_port", "+7-from_port", "-from_port"] {
+            assert_eq!(parse_link_name(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn pins_carry_the_abi() {
+        let pins = Pins::new(Path::new("/sys/fs/bpf"));
+        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v1/maps/PORTS"));
+        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v1/links/3-to_port"));
+    }
+}

@@ -1,0 +1,176 @@
+//! A tracked flow: its two entries joined, and as people see it.
+
+use std::{collections::HashMap as Index, hash::Hash};
+
+use vnet_common::{Flow, FlowKey, FlowState, Ops};
+
+use super::flows::Version;
+use crate::api::types::{FlowInfo, Traffic};
+
+/// A flow as its table holds it. An entry whose pair is gone stands alone, as the original direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair<A: Version> {
+    pub(super) key: FlowKey<A>,
+    pub(super) original: A::Image,
+    pub(super) reply: Option<(FlowKey<A>, A::Image)>,
+}
+
+impl<A: Version> Pair<A> {
+    /// Ticks since the last packet of either direction.
+    pub(super) fn idle_ticks(&self, now: u32) -> u32 {
+        let idle = |flow: &Flow<A>| now.saturating_sub(flow.last_seen.get());
+        let original = idle(&self.original);
+        self.reply.as_ref().map_or(original, |(_, reply)| original.min(idle(reply)))
+    }
+
+    pub(super) fn timeout_secs(&self) -> u32 {
+        self.original.state().timeout_secs(self.key.origin.protocol())
+    }
+
+    /// Whether one of its packets arrives at the device, or leaves by it.
+    pub(super) fn touches(&self, ifindex: u32) -> bool {
+        self.key.origin.ifindex() == ifindex
+            || self.original.pair_device == ifindex
+            || self.original.device == ifindex
+    }
+
+    pub(super) fn show(&self, now: u32, name: &dyn Fn(u32) -> String) -> FlowInfo {
+        let flow: &Flow<A> = &self.original;
+        let reply = self.reply.as_ref().map(|(_, reply)| traffic::<A>(reply)).unwrap_or_default();
+        let [egress, ingress] = flow.rules;
+        FlowInfo {
+            protocol: protocol_name(self.key.origin.protocol()),
+            state: state_name(flow.state()).to_owned(),
+            from: name(self.key.origin.ifindex()),
+            to: name(flow.pair_device),
+            src: self.key.src.ip().to_std(),
+            src_port: self.key.ports.src().get(),
+            dst: self.key.dst.ip().to_std(),
+            dst_port: self.key.ports.dst().get(),
+            original: traffic::<A>(&self.original),
+            reply,
+            idle_secs: secs_from_ticks(self.idle_ticks(now)),
+            timeout_secs: u64::from(self.timeout_secs()),
+            generation: flow.generation.get(),
+            egress_rule: rule_name(egress),
+            ingress_rule: rule_name(ingress),
+        }
+    }
+}
+
+/// Joins entries to flows.
+pub(super) fn pair_up<A: Version>(entries: Vec<(FlowKey<A>, A::Image)>) -> Vec<Pair<A>>
+where
+    FlowKey<A>: Hash,
+{
+    let live = entries.into_iter().filter(|(_, flow)| flow.last_seen.get() != Flow::<A>::EXPIRED);
+    let (mut replies, originals): (Index<FlowKey<A>, A::Image>, Vec<_>) =
+        live.fold((Index::new(), Vec::new()), |(mut replies, mut originals), (key, flow)| {
+            if flow.ops.has(Ops::REPLY) {
+                replies.insert(key, flow);
+            } else {
+                originals.push((key, flow));
+            }
+            (replies, originals)
+        });
+    let mut pairs: Vec<Pair<A>> = originals
+        .into_iter()
+        .map(|(key, original)| {
+            let reply = replies.remove_entry(&key.reversed(original.pair_device));
+            Pair { key, original, reply }
+        })
+        .collect();
+    pairs.extend(replies.into_iter().map(|(key, original)| Pair { key, original, reply: None }));
+    pairs
+}
+
+fn traffic<A: Version>(flow: &A::Image) -> Traffic {
+    Traffic { packets: flow.packets.get(), bytes: flow.bytes.get() }
+}
+
+/// A tick is 2^30 ns.
+fn secs_from_ticks(ticks: u32) -> u64 {
+    (u64::from(ticks) << 30) / 1_000_000_000
+}
+
+fn rule_name(id: u32) -> Option<String> {
+    (id != 0).then(|| crate::policy::format_rule_id(id))
+}
+
+/// The name of an IP protocol, or its number.
+fn protocol_name(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        132 => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+const fn state_name(state: FlowState) -> &'static str {
+    match state {
+        FlowState::New => "new",
+        FlowState::SynReceived => "syn_received",
+        FlowState::Established => "established",
+        FlowState::FinWait => "fin_wait",
+        FlowState::TimeWait => "time_wait",
+        FlowState::Closed => "closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vnet_common::{Be16, FlowImage4, Origin, V4};
+
+    use super::*;
+
+    fn key() -> FlowKey<V4> {
+        FlowKey {
+            origin: Origin::new(7, 6),
+            src: V4::from_octets([10, 0, 0, 1]),
+            dst: V4::from_octets([10, 0, 0, 2]),
+            ports: vnet_common::Ports::new(Be16::new(40000), Be16::new(80)),
+        }
+    }
+
+    fn entry(pair_device: u32, ops: Ops, last_seen: u32) -> FlowImage4 {
+        let mut flow = Flow::<V4>::default();
+        (flow.pair_device, flow.ops) = (pair_device, ops);
+        flow.last_seen.set(last_seen);
+        flow.state.set(3);
+        flow.packets.set(5);
+        flow.into()
+    }
+
+    fn flow(original_seen: u32, reply_seen: u32) -> Vec<Pair<V4>> {
+        pair_up(vec![
+            (key().reversed(9), entry(7, Ops::REPLY, reply_seen)),
+            (key(), entry(9, Ops::NONE, original_seen)),
+        ])
+    }
+
+    #[test]
+    fn two_entries_are_one_flow() {
+        let pairs = flow(100, 90);
+        assert_eq!(pairs.len(), 1);
+        let shown = pairs[0].show(103, &|ifindex| format!("if{ifindex}"));
+        assert_eq!((shown.from.as_str(), shown.to.as_str(), shown.dst_port), ("if7", "if9", 80));
+        assert_eq!((shown.state.as_str(), shown.reply.packets, shown.idle_secs), ("established", 5, 3));
+    }
+
+    #[test]
+    fn a_flow_is_as_idle_as_its_livelier_direction() {
+        assert_eq!(flow(10, 90)[0].idle_ticks(100), 10);
+        assert_eq!(flow(90, 10)[0].idle_ticks(100), 10);
+        assert_eq!(flow(101, 10)[0].idle_ticks(100), 0);
+    }
+
+    #[test]
+    fn entries_without_pair_stand_alone_and_those_being_removed_do_not_count() {
+        let alone = pair_up(vec![(key().reversed(9), entry(7, Ops::REPLY, 1))]);
+        assert!(alone.len() == 1 && alone[0].reply.is_none());
+        assert!(pair_up(vec![(key(), entry(9, Ops::NONE, Flow::<V4>::EXPIRED))]).is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! Removes every pin, which detaches the programs and frees the maps.
+//!
+//! Works from the names of the pins alone, so that it also removes those of a run that ended badly or had
+//! maps of another shape.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+use super::{
+    links,
+    names::{LINKS_FOLDER, MAPS_FOLDER, Pins},
+};
+
+/// What was removed, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Links, each with a program detached.
+    pub links: usize,
+    /// Maps.
+    pub maps: usize,
+    /// What is left, and why.
+    pub problems: Vec<String>,
+}
+
+/// Removes the pins of every version of vnet, and the folders that are empty then. It goes on after a
+/// failure.
+#[must_use]
+pub fn remove_pins(pins: &Pins) -> Removed {
+    let mut removed = Removed::default();
+    for root in pins.versions() {
+        remove_version(&root, &mut removed);
+    }
+    remove_folder(&pins.vnet(), &mut removed);
+    removed
+}
+
+fn remove_version(root: &Path, removed: &mut Removed) {
+    // Links first: no program may run on maps that are being taken apart.
+    match links::pinned(&root.join(LINKS_FOLDER)) {
+        Ok(links) => {
+            for (path, ..) in links {
+                match links::remove(&path) {
+                    Ok(()) => removed.links += 1,
+                    Err(error) => removed.problems.push(format!("{error:#}")),
+                }
+            }
+        }
+        Err(error) => removed.problems.push(format!("{error:#}")),
+    }
+    let maps = root.join(MAPS_FOLDER);
+    match remove_files(&maps) {
+        Ok(count) => removed.maps += count,
+        Err(error) => removed.problems.push(format!("remove the maps in {}: {error}", maps.display())),
+    }
+    for folder in [&root.join(LINKS_FOLDER), &maps, root] {
+        remove_folder(folder, removed);
+    }
+}
+
+fn remove_folder(folder: &Path, removed: &mut Removed) {
+    match fs::remove_dir(folder) {
+        // Whoever put something else there still wants it.
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            removed.problems.push(format!("remove {}: {error}", folder.display()));
+        }
+        _ => {}
+    }
+}
+
+fn remove_files(folder: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut count = 0;
+    for entry in entries {
+        fs::remove_file(entry?.path())?;
+        count += 1;
+    }
+    Ok(count)
+}

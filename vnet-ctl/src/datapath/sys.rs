@@ -1,0 +1,115 @@
+//! The system calls that aya does not make: batched reads of maps, waiting for the datapath's readers,
+//! and the datapath's clock.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
+};
+
+use aya::{Pod, maps::MapData};
+use aya_obj::generated::{bpf_attr, bpf_cmd};
+use nix::{
+    errno::Errno,
+    libc,
+    time::{ClockId, clock_gettime},
+};
+use vnet_common::ticks_from_ns;
+
+/// Entries asked for at once. More saves nothing: the system call is already a small part.
+const BATCH: usize = 4096;
+
+/// `MEMBARRIER_CMD_GLOBAL` (linux/membarrier.h).
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+/// Copies every entry of a hash or trie. One bucket is read at a time, so an entry that stays during
+/// the read is seen exactly once, whatever comes and goes around it.
+pub(super) fn entries<K: Pod, V: Pod>(map: &MapData) -> io::Result<Vec<(K, V)>> {
+    let mut found = Vec::new();
+    let mut reader = Reader { map, size: BATCH, place: None };
+    while reader.read(&mut found)? {}
+    Ok(found)
+}
+
+/// A place in a map that is being read.
+struct Reader<'a> {
+    map: &'a MapData,
+    /// Entries asked for.
+    size: usize,
+    /// Where the kernel goes on: a bucket number, or for tries the last key. `None` is the beginning.
+    place: Option<Vec<u8>>,
+}
+
+impl Reader<'_> {
+    /// Adds the next entries to `found`; false after the last.
+    fn read<K: Pod, V: Pod>(&mut self, found: &mut Vec<(K, V)>) -> io::Result<bool> {
+        let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(self.size);
+        let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(self.size);
+        let mut next = vec![0_u8; size_of::<K>().max(size_of::<u64>())];
+        // SAFETY: the attributes are integers and addresses; all zero is a valid value.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        attr.batch.in_batch = self.place.as_ref().map_or(0, |place| place.as_ptr() as u64);
+        attr.batch.out_batch = next.as_mut_ptr() as u64;
+        attr.batch.keys = keys.as_mut_ptr() as u64;
+        attr.batch.values = values.as_mut_ptr() as u64;
+        attr.batch.count = self.size as u32;
+        attr.batch.map_fd = self.map.fd().as_fd().as_raw_fd() as u32;
+        // SAFETY: the buffers have room for `size` keys and values of the map's own sizes (aya compared
+        // them when it made the typed map), and for a place.
+        let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let more = match result {
+            Ok(()) => true,
+            Err(Errno::ENOENT) => false,
+            // One bucket holds more than the buffers: nothing was returned, ask again with room.
+            Err(Errno::ENOSPC) => {
+                self.size *= 2;
+                return Ok(true);
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
+        // SAFETY: the kernel wrote how many entries it returned into the same field.
+        let count = (unsafe { attr.batch.count } as usize).min(self.size);
+        // SAFETY: the kernel filled the first `count` of each, for which there is room.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        // SAFETY: as above; any bytes are a valid `Pod`.
+        found.extend(keys.iter().zip(&values).map(|(k, v)| unsafe { (k.assume_init(), v.assume_init()) }));
+        self.place = Some(next);
+        Ok(more)
+    }
+}
+
+/// # Safety
+/// Every address in `attr` must be good for what `command` reads and writes there.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> Result<(), Errno> {
+    // SAFETY: `attr` is a whole `bpf_attr` of the size given; the caller vouches for what it points to.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Waits until every packet that is being handled now has been handled, so that none still reads what it
+/// found in a map before.
+///
+/// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu` in the kernel, and eBPF programs run in an
+/// RCU read section. Where the kernel refuses it (`nohz_full` CPUs), a second is far more than a packet
+/// takes.
+pub(super) fn wait_for_readers() {
+    // SAFETY: the call takes three integers and touches no memory of this process.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The datapath's present, in flow ticks.
+pub(super) fn now_ticks() -> io::Result<u32> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?);
+    // 2^64 ns are 584 years.
+    Ok(ticks_from_ns(now.as_nanos() as u64))
+}

@@ -1,0 +1,180 @@
+//! Carries out the steps of a plan, and takes them back.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Host, addresses, links,
+    namespace::{self, Netns},
+    workload,
+};
+use crate::plan::{Action, Owner, Step, Target};
+
+/// The datapath's part in a plan. Each call may be repeated for what it has done already.
+pub trait Attach {
+    /// Attaches the programs of a port to its device.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being attached.
+    fn attach_port(&mut self, ifindex: u32, device: &str) -> Result<()>;
+
+    /// Attaches the program of a network to its bridge.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being attached.
+    fn attach_bridge(&mut self, ifindex: u32, device: &str) -> Result<()>;
+
+    /// Detaches every program of vnet from a device, which may be gone.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being detached.
+    fn detach(&mut self, ifindex: u32) -> Result<()>;
+}
+
+/// Steps that were carried out, with what takes them back.
+#[derive(Debug, Default)]
+#[must_use = "it takes the steps back when what follows fails"]
+pub struct Done(Vec<Action>);
+
+/// An action that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The action.
+    pub action: Action,
+    /// Why.
+    pub cause: anyhow::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "cannot {}: {:#}", self.action, self.cause)
+    }
+}
+
+/// A step failed, and those before it were taken back.
+#[derive(Debug)]
+pub struct ApplyError {
+    /// What failed.
+    pub failure: Failure,
+    /// What could not be taken back.
+    pub not_undone: Vec<Failure>,
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.failure.fmt(out)?;
+        for failure in &self.not_undone {
+            write!(out, "; and taking it back, {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl Host {
+    /// Carries out `steps` in order. When one fails, takes back those before it.
+    ///
+    /// # Errors
+    /// [`ApplyError`] names the step, and what could not be taken back.
+    pub async fn apply(&self, steps: &[Step], attach: &mut (impl Attach + Send)) -> Result<Done, ApplyError> {
+        let mut done = Done::default();
+        for step in steps {
+            if let Err(cause) = self.carry_out(&step.action, attach).await {
+                // The step itself may be half done; but what could not be made is not there to remove.
+                done.0.extend(step.undo.clone().filter(|_| !step.action.creates()));
+                let not_undone = self.undo(done, attach).await;
+                return Err(ApplyError {
+                    failure: Failure { action: step.action.clone(), cause },
+                    not_undone,
+                });
+            }
+            done.0.extend(step.undo.clone());
+        }
+        Ok(done)
+    }
+
+    /// Takes steps back in reverse, each whatever becomes of the others. Returns what failed.
+    pub async fn undo(&self, done: Done, attach: &mut (impl Attach + Send)) -> Vec<Failure> {
+        let reversed: Vec<_> = done.0.into_iter().rev().collect();
+        self.remove(&reversed, attach).await
+    }
+
+    /// Carries out `actions`, each whatever becomes of the others. Returns what failed.
+    pub async fn remove(&self, actions: &[Action], attach: &mut (impl Attach + Send)) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for action in actions {
+            if let Err(cause) = self.carry_out(action, attach).await {
+                failures.push(Failure { action: action.clone(), cause });
+            }
+        }
+        failures
+    }
+
+    async fn carry_out(&self, action: &Action, attach: &mut (impl Attach + Send)) -> Result<()> {
+        let netlink = &self.netlink;
+        match action {
+            Action::CreateNamespace(netns) => namespace::create(netns).await,
+            Action::DeleteNamespace(netns) => namespace::delete(netns),
+            Action::CreateBridge { network, device, mac, mtu } => {
+                links::create_bridge(netlink, device, *mac, *mtu).await?;
+                self.complete(device, &Owner::Network(network.clone()), Some(*mtu)).await
+            }
+            Action::CreateVeth { port, device, workload } => {
+                let netns = Netns::require(&workload.netns)?;
+                links::create_veth(netlink, device, netns.raw_fd(), workload).await?;
+                self.complete(device, &Owner::Port(port.clone()), None).await
+            }
+            Action::DeleteLink { device, owner } => links::delete(netlink, device, owner.as_ref()).await,
+            Action::SetOwner { device, owner } => links::set_owner(netlink, device, owner).await,
+            Action::SimplifyBridge { device } => links::simplify_bridge(netlink, device).await,
+            Action::SetQuiet { device } => links::set_quiet(netlink, device).await,
+            Action::SetMac { device, mac } => {
+                links::change(netlink, device, |link| link.address(mac.0.to_vec())).await
+            }
+            Action::SetMtu { device, mtu } => links::change(netlink, device, |link| link.mtu(*mtu)).await,
+            Action::SetAddresses { device, addresses } => self.set_addresses(device, addresses).await,
+            Action::Enslave { device, bridge } => {
+                let bridge = links::index(netlink, bridge).await?;
+                links::change(netlink, device, |link| link.controller(bridge)).await
+            }
+            Action::Release { device } => links::change(netlink, device, |link| link.nocontroller()).await,
+            Action::AttachPort { device } => attach.attach_port(links::index(netlink, device).await?, device),
+            Action::AttachBridge { device } => {
+                attach.attach_bridge(links::index(netlink, device).await?, device)
+            }
+            Action::Detach(Target::Device(device)) => attach.detach(links::index(netlink, device).await?),
+            Action::Detach(Target::Ifindex(ifindex)) => attach.detach(*ifindex),
+            Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
+            Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
+            Action::Configure(workload) => workload::configure(workload).await,
+        }
+    }
+
+    /// Completes a new device, or deletes it again.
+    async fn complete(&self, device: &str, owner: &Owner, mtu: Option<u32>) -> Result<()> {
+        let result = self.dress(device, owner, mtu).await;
+        if result.is_err() {
+            links::delete(&self.netlink, device, Some(owner)).await.context("delete it again")?;
+        }
+        result
+    }
+
+    /// Gives a new device what the kernel does not take when it makes one.
+    async fn dress(&self, device: &str, owner: &Owner, mtu: Option<u32>) -> Result<()> {
+        links::set_owner(&self.netlink, device, owner).await.context("mark it")?;
+        if let Some(mtu) = mtu {
+            links::change(&self.netlink, device, |link| link.mtu(mtu)).await.context("set its MTU")?;
+        }
+        links::set_quiet(&self.netlink, device).await.context("turn off its link-local addresses")
+    }
+
+    async fn set_addresses(&self, device: &str, wanted: &[ipnet::IpNet]) -> Result<()> {
+        if wanted.iter().any(|net| net.addr().is_ipv6()) {
+            workload::enable_ipv6(&self.own, device).await?;
+        }
+        let ifindex = links::index(&self.netlink, device).await?;
+        addresses::set(&self.netlink, ifindex, wanted, |_| false).await
+    }
+}

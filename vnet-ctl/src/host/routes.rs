@@ -1,0 +1,121 @@
+//! Default routes of workloads.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use ipnet::IpNet;
+use nix::errno::Errno;
+use rtnetlink::{
+    Handle, RouteMessageBuilder,
+    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+};
+
+use super::links::{is_errno, kernel};
+
+/// `IP6_RT_PRIO_USER` of linux/ipv6_route.h: the metric of an IPv6 route that names none.
+const IPV6_METRIC: u32 = 1024;
+
+/// A default route of the main table.
+#[derive(Debug)]
+pub(super) struct DefaultRoute {
+    pub(super) ifindex: u32,
+    pub(super) gateway: IpAddr,
+    metric: u32,
+    message: RouteMessage,
+}
+
+/// Every default route with a next hop in the socket's namespace.
+pub(super) async fn defaults(netlink: &Handle) -> Result<Vec<DefaultRoute>> {
+    let mut routes = Vec::new();
+    for request in
+        [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+    {
+        let messages: Vec<_> = netlink
+            .route()
+            .get(request)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(kernel)
+            .context("list routes")?;
+        routes.extend(messages.into_iter().filter_map(default_route));
+    }
+    Ok(routes)
+}
+
+/// Makes `wanted` the next hops of the default routes out of a link that has `addresses`. Where another
+/// link has a default route already, that one stays the preferred one.
+pub(super) async fn set(
+    netlink: &Handle,
+    ifindex: u32,
+    wanted: &[IpAddr],
+    addresses: &[IpNet],
+) -> Result<()> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        defaults(netlink).await?.into_iter().partition(|route| route.ifindex == ifindex);
+    for gateway in wanted {
+        if own.iter().any(|route| route.gateway == *gateway) {
+            continue;
+        }
+        let is_taken = |metric: u32| {
+            others.iter().any(|route| route.gateway.is_ipv4() == gateway.is_ipv4() && route.metric == metric)
+        };
+        let first = if gateway.is_ipv4() { 0 } else { IPV6_METRIC };
+        let metric = (first..).find(|metric| !is_taken(*metric)).unwrap_or(first);
+        let is_on_link = addresses.iter().any(|net| net.contains(gateway));
+        let message = message(ifindex, *gateway, metric, is_on_link);
+        match netlink.route().add(message).execute().await {
+            Err(error) if is_errno(&error, Errno::EEXIST) => {}
+            result => result.map_err(kernel).with_context(|| format!("add default route via {gateway}"))?,
+        }
+    }
+    for route in own.into_iter().filter(|route| !wanted.contains(&route.gateway)) {
+        match netlink.route().del(route.message).execute().await {
+            // It went with its address.
+            Err(error) if is_errno(&error, Errno::ESRCH) => {}
+            result => {
+                result.map_err(kernel).with_context(|| format!("remove route via {}", route.gateway))?
+            }
+        }
+    }
+    Ok(())
+}
+
+fn message(ifindex: u32, gateway: IpAddr, metric: u32, is_on_link: bool) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .output_interface(ifindex)
+                .gateway(gateway)
+                .priority(metric);
+            if is_on_link { route } else { route.onlink() }.build()
+        }
+        IpAddr::V6(gateway) => {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new()
+                .output_interface(ifindex)
+                .gateway(gateway)
+                .priority(metric);
+            if is_on_link { route } else { route.onlink() }.build()
+        }
+    }
+}
+
+fn default_route(message: RouteMessage) -> Option<DefaultRoute> {
+    let header = &message.header;
+    let is_default = header.destination_prefix_length == 0
+        && header.kind == RouteType::Unicast
+        && header.table == RouteHeader::RT_TABLE_MAIN;
+    let (mut ifindex, mut gateway, mut metric) = (None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(addr)) => gateway = Some(IpAddr::V4(*addr)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(addr)) => gateway = Some(IpAddr::V6(*addr)),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            _ => {}
+        }
+    }
+    let (ifindex, gateway) = (ifindex.filter(|_| is_default)?, gateway?);
+    Some(DefaultRoute { ifindex, gateway, metric, message })
+}

@@ -1,0 +1,53 @@
+//! The inside of a port in a namespace.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use ipnet::IpNet;
+use rtnetlink::LinkUnspec;
+
+use super::{addresses, links, links::kernel, namespace::Netns, routes};
+use crate::plan::Workload;
+
+/// Gives the interface its settings, addresses and routes; what is right already stays as it is.
+pub(super) async fn configure(workload: &Workload) -> Result<()> {
+    let netns = Netns::require(&workload.netns)?;
+    let netlink = netns.connect().await?;
+    let interface = &workload.interface;
+    links::change(&netlink, "lo", |link| link.up()).await.context("bring lo up")?;
+    if workload.addresses.iter().any(|net| net.addr().is_ipv6()) {
+        enable_ipv6(&netns, interface).await?;
+    }
+    links::set_quiet(&netlink, interface).await?;
+
+    let ifindex = links::index(&netlink, interface).await?;
+    let settings = LinkUnspec::new_with_index(ifindex).address(workload.mac.0.to_vec()).mtu(workload.mtu);
+    let settings = if workload.up { settings.up() } else { settings.down() };
+    netlink.link().set(settings.build()).execute().await.map_err(kernel).context("set MAC and MTU")?;
+    addresses::set(&netlink, ifindex, &workload.addresses, is_link_local).await?;
+    if workload.up {
+        routes::set(&netlink, ifindex, &workload.gateways, &workload.addresses).await?;
+    }
+    Ok(())
+}
+
+/// Container runtimes turn IPv6 off in namespaces that they know no IPv6 address for.
+pub(super) async fn enable_ipv6(netns: &Netns, interface: &str) -> Result<()> {
+    let path = Path::new("/proc/sys/net/ipv6/conf").join(interface).join("disable_ipv6");
+    netns
+        .run(move || {
+            // /proc/sys/net shows the namespace of the thread that reads it.
+            let disabled = fs::read_to_string(&path)
+                .context("the kernel has no IPv6; remove the IPv6 subnets from the policy")?;
+            if disabled.trim() != "0" {
+                fs::write(&path, "0").with_context(|| format!("write {}", path.display()))?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// The kernel may have made it for another MAC, and a workload may want one of its own.
+fn is_link_local(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
+}

@@ -1,0 +1,175 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use ipnet::{IpNet, Ipv6Net};
+use vnet_common::MacAddr;
+
+/// Where named namespaces are, as `ip netns` keeps them.
+pub const NETNS_DIR: &str = "/run/netns";
+
+/// What should be on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The networks, by name.
+    pub networks: BTreeMap<String, Network>,
+    /// The ports, by name.
+    pub ports: BTreeMap<String, Port>,
+}
+
+/// A network as a bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Name of the bridge.
+    pub bridge: String,
+    /// The gateway's MAC.
+    pub mac: MacAddr,
+    /// Bytes of IP packet that a frame carries.
+    pub mtu: u32,
+    /// The gateway's addresses with the length of their subnets.
+    pub gateways: Vec<IpNet>,
+}
+
+impl Network {
+    /// Every address of the bridge: the gateway's, and the link-local one where there is IPv6.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpNet> {
+        with_link_local(&self.gateways, self.mac)
+    }
+}
+
+/// A port as a device on a bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Name of the network.
+    pub network: String,
+    /// The workload's MAC.
+    pub mac: MacAddr,
+    /// Bytes of IP packet that a frame carries.
+    pub mtu: u32,
+    /// The workload's addresses with the length of their subnets.
+    pub addresses: Vec<IpNet>,
+    /// The next hops of the workload's default routes, at most one for each IP version.
+    pub gateways: Vec<IpAddr>,
+    /// Where the workload is.
+    pub attach: Attach,
+}
+
+/// How a port reaches its workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// By an interface inside a namespace, the other end of a veth that vnet makes.
+    Netns {
+        /// Which namespace.
+        netns: NetnsRef,
+        /// Whether vnet makes the namespace if it is missing.
+        create: bool,
+        /// The interface's name inside.
+        interface: String,
+    },
+    /// By a device of somebody else: a tap, or the host side of a veth.
+    Device {
+        /// Its name.
+        device: String,
+    },
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetnsRef {
+    /// By name, as in `ip netns`.
+    Name(String),
+    /// By the absolute path of a file that holds it.
+    Path(PathBuf),
+}
+
+impl NetnsRef {
+    /// What [`NetnsRef`]'s `Display` wrote, as the state keeps it.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if text.starts_with('/') { Self::Path(text.into()) } else { Self::Name(text.to_owned()) }
+    }
+
+    /// The file that holds the namespace.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Name(name) => Path::new(NETNS_DIR).join(name),
+            Self::Path(path) => path.clone(),
+        }
+    }
+}
+
+impl fmt::Display for NetnsRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => out.write_str(name),
+            Self::Path(path) => path.display().fmt(out),
+        }
+    }
+}
+
+/// The inside of a port in a namespace, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The namespace.
+    pub netns: NetnsRef,
+    /// The interface's name inside.
+    pub interface: String,
+    /// The interface's MAC.
+    pub mac: MacAddr,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses, the link-local one included.
+    pub addresses: Vec<IpNet>,
+    /// The next hops of its default routes.
+    pub gateways: Vec<IpAddr>,
+    /// Whether it is up.
+    pub up: bool,
+}
+
+impl Workload {
+    /// The inside of `port` at `interface` in `netns`.
+    #[must_use]
+    pub fn new(port: &Port, netns: &NetnsRef, interface: &str) -> Self {
+        Self {
+            netns: netns.clone(),
+            interface: interface.to_owned(),
+            mac: port.mac,
+            mtu: port.mtu,
+            addresses: with_link_local(&port.addresses, port.mac),
+            gateways: port.gateways.clone(),
+            up: true,
+        }
+    }
+}
+
+/// The kernel makes no link-local address on vnet's interfaces: its own would be tentative for a second
+/// and might not be the one that the datapath expects.
+fn with_link_local(addresses: &[IpNet], mac: MacAddr) -> Vec<IpNet> {
+    let mut all = addresses.to_vec();
+    if addresses.iter().any(|net| net.addr().is_ipv6())
+        && let IpAddr::V6(addr) = mac.link_local().to_std()
+        && let Ok(net) = Ipv6Net::new(addr, 64)
+        && !all.contains(&net.into())
+    {
+        all.push(net.into());
+    }
+    all
+}
+
+/// Name of the host-side device of a port, at most 15 characters. A higher `attempt` gives another name,
+/// for when the first is taken.
+#[must_use]
+pub fn port_device(port: &str, attempt: u32) -> String {
+    let seed = if attempt == 0 { String::new() } else { format!("\0{attempt}") };
+    format!("vp-{:012x}", fnv1a(port.bytes().chain(seed.bytes())) >> 16)
+}
+
+/// 64-bit FNV-1a (draft-eastlake-fnv): stable across versions of vnet and of Rust.
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

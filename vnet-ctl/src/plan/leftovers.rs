@@ -1,0 +1,59 @@
+//! What vnet made and is no longer wanted.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Attach, Link, Namespace, NetnsRef, Ownership, Target, planner::Planner};
+use crate::plan::Owner;
+
+impl Planner<'_> {
+    pub(super) fn leftovers(&mut self) {
+        let observed = self.observed;
+        let unwanted = |link: &&Link| !self.taken.contains(&link.ifindex);
+        let released = observed.links.values().filter(unwanted).filter(|link| self.is_borrowed(link));
+        let release = released.map(|link| Action::Release { device: link.name.clone() });
+
+        let (bridges, ports): (Vec<_>, Vec<_>) = observed
+            .links
+            .values()
+            .filter(unwanted)
+            .filter(|link| link.is_ours())
+            .partition(|link| matches!(link.ownership, Ownership::Ours(Owner::Network(_))));
+        let delete = ports.into_iter().chain(bridges).map(|link| Action::DeleteLink {
+            device: link.name.clone(),
+            owner: link.ownership.owner().cloned(),
+        });
+
+        // Only when a device is off its bridge may the programs go.
+        let detached = observed.attached.difference(&self.taken);
+        let detach = detached.map(|&ifindex| Action::Detach(Target::Ifindex(ifindex)));
+
+        let namespaces = self.unwanted_namespaces().into_iter().map(Action::DeleteNamespace);
+        let remove = release.chain(delete).chain(detach).chain(namespaces).collect();
+        self.plan.remove = remove;
+    }
+
+    /// Whether `link` is somebody else's device that vnet put on one of its bridges.
+    fn is_borrowed(&self, link: &Link) -> bool {
+        let on_our_bridge = link
+            .master
+            .and_then(|master| self.observed.links.get(&master))
+            .is_some_and(|master| matches!(master.ownership, Ownership::Ours(Owner::Network(_))));
+        let is_known =
+            self.observed.attached.contains(&link.ifindex) || self.state.devices.contains(&link.name);
+        !link.is_ours() && on_our_bridge && is_known
+    }
+
+    fn unwanted_namespaces(&self) -> BTreeSet<NetnsRef> {
+        let made = self.state.namespaces.iter().map(|netns| NetnsRef::parse(netns));
+        made.filter(|netns| {
+            let is_there = !matches!(self.observed.namespaces.get(netns), None | Some(Namespace::Missing));
+            is_there && !self.desired.ports.values().any(|port| is_in(&port.attach, netns))
+        })
+        .collect()
+    }
+}
+
+/// Whether a port attached so is in `netns`.
+pub(super) fn is_in(attach: &Attach, netns: &NetnsRef) -> bool {
+    matches!(attach, Attach::Netns { netns: of, .. } if of == netns)
+}

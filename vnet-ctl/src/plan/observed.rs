@@ -1,0 +1,203 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use vnet_common::{Delivery, MacAddr};
+
+use super::NetnsRef;
+
+/// Group number that marks a device between its creation and the alias that says whose it is: the kernel
+/// takes a group when it makes a device, but an alias only later. "vnet" in ASCII.
+pub const NEWBORN_GROUP: u32 = 0x766e_6574;
+
+/// What is on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The links of the host's namespace, by ifindex.
+    pub links: BTreeMap<u32, Link>,
+    /// The namespaces that were asked about.
+    pub namespaces: BTreeMap<NetnsRef, Namespace>,
+    /// The links that vnet's programs are attached to, by ifindex. Netlink does not tell; the daemon fills
+    /// it in from the datapath.
+    pub attached: BTreeSet<u32>,
+}
+
+impl Observed {
+    /// The host's link of that name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|link| link.name == name)
+    }
+}
+
+/// One link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its index in its namespace.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub ownership: Ownership,
+    /// What it is.
+    pub kind: Kind,
+    /// Its MAC, if it is Ethernet.
+    pub mac: Option<MacAddr>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// The ifindex of the bridge (or other master) that it belongs to.
+    pub master: Option<u32>,
+    /// The other end of a veth.
+    pub peer: Option<Peer>,
+    /// Whether the kernel makes IPv6 link-local addresses on it by itself.
+    pub makes_link_local: bool,
+    /// Its addresses, in order.
+    pub addresses: Vec<IpNet>,
+    /// The next hops of default routes out of it; looked up in the workloads' namespaces only.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl Link {
+    /// How a packet gets to what is behind the device.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        match self.peer {
+            Some(Peer { nsid: Some(_), .. }) if self.kind == Kind::Veth => Delivery::Peer,
+            _ => Delivery::Device,
+        }
+    }
+
+    /// Whether vnet made it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.ownership != Ownership::Foreign
+    }
+}
+
+/// What a link is, as far as vnet cares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A bridge.
+    Bridge {
+        /// Whether it runs the spanning tree protocol.
+        stp: bool,
+        /// Whether it snoops on multicast.
+        mcast_snooping: bool,
+    },
+    /// One end of a veth.
+    Veth,
+    /// The loopback device.
+    Loopback,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+/// The other end of a veth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its index in its own namespace.
+    pub ifindex: u32,
+    /// The host's id of that namespace, if it is another one.
+    pub nsid: Option<i32>,
+}
+
+/// Whose a link is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Ownership {
+    /// Somebody else's: never touched.
+    #[default]
+    Foreign,
+    /// vnet's, which was stopped before it could say what for.
+    Newborn,
+    /// vnet's.
+    Ours(Owner),
+}
+
+impl Ownership {
+    /// From a link's alias and group.
+    #[must_use]
+    pub fn from_marks(alias: Option<&str>, group: u32) -> Self {
+        match alias {
+            Some(alias) if !alias.is_empty() => Owner::from_alias(alias).map_or(Self::Foreign, Self::Ours),
+            _ if group == NEWBORN_GROUP => Self::Newborn,
+            _ => Self::Foreign,
+        }
+    }
+
+    /// The owner, where one is known.
+    #[must_use]
+    pub const fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Ours(owner) => Some(owner),
+            Self::Foreign | Self::Newborn => None,
+        }
+    }
+}
+
+/// What a link of vnet is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// The bridge of the network.
+    Network(String),
+    /// The host side of the port.
+    Port(String),
+}
+
+impl Owner {
+    /// From a link's alias.
+    #[must_use]
+    pub fn from_alias(alias: &str) -> Option<Self> {
+        let (kind, name) = alias.strip_prefix("vnet:")?.split_once(':')?;
+        match kind {
+            "network" => Some(Self::Network(name.to_owned())),
+            "port" => Some(Self::Port(name.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// The alias that says so.
+    #[must_use]
+    pub fn alias(&self) -> String {
+        match self {
+            Self::Network(name) => format!("vnet:network:{name}"),
+            Self::Port(name) => format!("vnet:port:{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(name) => write!(out, "network {name}"),
+            Self::Port(name) => write!(out, "port {name}"),
+        }
+    }
+}
+
+/// A namespace that was asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// There is no such file.
+    Missing,
+    /// The file is there and holds no network namespace.
+    NotANamespace,
+    /// It is the one that vnet runs in.
+    Own,
+    /// A namespace.
+    Present(Inside),
+}
+
+/// What is inside a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    /// The host's id of it; none is given before a device of the host leads there.
+    pub nsid: Option<i32>,
+    /// Its links, by name.
+    pub links: BTreeMap<String, Link>,
+}

@@ -1,0 +1,44 @@
+//! What the state must say about the host before a plan is carried out, and after.
+
+use super::{Action, Attach, NetnsRef, Plan, leftovers::is_in, planner::Planner};
+use crate::state::State;
+
+impl Planner<'_> {
+    pub(super) fn records(&mut self) {
+        let ports = || self.desired.ports.values().map(|port| &port.attach);
+        let coming = self.plan.prepare.iter().filter_map(|step| match &step.action {
+            Action::CreateNamespace(netns) => Some(netns.to_string()),
+            _ => None,
+        });
+        let made = self.state.namespaces.iter().cloned().chain(coming);
+        let namespaces =
+            made.filter(|netns| ports().any(|attach| is_in(attach, &NetnsRef::parse(netns)))).collect();
+        let devices = ports().filter_map(|attach| match attach {
+            Attach::Device { device } => Some(device.clone()),
+            Attach::Netns { .. } => None,
+        });
+        let devices = devices.collect();
+        (self.plan.namespaces, self.plan.devices) = (namespaces, devices);
+    }
+}
+
+impl Plan {
+    /// `state` with everything that the plan may have touched when it is interrupted: to save before
+    /// [`Plan::prepare`].
+    #[must_use]
+    pub fn intended(&self, state: &State) -> State {
+        let mut state = state.clone();
+        state.namespaces.extend(self.namespaces.iter().cloned());
+        state.devices.extend(self.devices.iter().cloned());
+        state
+    }
+
+    /// `state` with what the plan leaves: to save when every part of it has succeeded.
+    #[must_use]
+    pub fn settled(&self, state: &State) -> State {
+        let mut state = state.clone();
+        state.namespaces.clone_from(&self.namespaces);
+        state.devices.clone_from(&self.devices);
+        state
+    }
+}

@@ -1,0 +1,172 @@
+//! The validated policy, as the rest of the controller knows it.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+use vnet_common::MacAddr;
+
+use super::{Peer, Rule};
+
+/// Everything that a policy file declares; each name in it refers to something in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Policy {
+    /// The networks, by name.
+    pub networks: BTreeMap<String, Network>,
+    /// Named sets of prefixes.
+    pub prefix_lists: BTreeMap<String, Vec<IpNet>>,
+    /// The security groups, among them always `default`.
+    pub security_groups: BTreeMap<String, SecurityGroup>,
+    /// The ports, by name.
+    pub ports: BTreeMap<String, Port>,
+}
+
+impl Policy {
+    /// The prefixes that `peer` stands for; none for a group, a network or `any`.
+    #[must_use]
+    pub fn prefixes<'a>(&'a self, peer: &'a Peer) -> &'a [IpNet] {
+        match peer {
+            Peer::Cidr(net) => std::slice::from_ref(net),
+            Peer::List(list) => self.prefix_lists.get(list).map_or(&[], Vec::as_slice),
+            Peer::Any | Peer::Group(_) | Peer::Network(_) => &[],
+        }
+    }
+
+    /// How many rules the groups have together.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.security_groups.values().map(|group| group.ingress.len() + group.egress.len()).sum()
+    }
+}
+
+/// What a network's way out is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkKind {
+    /// Leads outside behind the host's address.
+    Nat,
+    /// Closed; the host alone reaches it.
+    Private,
+}
+
+impl fmt::Display for NetworkKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Nat => "nat",
+            Self::Private => "private",
+        })
+    }
+}
+
+/// A segment with its subnets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// Its way out.
+    #[serde(rename = "type")]
+    pub kind: NetworkKind,
+    /// Its subnets, at least one; none overlaps another of any network.
+    pub subnets: Vec<Subnet>,
+    /// Bytes of IP packet that a frame carries, 1280 to 65535.
+    pub mtu: u32,
+}
+
+impl Network {
+    /// The subnet that contains `addr`.
+    #[must_use]
+    pub fn subnet_of(&self, addr: IpAddr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.net.contains(&addr))
+    }
+}
+
+/// A subnet and the host's address in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Subnet {
+    /// The prefix, without host bits.
+    pub net: IpNet,
+    /// The gateway: the host itself.
+    pub gateway: IpAddr,
+}
+
+impl Subnet {
+    /// Whether a workload may have `addr`: inside, and neither the gateway, the network's own address
+    /// (in IPv6 the routers' anycast address, RFC 4291 section 2.6.1) nor the IPv4 broadcast address.
+    #[must_use]
+    pub fn has_room_for(&self, addr: IpAddr) -> bool {
+        self.net.contains(&addr) && addr != self.gateway && !is_reserved(self.net, addr)
+    }
+}
+
+/// Whether `addr` stands for the subnet itself or for all hosts in it.
+pub(super) fn is_reserved(net: IpNet, addr: IpAddr) -> bool {
+    addr == net.network() || (addr.is_ipv4() && addr == net.broadcast())
+}
+
+/// A workload's virtual NIC.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Port {
+    /// The network that it is in.
+    pub network: String,
+    /// Its addresses as the file gives them; empty means assigned.
+    pub addresses: Vec<IpAddr>,
+    /// Its MAC, given or derived from its name.
+    #[serde(serialize_with = "as_text")]
+    pub mac: MacAddr,
+    /// Its groups, at least one.
+    pub security_groups: Vec<String>,
+    /// Where the workload is.
+    pub attach: Attach,
+}
+
+/// How a port reaches its workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Attach {
+    /// An interface inside a network namespace.
+    Netns {
+        /// Which namespace.
+        netns: NetnsRef,
+        /// Whether vnet makes the namespace.
+        create: bool,
+        /// The interface's name inside.
+        name: String,
+    },
+    /// A veth or tap that exists.
+    Device {
+        /// Its name.
+        device: String,
+    },
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum NetnsRef {
+    /// By name, as in `ip netns`.
+    Name(String),
+    /// By the absolute path of a file that holds it.
+    Path(PathBuf),
+}
+
+impl fmt::Display for NetnsRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => out.write_str(name),
+            Self::Path(path) => path.display().fmt(out),
+        }
+    }
+}
+
+/// A named set of rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SecurityGroup {
+    /// What people call it.
+    pub description: Option<String>,
+    /// Who may reach the workload.
+    pub ingress: Vec<Rule>,
+    /// Whom the workload may reach. A file that gives none has one rule here that allows all.
+    pub egress: Vec<Rule>,
+}
+
+fn as_text<S: Serializer>(mac: &MacAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(mac)
+}

@@ -1,0 +1,237 @@
+//! The `networks` of a policy file.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
+
+use ipnet::IpNet;
+
+use super::{
+    Mistake, Network, NetworkKind, Subnet, closest,
+    diagnostic::Finding,
+    model::is_reserved,
+    names::check_network,
+    rule::{host_bits, parse_cidr},
+    section::{Named, Node, Report, Schema, Section, integer, list_of, not_yet, string},
+};
+
+const NETWORK: Schema = Schema {
+    keys: &["type", "subnets", "gateway", "mtu"],
+    later: &["uplink", "snat", "connect", "host", "vlan", "trunk", "vni", "peers"],
+};
+
+/// Bytes of IP packet in an Ethernet frame, IEEE 802.3.
+const DEFAULT_MTU: u32 = 1500;
+/// RFC 8200 section 5: what each link that carries IPv6 must take.
+const MIN_MTU: u32 = 1280;
+/// The kernel's `ETH_MAX_MTU`.
+const MAX_MTU: u32 = 65535;
+
+/// Something and its place.
+type Placed<T> = (T, Range<usize>);
+
+/// The networks that are right; what is wrong with the others is recorded.
+pub(super) fn networks(named: &[Named<'_>], report: &mut Report) -> BTreeMap<String, Network> {
+    let mut networks = BTreeMap::new();
+    let mut subnets = Vec::new();
+    for (name, place, node) in named {
+        let valid_name = report.keep(place.clone(), check_network(name));
+        let network = network(name, place.clone(), node, &mut subnets, report);
+        if let (Some(()), Some(network)) = (valid_name, network) {
+            networks.insert((*name).to_owned(), network);
+        }
+    }
+    report_overlaps(&subnets, report);
+    networks
+}
+
+/// A subnet, its place, and the network that it is in.
+type Claimed<'t> = (IpNet, Range<usize>, &'t str);
+
+fn network<'t>(
+    name: &'t str,
+    place: Range<usize>,
+    node: Node<'t>,
+    claimed: &mut Vec<Claimed<'t>>,
+    report: &mut Report,
+) -> Option<Network> {
+    let heading = (format!("networks.{name}"), format!("network `{name}`"));
+    let section = Section::open((&heading.0, heading.1, place), node, &NETWORK, report)?;
+    let kind = section
+        .require("type", "write type = \"nat\" (leads outside) or type = \"private\" (closed)", report)
+        .and_then(|node| kind(node, report));
+    let mtu = match section.get("mtu") {
+        Some(node) => mtu(node, report),
+        None => Some(DEFAULT_MTU),
+    };
+    let nets = section.require("subnets", "write subnets = [\"10.10.0.0/24\"]", report).and_then(|node| {
+        let nets = list_of(node, report, |node, report| Some((subnet(node, report)?, node.span())));
+        if nets.as_ref().is_some_and(Vec::is_empty) {
+            let help = "name at least one: subnets = [\"10.10.0.0/24\"]";
+            report.error(node.span(), Mistake::new(format!("network `{name}` has no subnet")).help(help));
+            return None;
+        }
+        nets
+    });
+    claimed.extend(nets.iter().flatten().map(|(net, span)| (*net, span.clone(), name)));
+    let given = match section.get("gateway") {
+        Some(node) => list_of(node, report, |node, report| {
+            let text = string(node, report)?;
+            Some((report.keep(node.span(), parse_address(text))?, node.span()))
+        }),
+        None => Some(Vec::new()),
+    };
+    let subnets = place_gateways(&nets?, &given?, report)?;
+    Some(Network { kind: kind?, subnets, mtu: mtu? })
+}
+
+fn kind(node: Node<'_>, report: &mut Report) -> Option<NetworkKind> {
+    let mistake = match string(node, report)? {
+        "nat" => return Some(NetworkKind::Nat),
+        "private" => return Some(NetworkKind::Private),
+        later @ ("routed" | "bridged") => not_yet(&format!("network type \"{later}\"")),
+        other => {
+            let help = match closest(&other.to_ascii_lowercase(), ["nat", "private"]) {
+                Some(known) => format!("did you mean \"{known}\"?"),
+                None => "write \"nat\" (leads outside) or \"private\" (closed)".to_owned(),
+            };
+            Mistake::new(format!("\"{other}\" is not a type of network")).help(help)
+        }
+    };
+    report.error(node.span(), mistake);
+    None
+}
+
+fn mtu(node: Node<'_>, report: &mut Report) -> Option<u32> {
+    let number = integer(node, report)?;
+    let mtu = u32::try_from(number).ok().filter(|mtu| (MIN_MTU..=MAX_MTU).contains(mtu));
+    if mtu.is_none() {
+        let mistake = Mistake::new(format!("an MTU of {number} bytes is out of range"));
+        report.error(
+            node.span(),
+            mistake.help(format!("choose from {MIN_MTU} to {MAX_MTU}; {DEFAULT_MTU} is usual")),
+        );
+    }
+    mtu
+}
+
+/// An address that a person wrote, for a workload or a gateway.
+pub(super) fn parse_address(text: &str) -> Result<IpAddr, Mistake> {
+    text.parse().map_err(|_| {
+        let mistake = Mistake::new(format!("`{text}` is not an address"));
+        match text.split_once('/') {
+            Some((addr, _)) if addr.parse::<IpAddr>().is_ok() => {
+                mistake.help(format!("write \"{addr}\"; the prefix length comes from the subnet"))
+            }
+            _ => mistake.help("write an address such as \"10.10.0.10\" or \"fd00:10::a\""),
+        }
+    })
+}
+
+fn subnet(node: Node<'_>, report: &mut Report) -> Option<IpNet> {
+    let text = string(node, report)?;
+    let checked = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(net), _) if net.trunc() != net => Err(host_bits(net, "")),
+        (_, Ok(addr)) => {
+            let length = if addr.is_ipv4() { 24 } else { 64 };
+            let help = format!("write \"{addr}/{length}\" or another length");
+            Err(Mistake::new(format!("`{text}` has no prefix length")).help(help))
+        }
+        _ => parse_cidr(text).and_then(check_subnet),
+    };
+    report.keep(node.span(), checked)
+}
+
+/// Whether workloads can live in `net`.
+fn check_subnet(net: IpNet) -> Result<IpNet, Mistake> {
+    let (longest, example) = if net.addr().is_ipv4() { (30, "/24") } else { (126, "/64") };
+    if net.prefix_len() > longest {
+        return Err(Mistake::new(format!("{net} has no room for a gateway and a port"))
+            .help(format!("a prefix length of {longest} is the longest, {example} is usual")));
+    }
+    if let Some(special) = special_ranges().into_iter().find(|special| overlap(*special, net)) {
+        return Err(Mistake::new(format!("{net} overlaps {special}, which hosts cannot have addresses in"))
+            .help("use private addresses: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8"));
+    }
+    Ok(net)
+}
+
+/// Addresses with a meaning of their own: RFC 6890, and RFC 4291 for link-local and multicast.
+fn special_ranges() -> [IpNet; 7] {
+    let v4 = |a, len| IpNet::new_assert(Ipv4Addr::new(a, 0, 0, 0).into(), len);
+    let v6 = |a, len| IpNet::new_assert(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0).into(), len);
+    [v4(0, 8), v4(127, 8), v4(224, 3), v6(0, 64), v6(0xfe80, 10), v6(0xfec0, 10), v6(0xff00, 8)]
+}
+
+fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+fn report_overlaps(claimed: &[Claimed<'_>], report: &mut Report) {
+    let mut sorted: Vec<_> = claimed.iter().collect();
+    // Prefixes either nest or are disjoint: one that overlaps others overlaps the last that still reaches it.
+    sorted.sort_by_key(|(net, span, _)| (net.network(), net.prefix_len(), span.start));
+    let mut outer: Option<&Claimed<'_>> = None;
+    for inner in sorted {
+        let Some(widest) = outer.filter(|outer| outer.0.contains(&inner.0)) else {
+            outer = Some(inner);
+            continue;
+        };
+        let (first, second) = if widest.1.start < inner.1.start { (widest, inner) } else { (inner, widest) };
+        let message = if first.0 == second.0 {
+            format!("the subnet {} is given twice", second.0)
+        } else {
+            format!("the subnet {} overlaps {} of network `{}`", second.0, first.0, first.2)
+        };
+        let mistake = Mistake::new(message).help("choose subnets that have no address in common");
+        let finding = Finding::new(second.1.clone(), mistake);
+        report.errors.push(finding.related(first.1.clone(), format!("network `{}` has it", first.2)));
+    }
+}
+
+/// Each subnet with its gateway: the one given for it, else its first host address.
+fn place_gateways(
+    nets: &[Placed<IpNet>],
+    given: &[Placed<IpAddr>],
+    report: &mut Report,
+) -> Option<Vec<Subnet>> {
+    let before = report.errors.len();
+    for (addr, span) in given {
+        if !nets.iter().any(|(net, _)| net.contains(addr)) {
+            let mistake = Mistake::new(format!("the gateway {addr} is in none of the network's subnets"));
+            report
+                .error(span.clone(), mistake.help("a gateway is the host's own address inside the network"));
+        }
+    }
+    let with_gateway = |(net, _): &Placed<IpNet>| {
+        let mut inside = given.iter().filter(|(addr, _)| net.contains(addr));
+        let Some((gateway, span)) = inside.next() else {
+            return Subnet { net: *net, gateway: first_host(*net) };
+        };
+        if is_reserved(*net, *gateway) {
+            let mistake = Mistake::new(format!("{gateway} is the network or broadcast address of {net}"));
+            report.error(
+                span.clone(),
+                mistake.help(format!("use a host address such as {}", first_host(*net))),
+            );
+        }
+        if let Some((second, again)) = inside.next() {
+            let mistake = Mistake::new(format!("{second} is a second gateway in {net}"));
+            let finding = Finding::new(again.clone(), mistake.help("give one gateway for each subnet"));
+            report.errors.push(finding.related(span.clone(), "the first"));
+        }
+        Subnet { net: *net, gateway: *gateway }
+    };
+    let subnets = nets.iter().map(with_gateway).collect();
+    (report.errors.len() == before).then_some(subnets)
+}
+
+/// The address after the network's own.
+fn first_host(net: IpNet) -> IpAddr {
+    match net.network() {
+        IpAddr::V4(addr) => Ipv4Addr::from_bits(addr.to_bits() | 1).into(),
+        IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() | 1).into(),
+    }
+}

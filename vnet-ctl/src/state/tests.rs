@@ -1,0 +1,72 @@
+use std::fs;
+
+use super::*;
+
+fn example() -> State {
+    let mut state = State::default();
+    state.addresses.insert("web-1".to_owned(), vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]);
+    state.namespaces.insert("web-1".to_owned());
+    state.devices.insert("tap0".to_owned());
+    state
+}
+
+#[test]
+fn a_saved_state_loads_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("not/there/yet");
+    example().save(&inner).unwrap();
+    assert_eq!(State::load(&inner).unwrap(), example());
+}
+
+#[test]
+fn a_missing_file_is_an_empty_state() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(State::load(dir.path()).unwrap(), State::default());
+}
+
+#[test]
+fn saving_leaves_nothing_but_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    State::default().save(dir.path()).unwrap();
+    example().save(dir.path()).unwrap();
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [FILE_NAME]);
+}
+
+#[test]
+fn a_damaged_file_is_named_with_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for text in ["", "{", "[]", r#"{"version": 1, "addresses": {"a": ["10.0.0"]}}"#, r#"{"addresses": {}}"#] {
+        fs::write(dir.path().join(FILE_NAME), text).unwrap();
+        let error = State::load(dir.path()).unwrap_err();
+        assert!(matches!(error, StateError::Corrupt { .. }), "{text:?}: {error}");
+        assert!(error.to_string().contains(FILE_NAME) && error.help().contains("mv "), "{error}");
+    }
+}
+
+#[test]
+fn a_newer_layout_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(FILE_NAME), r#"{"version": 2, "colours": []}"#).unwrap();
+    assert!(matches!(State::load(dir.path()), Err(StateError::TooNew { version: 2, .. })));
+}
+
+#[test]
+fn a_failed_save_keeps_the_old_state_and_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = example().save(&file).unwrap_err();
+    assert!(matches!(error, StateError::Write { .. }));
+    assert!(error.to_string().contains("file/state.json"), "{error}");
+}
+
+#[test]
+fn removing_forgets_and_tolerates_absence() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("vnet");
+    example().save(&inner).unwrap();
+    State::remove(&inner).unwrap();
+    assert!(!inner.exists());
+    State::remove(&inner).unwrap();
+}

@@ -1,0 +1,10 @@
+//! What needs root and the kernel: the loaded object, and the daemon around it.
+//!
+//! Each test has a network namespace and a folder of pins of its own, so they run side by side.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod datapath;
+mod lifecycle;
+mod support;
+mod world;

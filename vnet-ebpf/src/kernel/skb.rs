@@ -1,0 +1,156 @@
+//! A socket buffer as a packet of the pipeline.
+
+use core::ptr::NonNull;
+
+use aya_ebpf::programs::TcContext;
+use network_types::eth::EtherType;
+use vnet_common::DropReason;
+use vnet_ebpf::packet::{Packet, Wire};
+
+/// Highest offset of a header: what the parser can reach without passing a limit of its own.
+const MAX_OFFSET: usize = 0x3fff;
+
+/// The mark of a packet that vnet sends to a device itself, from `bpf_redirect` to that device's egress.
+/// Workloads cannot set it: marks do not cross a veth between namespaces, and a tap's packets have none.
+const DECIDED: u32 = 0x766e_6574;
+
+/// `pkt_type` of a packet that is addressed to this host (`linux/if_packet.h`).
+const PACKET_HOST: u32 = 0;
+
+/// A socket buffer in a tc program.
+pub(super) struct Skb {
+    context: TcContext,
+}
+
+impl Skb {
+    #[inline(always)]
+    pub(super) const fn new(context: TcContext) -> Self {
+        Self { context }
+    }
+
+    /// The device whose hook runs.
+    #[inline(always)]
+    pub(super) fn ifindex(&self) -> u32 {
+        // SAFETY: the context of a tc program is a valid __sk_buff for as long as it runs.
+        unsafe { (*self.context.skb.skb).ifindex }
+    }
+
+    /// Pulls the headers into the linear part of the buffer if they are not there.
+    ///
+    /// The kernel's own stacks, taps and drivers put all headers there; a raw socket may leave them in
+    /// pages. What lies beyond the linear part reads as truncated.
+    #[inline(always)]
+    pub(super) fn make_headers_linear(&mut self) {
+        /// Ethernet, IPv4 and TCP, all without options: the linear part of a local TCP segment is not
+        /// much longer.
+        const LEAST: usize = 54;
+        /// The same for IPv6.
+        const LEAST_IPV6: usize = 74;
+        /// Ethernet, and extension headers or a quoted packet.
+        const ENOUGH: u32 = 256;
+        let (data, end) = self.bounds();
+        let len = self.context.len();
+        // SAFETY: as in `ifindex`.
+        let protocol = unsafe { (*self.context.skb.skb).protocol };
+        let least = if protocol == u32::from(EtherType::Ipv6 as u16) { LEAST_IPV6 } else { LEAST };
+        if end - data < least && end - data < len as usize {
+            // If it fails, the parser finds the packet truncated.
+            _ = self.context.pull_data(if len < ENOUGH { len } else { ENOUGH });
+        }
+    }
+
+    /// Marks the packet as decided by vnet.
+    #[inline(always)]
+    pub(super) fn set_decided(&self) {
+        self.context.set_mark(DECIDED);
+    }
+
+    /// Whether vnet has decided it; takes the mark off.
+    #[inline(always)]
+    pub(super) fn take_decided(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        let decided = unsafe { (*self.context.skb.skb).mark } == DECIDED;
+        if decided {
+            self.context.set_mark(0);
+        }
+        decided
+    }
+
+    /// Makes the receiving stack accept the packet: it was addressed to another MAC than the device's
+    /// when it arrived here, and `bpf_redirect_peer` does not look again.
+    #[inline(always)]
+    pub(super) fn accept(&self) {
+        // SAFETY: as in `ifindex`.
+        if unsafe { (*self.context.skb.skb).pkt_type } != PACKET_HOST {
+            // It fails only for types that no unicast packet has; the stack then drops it.
+            _ = self.context.change_type(PACKET_HOST);
+        }
+    }
+
+    /// Where the linear part begins and ends.
+    ///
+    /// Volatile, for LLVM would otherwise prove a check from an earlier one that the verifier no longer
+    /// remembers: "invalid access to packet, R3 offset is outside of the packet" (6.18, `from_host`).
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        let skb = self.context.skb.skb;
+        // SAFETY: as in `ifindex`.
+        unsafe {
+            (
+                (&raw const (*skb).data).read_volatile() as usize,
+                (&raw const (*skb).data_end).read_volatile() as usize,
+            )
+        }
+    }
+
+    /// The address of `size_of::<T>()` readable and writable bytes at `offset`: the one bounds check.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let (data, end) = self.bounds();
+        let start = data + offset;
+        if start + size_of::<T>() > end {
+            return None;
+        }
+        NonNull::new(start as *mut T)
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.context.len()
+    }
+
+    #[inline(always)]
+    fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
+        let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
+        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. The address need not be aligned
+        // as `T` is: the kernel takes words at any address of a packet, on every architecture that can do
+        // it (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and its verifier refuses the program elsewhere.
+        // `read_unaligned` would make LLVM fetch single bytes.
+        Ok(unsafe { from.as_ptr().read() })
+    }
+
+    #[inline(always)]
+    fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
+        let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
+        // SAFETY: `at` has checked the bounds, and as in `read`.
+        unsafe { to.as_ptr().write(value) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn has_vlan_tag(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self) -> bool {
+        // SAFETY: as in `ifindex`. Packets that the host makes itself came in nowhere.
+        unsafe { (*self.context.skb.skb).ingress_ifindex != 0 }
+    }
+}

@@ -1,0 +1,156 @@
+//! The BPF maps as tables of the pipeline.
+
+use core::ops::{Deref, DerefMut};
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    btf_maps::lpm_trie,
+};
+use vnet_common::{
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey,
+    PortKey, PortRecord, V4, V6,
+};
+use vnet_ebpf::{
+    case::Case,
+    tables::{FlowTable, Insert, InsertError, Tables},
+};
+
+use super::maps;
+
+/// The maps.
+pub(super) struct Kernel;
+
+/// A flow's entry in its map.
+///
+/// The element stays readable while the program runs: a preallocated map frees no memory. Should the flow
+/// be removed and its element used for another meanwhile, a packet may count for that one.
+pub(super) struct Entry<A>(*mut Flow<A>);
+
+impl<A> Deref for Entry<A> {
+    type Target = Flow<A>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Flow<A> {
+        // SAFETY: a look-up returned the pointer in this run of the program, and maps hold whole values.
+        unsafe { &*self.0 }
+    }
+}
+
+/// This CPU's scratch memory.
+pub(super) struct Scratch<A>(*mut Case<A>);
+
+impl<A> Deref for Scratch<A> {
+    type Target = Case<A>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Case<A> {
+        // SAFETY: the slot belongs to this CPU, tc programs do not interrupt one another there, and it holds
+        // zeros, which are a valid case, or what a packet before wrote.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<A> DerefMut for Scratch<A> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Case<A> {
+        // SAFETY: as above; a packet asks for it once.
+        unsafe { &mut *self.0 }
+    }
+}
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn generation(&self) -> Result<u32, DropReason> {
+        Ok(maps::CONTROL.get(0).ok_or(DropReason::Internal)?.generation)
+    }
+
+    #[inline(always)]
+    fn port(&self, key: &PortKey) -> Option<&PortRecord> {
+        // SAFETY: no program changes the map, and the kernel frees elements after a grace period.
+        unsafe { maps::PORTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn network(&self, key: &NetworkKey) -> Option<&NetworkRecord> {
+        // SAFETY: as for `port`.
+        unsafe { maps::NETWORKS.get(key) }
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint> {
+        // SAFETY: as for `port`.
+        unsafe { maps::ENDPOINTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn peer(&self, key: &PeerPrefix) -> Option<u32> {
+        maps::PEERS.get(&lpm_trie::Key::new(PeerPrefix::BITS, *key)).copied()
+    }
+
+    #[inline(always)]
+    fn policy(&self, key: &PolicyKey) -> Option<u32> {
+        // SAFETY: as for `port`.
+        unsafe { maps::POLICY.get(key) }.copied()
+    }
+}
+
+macro_rules! flow_table {
+    ($addr:ty, $map:ident, $scratch:ident) => {
+        impl FlowTable<$addr> for Kernel {
+            type Entry<'a> = Entry<$addr>;
+            type Scratch<'a> = Scratch<$addr>;
+
+            #[inline(always)]
+            fn scratch(&self) -> Result<Scratch<$addr>, DropReason> {
+                maps::$scratch.get_ptr_mut(0).map(Scratch).ok_or(DropReason::Internal)
+            }
+
+            #[inline(always)]
+            fn find(&self, key: &FlowKey<$addr>) -> Option<Entry<$addr>> {
+                maps::$map.get_ptr_mut(key).map(Entry)
+            }
+
+            #[inline(always)]
+            fn insert(
+                &self,
+                key: &FlowKey<$addr>,
+                flow: &Flow<$addr>,
+                mode: Insert,
+            ) -> Result<(), InsertError> {
+                const EEXIST: i32 = -17;
+                let flags = match mode {
+                    Insert::New => BPF_NOEXIST,
+                    Insert::Replace => BPF_ANY,
+                };
+                maps::$map.insert(key, flow, flags.into()).map_err(|error| match error {
+                    EEXIST => InsertError::Exists,
+                    _ => InsertError::Full,
+                })
+            }
+
+            #[inline(always)]
+            fn remove(&self, key: &FlowKey<$addr>) {
+                // It may be gone already.
+                _ = maps::$map.remove(key);
+            }
+
+            #[inline(always)]
+            fn exchange_last_seen(&self, flow: &Flow<$addr>, seen: u32, now: u32) -> bool {
+                compare_exchange(flow.last_seen.as_ptr(), seen, now)
+            }
+        }
+    };
+}
+flow_table!(V4, FLOWS4, CASE4);
+flow_table!(V6, FLOWS6, CASE6);
+
+/// Stores `new` if the word is `old`, in one step; whether it did.
+///
+/// `core` has no 32-bit atomics for this target, but LLVM has the instruction (Linux 5.12).
+#[inline(always)]
+pub(super) fn compare_exchange(word: *mut u32, old: u32, new: u32) -> bool {
+    use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
+    // SAFETY: the word is a field of a map's element, aligned and valid while the program runs.
+    let (_, exchanged) = unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(word, old, new) };
+    exchanged
+}

@@ -1,0 +1,187 @@
+//! The datapath's world on the host: packets in byte vectors, tables in hash maps.
+//!
+//! Behaves as the kernel does, so that one table of cases serves both.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use vnet_common::{
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey,
+    PortKey, PortRecord, V4, V6,
+};
+
+use crate::{
+    case::Case,
+    packet::{Packet, Wire},
+    tables::{FlowTable, Insert, InsertError, Tables},
+};
+
+/// A packet as a vector of bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelPacket {
+    /// The frame, from the Ethernet header on.
+    pub bytes: Vec<u8>,
+    /// Whether a VLAN tag is held beside it.
+    pub vlan_tag: bool,
+    /// Whether the host forwards it.
+    pub forwarded: bool,
+}
+
+impl ModelPacket {
+    /// An untagged packet that the sender made itself.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
+    fn range<T>(&self, offset: usize) -> Result<std::ops::Range<usize>, DropReason> {
+        let end = offset.checked_add(size_of::<T>()).ok_or(DropReason::Truncated)?;
+        if end > self.bytes.len() { Err(DropReason::Truncated) } else { Ok(offset..end) }
+    }
+}
+
+impl Packet for ModelPacket {
+    fn length(&self) -> u32 {
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
+        let range = self.range::<T>(offset)?;
+        // SAFETY: `range` is size_of::<T>() bytes long, and any bytes are a `T: Wire`.
+        Ok(unsafe { self.bytes[range].as_ptr().cast::<T>().read_unaligned() })
+    }
+
+    fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
+        let range = self.range::<T>(offset)?;
+        // SAFETY: `range` is size_of::<T>() bytes long, and a `T: Wire` has no padding.
+        unsafe { self.bytes[range].as_mut_ptr().cast::<T>().write_unaligned(value) };
+        Ok(())
+    }
+
+    fn has_vlan_tag(&self) -> bool {
+        self.vlan_tag
+    }
+
+    fn is_forwarded(&self) -> bool {
+        self.forwarded
+    }
+}
+
+/// A flow table with a capacity.
+#[derive(Debug)]
+pub struct ModelFlows<A> {
+    /// Its entries.
+    pub entries: RefCell<HashMap<FlowKey<A>, Rc<Flow<A>>>>,
+    /// How many fit.
+    pub capacity: usize,
+}
+
+impl<A> Default for ModelFlows<A> {
+    fn default() -> Self {
+        Self { entries: RefCell::default(), capacity: 1024 }
+    }
+}
+
+/// All tables.
+#[derive(Debug, Default)]
+pub struct ModelTables {
+    /// The generation in force.
+    pub generation: Cell<u32>,
+    /// Ports by device and side.
+    pub ports: HashMap<PortKey, PortRecord>,
+    /// Networks by bridge and side.
+    pub networks: HashMap<NetworkKey, NetworkRecord>,
+    /// Endpoints by network, side and address.
+    pub endpoints: HashMap<EndpointKey, Endpoint>,
+    /// Identities by prefix: length in bits of the whole key, then the key.
+    pub peers: HashMap<(u32, PeerPrefix), u32>,
+    /// Heads and blocks.
+    pub policy: BTreeMap<PolicyKey, u32>,
+    /// IPv4 flows.
+    pub flows4: ModelFlows<V4>,
+    /// IPv6 flows.
+    pub flows6: ModelFlows<V6>,
+}
+
+impl Tables for ModelTables {
+    fn generation(&self) -> Result<u32, DropReason> {
+        Ok(self.generation.get())
+    }
+
+    fn port(&self, key: &PortKey) -> Option<&PortRecord> {
+        self.ports.get(key)
+    }
+
+    fn network(&self, key: &NetworkKey) -> Option<&NetworkRecord> {
+        self.networks.get(key)
+    }
+
+    fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint> {
+        self.endpoints.get(key)
+    }
+
+    fn peer(&self, key: &PeerPrefix) -> Option<u32> {
+        (32..=PeerPrefix::BITS).rev().find_map(|len| self.peers.get(&(len, truncated(key, len))).copied())
+    }
+
+    fn policy(&self, key: &PolicyKey) -> Option<u32> {
+        self.policy.get(key).copied()
+    }
+}
+
+/// `key` with its address cut to a prefix of `len` bits, the side counted.
+fn truncated(key: &PeerPrefix, len: u32) -> PeerPrefix {
+    let addr = u128::from_be_bytes(key.addr.octets());
+    let mask = u128::MAX.checked_shl(PeerPrefix::BITS - len).unwrap_or(0);
+    PeerPrefix { side: key.side, addr: vnet_common::Ip::from_octets((addr & mask).to_be_bytes()) }
+}
+
+macro_rules! flow_table {
+    ($addr:ty, $field:ident) => {
+        impl FlowTable<$addr> for ModelTables {
+            type Entry<'a> = Rc<Flow<$addr>>;
+            type Scratch<'a> = Box<Case<$addr>>;
+
+            fn scratch(&self) -> Result<Box<Case<$addr>>, DropReason> {
+                Ok(Box::new(Case::blank()))
+            }
+
+            fn find(&self, key: &FlowKey<$addr>) -> Option<Self::Entry<'_>> {
+                self.$field.entries.borrow().get(key).cloned()
+            }
+
+            fn insert(
+                &self,
+                key: &FlowKey<$addr>,
+                flow: &Flow<$addr>,
+                mode: Insert,
+            ) -> Result<(), InsertError> {
+                let mut entries = self.$field.entries.borrow_mut();
+                match (entries.contains_key(key), mode) {
+                    (true, Insert::New) => return Err(InsertError::Exists),
+                    (false, _) if entries.len() >= self.$field.capacity => return Err(InsertError::Full),
+                    _ => {}
+                }
+                entries.insert(*key, Rc::new(flow.clone()));
+                Ok(())
+            }
+
+            fn remove(&self, key: &FlowKey<$addr>) {
+                self.$field.entries.borrow_mut().remove(key);
+            }
+
+            fn exchange_last_seen(&self, flow: &Flow<$addr>, seen: u32, now: u32) -> bool {
+                let is_seen = flow.last_seen.get() == seen;
+                if is_seen {
+                    flow.last_seen.set(now);
+                }
+                is_seen
+            }
+        }
+    };
+}
+flow_table!(V4, flows4);
+flow_table!(V6, flows6);

@@ -1,0 +1,485 @@
+//! The way of a packet, from top to bottom.
+//!
+//! ```text
+//! from_port, from_host
+//!   parse      what it says            (1)
+//!   track      its flow, if it has one (4)  hit, same generation, routine ----------+
+//!   sender     who sent it             (2)                                          |
+//!   neighbour  ARP, discovery          (3)  answered or passed on                   |
+//!   route      where it goes           (5)                                          |
+//!   judge      what both ends allow    (6)                                          |
+//!   track      what it does to its flow(7)                                          |
+//!   install    remember both directions(8)                                          |
+//!   replay     rewrite and send        (9)  <---------------------------------------+
+//!
+//! to_port        what the bridge floods to a port: discovery passes, the rest is judged or dropped
+//! ```
+//!
+//! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
+//! check was made for.
+
+use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, Ip, Ops, V4, V6};
+
+use crate::{
+    case::Case,
+    headers::{Carries, Datagram, ETHERNET_LEN, Frame, Kind, Service},
+    packet::Packet,
+    rewrite::{self, Advertisement},
+    stages::{
+        install::{self, Birth},
+        judge,
+        neighbour::{self, Neighbour, Speaker},
+        parse::{self, Quoted},
+        replay, route, sender, track,
+    },
+    tables::{FlowTable, Insert, Snapshot, Tables},
+    verdict::Verdict,
+};
+
+/// Where and when a packet arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The device: a port's, or a network's bridge.
+    pub device: u32,
+    /// Ticks of the coarse monotonic clock.
+    pub now: u32,
+}
+
+/// What a workload sends.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn from_port<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    arrival: Arrival,
+) -> Result<Verdict, DropReason> {
+    let snapshot = Snapshot::take(tables)?;
+    let frame = parse::ethernet(packet)?;
+    match frame.carries {
+        Carries::Ipv4 => {
+            let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
+            case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
+            port_datagram(packet, snapshot, case)
+        }
+        Carries::Ipv6 => {
+            let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
+            read_ipv6(packet, case)?;
+            match case.datagram.message.kind {
+                Kind::Discovery => port_discovery(packet, snapshot, case),
+                _ => port_datagram(packet, snapshot, case),
+            }
+        }
+        Carries::Arp => {
+            let port = snapshot.port(arrival.device)?;
+            sender::check_mac(port, frame.macs)?;
+            answer_arp(packet, &snapshot, &Speaker::port(arrival.device, port))
+        }
+    }
+}
+
+/// What the host sends into a network.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn from_host<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    arrival: Arrival,
+) -> Result<Verdict, DropReason> {
+    let snapshot = Snapshot::take(tables)?;
+    let frame = parse::ethernet(packet)?;
+    match frame.carries {
+        Carries::Ipv4 => {
+            let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
+            case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
+            host_datagram(packet, snapshot, case)
+        }
+        Carries::Ipv6 => {
+            let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
+            read_ipv6(packet, case)?;
+            match case.datagram.message.kind {
+                Kind::Discovery => host_discovery(packet, snapshot, case),
+                _ => host_datagram(packet, snapshot, case),
+            }
+        }
+        Carries::Arp => {
+            let network = snapshot.network(arrival.device)?;
+            answer_arp(packet, &snapshot, &Speaker::host(arrival.device, network))
+        }
+    }
+}
+
+/// What the bridge floods to a port. Frames that vnet sent there itself do not come here.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn to_port<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    arrival: Arrival,
+) -> Result<Verdict, DropReason> {
+    let snapshot = Snapshot::take(tables)?;
+    match parse::ethernet(packet)?.carries {
+        // `from_port` and `from_host` let only true ones into the bridge.
+        Carries::Arp => Ok(Verdict::PASS),
+        Carries::Ipv4 => flooded(snapshot, arrival, &parse::ipv4(packet, ETHERNET_LEN)?),
+        Carries::Ipv6 => flooded(snapshot, arrival, &parse::ipv6(packet, ETHERNET_LEN)?),
+    }
+}
+
+/// Begins the case of a packet.
+#[inline(always)]
+fn begin<'a, A, T: FlowTable<A>>(
+    snapshot: Snapshot<'a, T>,
+    arrival: Arrival,
+    frame: Frame,
+) -> Result<T::Scratch<'a>, DropReason> {
+    let mut case = snapshot.tables.scratch()?;
+    (case.device, case.now, case.macs) = (arrival.device, arrival.now, frame.macs);
+    Ok(case)
+}
+
+/// Reads IPv6. A function of its own in the kernel too, for the stack's sake.
+#[inline(never)]
+fn read_ipv6<P: Packet>(packet: &P, case: &mut Case<V6>) -> Result<(), DropReason> {
+    case.datagram = parse::ipv6(packet, ETHERNET_LEN)?;
+    Ok(())
+}
+
+#[inline(always)]
+fn port_datagram<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Verdict, DropReason> {
+    if let Some(flow) = routine(snapshot, case)? {
+        return replay::replay(packet, &flow);
+    }
+    match port_sender(&snapshot, case)? {
+        Some(verdict) => Ok(verdict),
+        None => unicast(packet, &snapshot, case),
+    }
+}
+
+/// Checks the sender; decides what is no unicast packet there and then. A function of its own in the kernel
+/// too, for the stack's sake.
+#[inline(never)]
+fn port_sender<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Option<Verdict>, DropReason> {
+    let port = snapshot.port(case.device)?;
+    sender::check_mac(port, case.macs)?;
+    sender::check_role(&case.datagram)?;
+    if sender::is_dhcp_request(&case.datagram) {
+        return Ok(Some(Verdict::send(port.network, Delivery::Host)));
+    }
+    case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
+    (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
+    let destination = case.datagram.dst.ip();
+    if !destination.is_multicast() {
+        return Ok(None);
+    }
+    case.service = Service::of_packet(&case.datagram);
+    judge::sends(snapshot, &case.service, port.group_set, snapshot.peer(destination))?;
+    Ok(Some(Verdict::PASS))
+}
+
+#[inline(always)]
+fn host_datagram<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Verdict, DropReason> {
+    if packet.is_forwarded() {
+        return Err(DropReason::Forwarded);
+    }
+    if let Some(flow) = routine(snapshot, case)? {
+        return replay::replay(packet, &flow);
+    }
+    let network = snapshot.network(case.device)?;
+    if case.datagram.dst.ip().is_multicast() {
+        return Ok(Verdict::PASS);
+    }
+    (case.network, case.gateway_mac) = (case.device, network.gateway_mac);
+    case.from = Endpoint::gateway(case.network, network.gateway_mac, 0);
+    unicast(packet, &snapshot, case)
+}
+
+/// The entry of a packet whose decision stands and which changes nothing but its own direction's record.
+#[inline(always)]
+fn routine<'a, A: Address, T: Tables + FlowTable<A>>(
+    snapshot: Snapshot<'a, T>,
+    case: &mut Case<A>,
+) -> Result<Option<<T as FlowTable<A>>::Entry<'a>>, DropReason> {
+    case.key = case.datagram.key(case.device);
+    let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
+    if !track::is_current(&flow, snapshot.generation, case.macs)
+        || !track::is_routine(&flow, &case.datagram.message)
+    {
+        return Ok(None);
+    }
+    track::touch(snapshot.tables, &flow, case.now)?;
+    track::record(&flow, &case.datagram.message);
+    Ok(Some(flow))
+}
+
+/// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
+///
+/// A function of its own in the kernel too, so that it is there once for each IP version.
+#[inline(never)]
+fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Verdict, DropReason> {
+    match case.datagram.message.kind {
+        Kind::Error => return related_error(packet, snapshot, case),
+        Kind::Single => return single(packet, snapshot, case),
+        _ => {}
+    }
+    let mut mode = Insert::New;
+    if let Some(own) = snapshot.tables.find(&case.key) {
+        track::touch(snapshot.tables, &own, case.now)?;
+        case.pair_key = case.key.reversed(own.pair_device);
+        if let Some(pair) = snapshot.tables.find(&case.pair_key)
+            && !track::starts_anew(&own, &case.datagram.message)
+        {
+            return proceed(packet, snapshot, case, (&own, &pair));
+        }
+        mode = Insert::Replace;
+    }
+    open(packet, snapshot, case, mode)
+}
+
+/// Opens a flow.
+#[inline(always)]
+fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    mode: Insert,
+) -> Result<Verdict, DropReason> {
+    track::may_open(&case.datagram.message)?;
+    admit(snapshot, case, Service::of_flow(&case.key))?;
+    let verdict = replay::send::<A>(packet, &case.forth)?;
+    let seq_next = case.datagram.message.segment.end;
+    case.pair_key = case.key.reversed(case.forth.device);
+    install::new_flow(
+        snapshot.tables,
+        case,
+        snapshot.generation,
+        Birth { seq_next, bytes: packet.length() },
+        mode,
+    )?;
+    Ok(verdict)
+}
+
+/// Carries on a flow that is not routine: its state changes, or its decision is out of date.
+#[inline(always)]
+fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    (own, pair): (&Flow<A>, &Flow<A>),
+) -> Result<Verdict, DropReason> {
+    if track::challenges(own, &case.datagram.message) {
+        admit(snapshot, case, Service::of_flow(&case.key))?;
+    }
+    if track::is_current(own, snapshot.generation, case.macs) {
+        track::advance(own, pair, &case.datagram.message)?;
+        return replay::replay(packet, own);
+    }
+    if let Err(reason) = judge_again(snapshot, case, own) {
+        snapshot.tables.remove(&case.key);
+        snapshot.tables.remove(&case.pair_key);
+        return Err(reason);
+    }
+    track::advance(own, pair, &case.datagram.message)?;
+    replay::count(packet, own);
+    install::renew(snapshot.tables, case, snapshot.generation, own, pair)?;
+    replay::send::<A>(packet, &case.forth)
+}
+
+/// A message that is judged by itself and leaves no trace.
+#[inline(always)]
+fn single<A: Address, P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Verdict, DropReason> {
+    admit(snapshot, case, Service::of_packet(&case.datagram))?;
+    replay::send::<A>(packet, &case.forth)
+}
+
+/// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end or
+/// from the host.
+#[inline(always)]
+fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Verdict, DropReason> {
+    const ICMP_HEADER_LEN: usize = 8;
+    case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
+    let quoted = &case.quoted;
+    if quoted.src != case.datagram.dst || quoted.dst != case.datagram.src && !case.from.is_gateway() {
+        return Err(DropReason::UnrelatedError);
+    }
+    case.to = destination(snapshot, case)?;
+    case.pair_key = case.quoted.key(case.to.device);
+    let flow = snapshot.tables.find(&case.pair_key).ok_or(DropReason::UnrelatedError)?;
+    if flow.generation.get() != snapshot.generation {
+        return Err(DropReason::UnrelatedError);
+    }
+    route::way(case)?;
+    replay::send::<A>(packet, &case.forth)
+}
+
+/// Who has the destination address.
+#[inline(always)]
+fn destination<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<A>,
+) -> Result<Endpoint, DropReason> {
+    match snapshot.endpoint(case.network, case.datagram.dst.ip()) {
+        Some(endpoint) => Ok(*endpoint),
+        None => Err(snapshot.network(case.network)?.unknown_destination()),
+    }
+}
+
+/// Judges the packet as one that opens a flow, and fills in its way.
+#[inline(always)]
+fn admit<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    service: Service,
+) -> Result<(), DropReason> {
+    case.service = service;
+    case.to = destination(snapshot, case)?;
+    route::way(case)?;
+    case.rules = judge::both_ends(snapshot, &case.from, &case.to, &case.service)?;
+    Ok(())
+}
+
+/// Judges the flow of `own` once more, in the direction in which it was opened, and fills in the way of
+/// this packet.
+#[inline(always)]
+fn judge_again<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    own: &Flow<A>,
+) -> Result<(), DropReason> {
+    case.to = match destination(snapshot, case) {
+        // The host may have opened it from an address that is not the gateway's.
+        Err(_) if own.device == case.network => Endpoint::gateway(case.network, case.gateway_mac, 0),
+        found => found?,
+    };
+    route::way(case)?;
+    let (key, asker, asked) = if own.ops.has(Ops::REPLY) {
+        (&case.pair_key, &case.to, &case.from)
+    } else {
+        (&case.key, &case.from, &case.to)
+    };
+    case.service = Service::of_flow(key);
+    case.rules = judge::both_ends(snapshot, asker, asked, &case.service)?;
+    Ok(())
+}
+
+/// A datagram that the bridge floods to a port.
+#[inline(always)]
+fn flooded<A: Address, T: Tables>(
+    snapshot: Snapshot<'_, T>,
+    arrival: Arrival,
+    datagram: &Datagram<A>,
+) -> Result<Verdict, DropReason> {
+    if datagram.message.kind == Kind::Discovery {
+        return Ok(Verdict::PASS);
+    }
+    if !datagram.dst.ip().is_multicast() {
+        return Err(DropReason::Undecided);
+    }
+    let port = snapshot.port(arrival.device)?;
+    let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
+        Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
+        Some(from) => from.identity,
+        None => snapshot.peer(datagram.src.ip()),
+    };
+    judge::receives(&snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
+    Ok(Verdict::PASS)
+}
+
+#[inline(always)]
+fn port_discovery<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<V6>,
+) -> Result<Verdict, DropReason> {
+    let port = snapshot.port(case.device)?;
+    sender::check_mac(port, case.macs)?;
+    sender::check_role(&case.datagram)?;
+    if neighbour::is_about_neighbours(&case.datagram) {
+        return answer_discovery(packet, &snapshot, &Speaker::port(case.device, port), case);
+    }
+    // Router solicitation and listener reports: before it has an address, a host sends them from `::`.
+    if case.datagram.src.ip() != Ip::UNSPECIFIED {
+        sender::check_address(snapshot, port, case.device, &case.datagram)?;
+    }
+    Ok(Verdict::PASS)
+}
+
+#[inline(always)]
+fn host_discovery<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<V6>,
+) -> Result<Verdict, DropReason> {
+    let network = snapshot.network(case.device)?;
+    if neighbour::is_about_neighbours(&case.datagram) {
+        return answer_discovery(packet, &snapshot, &Speaker::host(case.device, network), case);
+    }
+    Ok(Verdict::PASS)
+}
+
+/// Answers an ARP request, and lets what else is true pass. A function of its own in the kernel too, for
+/// the stack's sake.
+#[inline(never)]
+fn answer_arp<P: Packet, T: Tables>(
+    packet: &mut P,
+    &snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
+) -> Result<Verdict, DropReason> {
+    let Neighbour::Ask(endpoint) = neighbour::arp(packet, snapshot, speaker)? else {
+        return Ok(Verdict::PASS);
+    };
+    rewrite::arp_reply(packet, endpoint.mac)?;
+    Ok(answer_to(speaker))
+}
+
+/// Answers a neighbour solicitation, and lets what else is true pass. As [`answer_arp`].
+#[inline(never)]
+fn answer_discovery<P: Packet, T: Tables>(
+    packet: &mut P,
+    &snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
+    case: &Case<V6>,
+) -> Result<Verdict, DropReason> {
+    let Neighbour::Ask(endpoint) = neighbour::discovery(packet, snapshot, speaker, &case.datagram)? else {
+        return Ok(Verdict::PASS);
+    };
+    let target = V6::from_octets(packet.read(case.datagram.payload + 8)?);
+    let (mac, is_router, asker) = (endpoint.mac, endpoint.is_gateway(), case.datagram.src);
+    rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router, asker })?;
+    Ok(answer_to(speaker))
+}
+
+/// Back to where the question came from.
+#[inline(always)]
+const fn answer_to(speaker: &Speaker) -> Verdict {
+    let delivery = if speaker.is_host() { Delivery::Host } else { Delivery::Device };
+    Verdict::send(speaker.device, delivery)
+}

@@ -1,0 +1,10 @@
+//! The stages of the pipeline. None imports another: `pipeline` alone sequences them.
+
+pub mod install;
+pub mod judge;
+pub mod neighbour;
+pub mod parse;
+pub mod replay;
+pub mod route;
+pub mod sender;
+pub mod track;

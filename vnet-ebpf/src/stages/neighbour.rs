@@ -1,0 +1,180 @@
+//! Stage 3, for ARP (RFC 826) and IPv6 neighbour discovery (RFC 4861): who has which address.
+//!
+//! Decides whether a port says the truth about itself, and who has the address that it asks for. vnet
+//! knows every neighbour of its networks, so it answers itself: nothing is flooded to find them, and no
+//! workload can answer for another.
+
+use network_types::arp::ArpHdr;
+use vnet_common::{Address, Be16, DropReason, Endpoint, Ip, MacAddr, NetworkRecord, PortRecord, V4, V6};
+
+use crate::{
+    headers::{Datagram, ETHERNET_LEN},
+    packet::Packet,
+    tables::{Snapshot, Tables},
+};
+
+/// Who speaks: a workload, or the host on a network's bridge.
+#[derive(Clone, Copy, Debug)]
+pub struct Speaker {
+    /// The device: a port's, or the bridge.
+    pub device: u32,
+    /// The network's bridge.
+    pub network: u32,
+    /// The speaker's MAC.
+    pub mac: MacAddr,
+}
+
+/// What becomes of a neighbour message.
+#[derive(Clone, Copy)]
+pub enum Neighbour<'a> {
+    /// It tells or asks something about the speaker's own address: let it pass.
+    Own,
+    /// It asks for this endpoint's MAC.
+    Ask(&'a Endpoint),
+}
+
+/// ICMPv6 types of RFC 4861 sections 4.3 and 4.4.
+pub mod discovery {
+    /// Neighbour solicitation.
+    pub const SOLICITATION: u8 = 135;
+    /// Neighbour advertisement.
+    pub const ADVERTISEMENT: u8 = 136;
+    /// Bytes before the options of both.
+    pub const FIXED_LEN: usize = 24;
+    /// Bytes of a link-layer address option for Ethernet (section 4.6.1).
+    pub const LINK_OPTION_LEN: usize = 8;
+    /// Source link-layer address.
+    pub const SOURCE_LINK: u8 = 1;
+    /// Target link-layer address.
+    pub const TARGET_LINK: u8 = 2;
+}
+
+impl Speaker {
+    /// The workload behind a port's device.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(device: u32, port: &PortRecord) -> Self {
+        Self { device, network: port.network, mac: port.mac }
+    }
+
+    /// The host, on a network's bridge.
+    #[inline(always)]
+    #[must_use]
+    pub const fn host(bridge: u32, network: &NetworkRecord) -> Self {
+        Self { device: bridge, network: bridge, mac: network.gateway_mac }
+    }
+
+    /// Whether it is the host.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_host(&self) -> bool {
+        self.device == self.network
+    }
+
+    /// Whether the speaker may claim that it is `endpoint`. The host has addresses of its own elsewhere.
+    #[inline(always)]
+    fn is(&self, endpoint: Option<&Endpoint>) -> bool {
+        match endpoint {
+            Some(endpoint) => endpoint.device == self.device,
+            None => self.is_host(),
+        }
+    }
+}
+
+/// Judges an ARP packet.
+///
+/// # Errors
+/// Not ARP for IPv4 over Ethernet; a claim that is not the speaker's; a question nobody can answer.
+#[inline(always)]
+pub fn arp<'a, T: Tables>(
+    packet: &impl Packet,
+    snapshot: Snapshot<'a, T>,
+    speaker: &Speaker,
+) -> Result<Neighbour<'a>, DropReason> {
+    const REQUEST: [u8; 2] = [0, 1];
+    const REPLY: [u8; 2] = [0, 2];
+    let arp: ArpHdr = packet.read(ETHERNET_LEN)?;
+    if arp.htype != [0, 1] || arp.ptype != [8, 0] || arp.hlen != 6 || arp.plen != 4 {
+        return Err(DropReason::MalformedHeader);
+    }
+    let own = snapshot.endpoint(speaker.network, V4::from_octets(arp.spa).ip());
+    // RFC 5227 section 2.1.1: a probe has no sender address.
+    let is_probe = arp.spa == [0; 4];
+    if MacAddr(arp.sha) != speaker.mac || !(is_probe || speaker.is(own)) {
+        return Err(DropReason::SpoofedArp);
+    }
+    match arp.oper {
+        REPLY => Ok(Neighbour::Own),
+        REQUEST => wanted(snapshot, speaker, V4::from_octets(arp.tpa).ip()),
+        _ => Err(DropReason::MalformedHeader),
+    }
+}
+
+/// Whether it is a neighbour solicitation or advertisement.
+#[inline(always)]
+#[must_use]
+pub const fn is_about_neighbours(datagram: &Datagram<V6>) -> bool {
+    datagram.message.is_discovery(discovery::SOLICITATION)
+        || datagram.message.is_discovery(discovery::ADVERTISEMENT)
+}
+
+/// Judges a neighbour solicitation or advertisement.
+///
+/// # Errors
+/// Malformed; a claim that is not the speaker's; a question nobody can answer.
+#[inline(always)]
+pub fn discovery<'a, T: Tables>(
+    packet: &impl Packet,
+    snapshot: Snapshot<'a, T>,
+    speaker: &Speaker,
+    datagram: &Datagram<V6>,
+) -> Result<Neighbour<'a>, DropReason> {
+    let [.., hop_limit]: [u8; 8] = packet.read(ETHERNET_LEN)?;
+    let target = V6::from_octets(packet.read(datagram.payload + 8)?).ip();
+    // RFC 4861 sections 7.1.1 and 7.1.2: a router on the way would have decremented it.
+    if hop_limit != 255 || target.is_multicast() {
+        return Err(DropReason::MalformedHeader);
+    }
+    let source = datagram.src.ip();
+    let is_probe = source == Ip::UNSPECIFIED;
+    let source_is_own = is_probe || speaker.is(snapshot.endpoint(speaker.network, source));
+    if !source_is_own || claimed_mac(packet, datagram)?.is_some_and(|mac| mac != speaker.mac) {
+        return Err(DropReason::SpoofedNeighbour);
+    }
+    let wanted = wanted(snapshot, speaker, target);
+    match (datagram.message.is_discovery(discovery::ADVERTISEMENT), wanted) {
+        (_, Ok(Neighbour::Own)) => Ok(Neighbour::Own),
+        // Claiming another's address, or probing whether it is free (RFC 4862 section 5.4).
+        (true, _) => Err(DropReason::SpoofedNeighbour),
+        (_, Ok(Neighbour::Ask(_))) if is_probe => Err(DropReason::SpoofedNeighbour),
+        (_, wanted) => wanted,
+    }
+}
+
+/// Who has `target`.
+#[inline(always)]
+fn wanted<'a, T: Tables>(
+    snapshot: Snapshot<'a, T>,
+    speaker: &Speaker,
+    target: Ip,
+) -> Result<Neighbour<'a>, DropReason> {
+    let endpoint = snapshot.endpoint(speaker.network, target).ok_or(DropReason::UnknownNeighbour)?;
+    Ok(if speaker.is(Some(endpoint)) { Neighbour::Own } else { Neighbour::Ask(endpoint) })
+}
+
+/// The MAC in the first option of a neighbour message, if it is a link-layer address.
+#[inline(always)]
+fn claimed_mac(packet: &impl Packet, datagram: &Datagram<V6>) -> Result<Option<MacAddr>, DropReason> {
+    let options = datagram.payload + discovery::FIXED_LEN;
+    let [_, _, _, _, a, b, ..]: [u8; 8] = packet.read(ETHERNET_LEN)?;
+    let end = ETHERNET_LEN + 40 + usize::from(Be16::from_bytes([a, b]).get());
+    if options + discovery::LINK_OPTION_LEN > end {
+        return Ok(None);
+    }
+    let [kind, units, mac @ ..]: [u8; 8] = packet.read(options)?;
+    match (kind, units) {
+        (discovery::SOURCE_LINK | discovery::TARGET_LINK, 1) => Ok(Some(MacAddr(mac))),
+        (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) => Err(DropReason::MalformedHeader),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,273 @@
+//! Stage 1: what the packet says of itself.
+//!
+//! Decides whether the headers are whole, consistent and of a kind that vnet carries, and reads out of
+//! them what the other stages need. Whether any of it is true is the sender stage's question.
+
+use network_types::eth::EtherType;
+use vnet_common::{Address, Be16, DropReason, MacPair, Ports, V4, V6, limits};
+
+use crate::{
+    headers::{Carries, Datagram, Frame, Kind, Message, Segment, protocol},
+    packet::{Ipv4Wire, Ipv6Wire, Packet, TcpWire},
+};
+
+/// Reads the Ethernet header.
+///
+/// # Errors
+/// Truncated, tagged, or none of the three protocols. An ethertype below 0x600 is a length (LLC, IEEE
+/// 802.3 section 3.2.6) and not on the list either.
+#[inline(always)]
+pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
+    if packet.has_vlan_tag() {
+        return Err(DropReason::VlanTag);
+    }
+    let macs: MacPair = packet.read(0)?;
+    let ether_type: Be16 = packet.read(size_of::<MacPair>())?;
+    const fn value(ether_type: EtherType) -> u16 {
+        u16::from_be(ether_type as u16)
+    }
+    const ARP: u16 = value(EtherType::Arp);
+    const IPV4: u16 = value(EtherType::Ipv4);
+    const IPV6: u16 = value(EtherType::Ipv6);
+    const DOT1Q: u16 = value(EtherType::Ieee8021q);
+    const DOT1AD: u16 = value(EtherType::Ieee8021ad);
+    let carries = match ether_type.get() {
+        IPV4 => Carries::Ipv4,
+        IPV6 => Carries::Ipv6,
+        ARP => Carries::Arp,
+        DOT1Q | DOT1AD => return Err(DropReason::VlanTag),
+        _ => return Err(DropReason::EtherType),
+    };
+    Ok(Frame { macs, carries })
+}
+
+/// Reads IPv4 (RFC 791) and what it carries, at `at` bytes into the frame.
+///
+/// # Errors
+/// Truncated, malformed, or a fragment.
+#[inline(always)]
+pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason> {
+    const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
+    let header: Ipv4Wire = packet.read(at)?;
+    let header_len = usize::from(header.version_len & 0x0f) * 4;
+    let total_len = header.total_len.get();
+    if header.version_len >> 4 != 4
+        || header_len < size_of::<Ipv4Wire>()
+        || usize::from(total_len) < header_len
+    {
+        return Err(DropReason::MalformedHeader);
+    }
+    if header.fragment.get() & MORE_FRAGMENTS_AND_OFFSET != 0 {
+        return Err(DropReason::Fragment);
+    }
+    let payload_len = u32::from(total_len) - header_len as u32;
+    transport(
+        packet,
+        Datagram {
+            src: header.src,
+            dst: header.dst,
+            protocol: header.protocol,
+            ports: Ports::default(),
+            payload: at + header_len,
+            message: Message::default(),
+        },
+        payload_len,
+    )
+}
+
+/// Reads IPv6 (RFC 8200), its extension headers and what it carries, at `at` bytes into the frame.
+///
+/// # Errors
+/// Truncated, malformed, a fragment, or with a header that is not on the list.
+#[inline(always)]
+pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason> {
+    let header: Ipv6Wire = packet.read(at)?;
+    if header.version_class >> 4 != 6 {
+        return Err(DropReason::MalformedHeader);
+    }
+    let first = at + size_of::<Ipv6Wire>();
+    let (protocol, payload) = skip_extensions(packet, header.next_header, first)?;
+    let whole = u32::from(header.payload_len.get());
+    let payload_len = whole.checked_sub((payload - first) as u32).ok_or(DropReason::MalformedHeader)?;
+    transport(
+        packet,
+        Datagram {
+            src: header.src,
+            dst: header.dst,
+            protocol,
+            ports: Ports::default(),
+            payload,
+            message: Message::default(),
+        },
+        payload_len,
+    )
+}
+
+/// Walks the extension headers from `next` at `offset`; returns the first other protocol and where it begins.
+#[inline(always)]
+fn skip_extensions(packet: &impl Packet, mut next: u8, mut offset: usize) -> Result<(u8, usize), DropReason> {
+    for _ in 0..limits::IPV6_EXTENSIONS {
+        match next {
+            // RFC 8200 section 4.1: hop-by-hop options only stand first; more than the list allows
+            // ends the loop.
+            protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS => {
+                let [units, following] = packet.read::<Be16>(offset)?.get().to_le_bytes();
+                next = following;
+                offset += (usize::from(units) + 1) * 8;
+            }
+            protocol::FRAGMENT => return Err(DropReason::Fragment),
+            // RFC 5095 forbids type 0; the others steer packets past the policy.
+            protocol::ROUTING | protocol::AUTHENTICATION | protocol::MOBILITY => {
+                return Err(DropReason::ExtensionHeader);
+            }
+            other => return Ok((other, offset)),
+        }
+    }
+    Err(DropReason::ExtensionHeader)
+}
+
+/// Completes `datagram` with what its payload, `len` bytes long, says.
+#[inline(always)]
+fn transport<A: Address>(
+    packet: &impl Packet,
+    mut datagram: Datagram<A>,
+    len: u32,
+) -> Result<Datagram<A>, DropReason> {
+    match datagram.protocol {
+        protocol::TCP => {
+            let header: TcpWire = packet.read(datagram.payload)?;
+            datagram.ports = header.ports;
+            datagram.message.kind = Kind::Tcp;
+            datagram.message.segment = segment(&header, len)?;
+        }
+        protocol::UDP | protocol::SCTP => datagram.ports = packet.read(datagram.payload)?,
+        protocol::ICMP if A::IS_V4 => icmp(packet, &mut datagram, icmp4_kind)?,
+        protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, icmp6_kind)?,
+        // Each ICMP belongs to its own version of IP.
+        protocol::ICMP | protocol::ICMPV6 => return Err(DropReason::MalformedHeader),
+        _ => {}
+    }
+    Ok(datagram)
+}
+
+/// What a TCP header (RFC 9293 section 3.1) says; the segment is `len` bytes long, header included.
+#[inline(always)]
+fn segment(header: &TcpWire, len: u32) -> Result<Segment, DropReason> {
+    let (seq, ack) = (header.seq.get(), header.ack.get());
+    let [flags, offset] = header.offset_flags.get().to_le_bytes();
+    let header_len = u32::from(offset >> 4) * 4;
+    let Some(data_len) = len.checked_sub(header_len) else {
+        return Err(DropReason::MalformedHeader);
+    };
+    if header_len < 20 {
+        return Err(DropReason::MalformedHeader);
+    }
+    let (syn, fin) = (flags >> 1 & 1, flags & 1);
+    // A SYN with FIN or RST, or no flag at all, is only ever a probe.
+    if flags & (Segment::FIN | Segment::SYN | Segment::RST | Segment::ACK) == 0
+        || syn == 1 && flags & (Segment::FIN | Segment::RST) != 0
+    {
+        return Err(DropReason::TcpFlags);
+    }
+    let end = seq.wrapping_add(data_len).wrapping_add(u32::from(syn + fin));
+    Ok(Segment { flags, seq, end, ack })
+}
+
+/// Reads an ICMP header; `classify` tells what its type means.
+#[inline(always)]
+fn icmp<A>(
+    packet: &impl Packet,
+    datagram: &mut Datagram<A>,
+    classify: impl Fn(u8) -> Kind,
+) -> Result<(), DropReason> {
+    let kind_code = packet.read::<Be16>(datagram.payload)?.get();
+    datagram.message.kind = classify((kind_code >> 8) as u8);
+    datagram.message.icmp = kind_code;
+    match datagram.message.kind {
+        Kind::Echo => datagram.ports = Ports::new(packet.read(datagram.payload + 4)?, Be16::default()),
+        Kind::EchoReply => datagram.ports = Ports::new(Be16::default(), packet.read(datagram.payload + 4)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// ICMP types, RFC 792.
+#[inline(always)]
+const fn icmp4_kind(kind: u8) -> Kind {
+    match kind {
+        8 => Kind::Echo,
+        0 => Kind::EchoReply,
+        // Destination unreachable, time exceeded, parameter problem.
+        3 | 11 | 12 => Kind::Error,
+        _ => Kind::Single,
+    }
+}
+
+/// ICMPv6 types, RFC 4443 section 2.1, RFC 4861 and RFC 3810.
+#[inline(always)]
+const fn icmp6_kind(kind: u8) -> Kind {
+    match kind {
+        128 => Kind::Echo,
+        129 => Kind::EchoReply,
+        1..=4 => Kind::Error,
+        130..=137 | 143 => Kind::Discovery,
+        _ => Kind::Single,
+    }
+}
+
+/// The packet that an ICMP error is about. Only the first eight bytes of its payload are sure to be there
+/// (RFC 792).
+pub trait Quoted: Address + Default {
+    /// The tuple of the packet at `at` bytes into the frame.
+    ///
+    /// # Errors
+    /// Truncated, malformed, or a later fragment.
+    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason>;
+}
+
+impl Quoted for V4 {
+    #[inline(always)]
+    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
+        const OFFSET: u16 = 0x1fff;
+        let header: Ipv4Wire = packet.read(at)?;
+        let header_len = usize::from(header.version_len & 0x0f) * 4;
+        if header.version_len >> 4 != 4 || header_len < size_of::<Ipv4Wire>() {
+            return Err(DropReason::MalformedHeader);
+        }
+        if header.fragment.get() & OFFSET != 0 {
+            return Err(DropReason::Fragment);
+        }
+        quoted(packet, header.src, header.dst, header.protocol, at + header_len)
+    }
+}
+
+impl Quoted for V6 {
+    #[inline(always)]
+    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
+        let header: Ipv6Wire = packet.read(at)?;
+        if header.version_class >> 4 != 6 {
+            return Err(DropReason::MalformedHeader);
+        }
+        let (protocol, payload) = skip_extensions(packet, header.next_header, at + size_of::<Ipv6Wire>())?;
+        quoted(packet, header.src, header.dst, protocol, payload)
+    }
+}
+
+#[inline(always)]
+fn quoted<A: Address>(
+    packet: &impl Packet,
+    src: A,
+    dst: A,
+    protocol: u8,
+    payload: usize,
+) -> Result<Datagram<A>, DropReason> {
+    let mut datagram =
+        Datagram { src, dst, protocol, ports: Ports::default(), payload, message: Message::default() };
+    match protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => datagram.ports = packet.read(payload)?,
+        protocol::ICMP if A::IS_V4 => icmp(packet, &mut datagram, icmp4_kind)?,
+        protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, icmp6_kind)?,
+        _ => {}
+    }
+    Ok(datagram)
+}

@@ -1,0 +1,36 @@
+//! Stage 9: do what was decided.
+//!
+//! Decides nothing: rewrites the packet as its hop says, and names the device.
+
+use vnet_common::{Address, DropReason, Flow, Ops};
+
+use crate::{hop::Hop, packet::Packet, rewrite, verdict::Verdict};
+
+/// Sends a packet on `hop`.
+///
+/// # Errors
+/// [`DropReason::TtlExceeded`] when it is routed with its last hop behind it.
+#[inline(always)]
+pub fn send<A: Address>(packet: &mut impl Packet, hop: &Hop) -> Result<Verdict, DropReason> {
+    if hop.ops.has(Ops::ROUTE) {
+        rewrite::routed::<A>(packet, hop.sent)?;
+    }
+    Ok(Verdict::send(hop.device, hop.delivery()?))
+}
+
+/// Counts the packet and sends it as its flow says.
+///
+/// # Errors
+/// As [`send`].
+#[inline(always)]
+pub fn replay<A: Address>(packet: &mut impl Packet, flow: &Flow<A>) -> Result<Verdict, DropReason> {
+    count(packet, flow);
+    send::<A>(packet, &Hop { device: flow.device, delivery: flow.delivery, ops: flow.ops, sent: flow.sent })
+}
+
+/// Counts the packet.
+#[inline(always)]
+pub fn count<A>(packet: &impl Packet, flow: &Flow<A>) {
+    flow.packets.set(flow.packets.get() + 1);
+    flow.bytes.set(flow.bytes.get() + u64::from(packet.length()));
+}

@@ -1,0 +1,75 @@
+//! Stage 2: who sent it.
+//!
+//! Decides whether a port sent what only it may send: from its own MAC and addresses, and in no role
+//! that belongs to the network (router, DHCP server). What it says of its neighbours is the neighbour
+//! stage's question.
+
+use vnet_common::{Address, DropReason, Endpoint, MacPair, PortRecord};
+
+use crate::{
+    headers::{Datagram, protocol},
+    tables::{Snapshot, Tables},
+};
+
+/// UDP ports of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
+mod dhcp {
+    pub(super) const SERVER: u16 = 67;
+    pub(super) const CLIENT: u16 = 68;
+    pub(super) const SERVER_V6: u16 = 547;
+}
+
+/// ICMPv6 router advertisement and redirect (RFC 4861 sections 4.2 and 4.5).
+const ROUTER_MESSAGES: [u8; 2] = [134, 137];
+
+/// Checks that the frame comes from the port's own MAC.
+///
+/// # Errors
+/// [`DropReason::SpoofedMac`].
+#[inline(always)]
+pub fn check_mac(port: &PortRecord, macs: MacPair) -> Result<(), DropReason> {
+    if macs.src() == port.mac { Ok(()) } else { Err(DropReason::SpoofedMac) }
+}
+
+/// Checks that the port acts neither as a router nor as a DHCP server.
+///
+/// # Errors
+/// [`DropReason::RouterAdvertisement`], [`DropReason::DhcpServer`].
+#[inline(always)]
+pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> {
+    if ROUTER_MESSAGES.iter().any(|kind| datagram.message.is_discovery(*kind)) {
+        return Err(DropReason::RouterAdvertisement);
+    }
+    let server = if A::IS_V4 { dhcp::SERVER } else { dhcp::SERVER_V6 };
+    if datagram.protocol == protocol::UDP && datagram.ports.src().get() == server {
+        return Err(DropReason::DhcpServer);
+    }
+    Ok(())
+}
+
+/// Whether this is a DHCP client's broadcast, which precedes its having an address.
+#[inline(always)]
+#[must_use]
+pub fn is_dhcp_request<A: Address>(datagram: &Datagram<A>) -> bool {
+    A::IS_V4
+        && datagram.protocol == protocol::UDP
+        && datagram.ports.src().get() == dhcp::CLIENT
+        && datagram.ports.dst().get() == dhcp::SERVER
+        && datagram.dst.ip().is_multicast()
+}
+
+/// The endpoint that has the packet's source address, if it is the very port behind `device`.
+///
+/// # Errors
+/// [`DropReason::SpoofedAddress`].
+#[inline(always)]
+pub fn check_address<'a, A: Address, T: Tables>(
+    snapshot: Snapshot<'a, T>,
+    port: &PortRecord,
+    device: u32,
+    datagram: &Datagram<A>,
+) -> Result<&'a Endpoint, DropReason> {
+    match snapshot.endpoint(port.network, datagram.src.ip()) {
+        Some(endpoint) if endpoint.device == device => Ok(endpoint),
+        _ => Err(DropReason::SpoofedAddress),
+    }
+}

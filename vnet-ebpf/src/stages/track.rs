@@ -1,0 +1,186 @@
+//! Stage 4 and 7: which flow it belongs to, and what it does to the flow.
+//!
+//! Decides whether a packet continues its flow and what state the connection is in. Each entry records
+//! what its own direction sent; whatever needs the other end's view (handshake, close, reset) looks at
+//! the pair. TCP states as in RFC 9293 section 3.3.2, resets as strict as RFC 5961 section 3.
+
+use vnet_common::{DropReason, Flow, FlowState, MacPair, Ops};
+
+use crate::{
+    headers::{Kind, Message, Segment},
+    tables::FlowTable,
+};
+
+/// Whether the decision in `flow` still stands for a frame with `macs`.
+#[inline(always)]
+#[must_use]
+pub fn is_current<A>(flow: &Flow<A>, generation: u32, macs: MacPair) -> bool {
+    flow.generation.get() == generation && flow.received == macs
+}
+
+/// Whether the packet changes nothing but the record of its own direction.
+#[inline(always)]
+#[must_use]
+pub fn is_routine<A>(flow: &Flow<A>, message: &Message) -> bool {
+    let established = flow.state() == FlowState::Established;
+    match message.tcp() {
+        Some(segment) => established && !segment.has(Segment::SYN | Segment::FIN | Segment::RST),
+        // The first answer is what establishes these.
+        None => established || !flow.ops.has(Ops::REPLY),
+    }
+}
+
+/// Notes that a packet of this direction passes now.
+///
+/// # Errors
+/// [`DropReason::FlowExpiring`] when the entry is being removed at this moment.
+#[inline(always)]
+pub fn touch<A, T: FlowTable<A>>(tables: &T, flow: &Flow<A>, now: u32) -> Result<(), DropReason> {
+    let seen = flow.last_seen.get();
+    if seen == now {
+        return Ok(());
+    }
+    if seen == Flow::<A>::EXPIRED || !tables.exchange_last_seen(flow, seen, now) && is_expired(flow) {
+        return Err(DropReason::FlowExpiring);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn is_expired<A>(flow: &Flow<A>) -> bool {
+    flow.last_seen.get() == Flow::<A>::EXPIRED
+}
+
+/// Records how far this direction has sent and acknowledged.
+#[inline(always)]
+pub fn record<A>(flow: &Flow<A>, message: &Message) {
+    let Some(segment) = message.tcp() else { return };
+    // Zero is an entry that has recorded nothing yet.
+    if flow.seq_next.get() == 0 || is_after(segment.end, flow.seq_next.get()) {
+        flow.seq_next.set(segment.end);
+    }
+    if segment.has(Segment::ACK) && (flow.ack.get() == 0 || is_after(segment.ack, flow.ack.get())) {
+        flow.ack.set(segment.ack);
+    }
+}
+
+/// Whether sequence number `a` is after `b` (RFC 9293 section 3.4).
+#[inline(always)]
+const fn is_after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
+/// Whether a packet may open a flow.
+///
+/// # Errors
+/// [`DropReason::NoFlow`], [`DropReason::Unsolicited`].
+#[inline(always)]
+pub const fn may_open(message: &Message) -> Result<(), DropReason> {
+    match message.kind {
+        Kind::Tcp if !message.segment.opens() => Err(DropReason::NoFlow),
+        Kind::EchoReply => Err(DropReason::Unsolicited),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this is a SYN on a connection that lives: judged like a new one, changes nothing. The other end
+/// answers with a challenge, and if the sender has really forgotten the connection, its reset clears it.
+#[inline(always)]
+#[must_use]
+pub fn challenges<A>(flow: &Flow<A>, message: &Message) -> bool {
+    message.tcp().is_some_and(Segment::opens)
+        && matches!(flow.state(), FlowState::Established | FlowState::FinWait)
+}
+
+/// Whether a packet on an existing flow starts another one in its place: a SYN after the end of the
+/// connection, or a SYN with another sequence number while the first is unanswered.
+#[inline(always)]
+#[must_use]
+pub fn starts_anew<A>(flow: &Flow<A>, message: &Message) -> bool {
+    let Some(segment) = message.tcp() else { return false };
+    segment.opens()
+        && match flow.state() {
+            FlowState::TimeWait | FlowState::Closed => true,
+            FlowState::New => !flow.ops.has(Ops::REPLY) && flow.seq_next.get() != segment.end,
+            _ => false,
+        }
+}
+
+/// What a packet that is not routine does to its flow. `own` is the entry of its direction.
+///
+/// # Errors
+/// [`DropReason::BadAck`], [`DropReason::NoFlow`]; the flow is as before.
+#[inline(always)]
+pub fn advance<A>(own: &Flow<A>, pair: &Flow<A>, message: &Message) -> Result<(), DropReason> {
+    let state = own.state();
+    let next = match message.tcp() {
+        Some(segment) => tcp(own, pair, segment)?,
+        _ if own.ops.has(Ops::REPLY) => FlowState::Established,
+        _ => state,
+    };
+    if counts(state, message) {
+        record(own, message);
+    }
+    own.state.set(next as u8);
+    pair.state.set(next as u8);
+    Ok(())
+}
+
+/// Whether the sequence numbers of a packet are to be believed: not those of a reset, nor those of a SYN
+/// that an established connection will answer with a challenge.
+#[inline(always)]
+fn counts(state: FlowState, message: &Message) -> bool {
+    let Some(segment) = message.tcp() else { return true };
+    !segment.has(Segment::RST)
+        && (!segment.has(Segment::SYN) || matches!(state, FlowState::New | FlowState::SynReceived))
+}
+
+/// The state after `segment`.
+#[inline(always)]
+fn tcp<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState, DropReason> {
+    let state = own.state();
+    let from_client = !own.ops.has(Ops::REPLY);
+    if segment.has(Segment::RST) {
+        return Ok(if is_exact_reset(own, pair, segment) { FlowState::Closed } else { state });
+    }
+    let acks_all = segment.has(Segment::ACK) && segment.ack == pair.seq_next.get();
+    match (state, segment.flags & (Segment::SYN | Segment::ACK)) {
+        (FlowState::Closed, _) => Err(DropReason::NoFlow),
+        // Simultaneous open (RFC 9293 section 3.5, figure 7): the other end's SYN crosses the first.
+        (FlowState::New, Segment::SYN) if !from_client => Ok(FlowState::SynReceived),
+        (FlowState::New | FlowState::SynReceived, Segment::SYN) => Ok(state),
+        (FlowState::New | FlowState::SynReceived, SYN_ACK) if !acks_all => Err(DropReason::BadAck),
+        (FlowState::New, SYN_ACK) => Ok(FlowState::SynReceived),
+        // A challenge ACK of the end that still remembers an older connection (RFC 5961 section 4).
+        (FlowState::New, _) if !from_client => Ok(state),
+        (FlowState::New, _) => Err(DropReason::BadAck),
+        (FlowState::SynReceived, Segment::ACK) if acks_all && segment.has(Segment::FIN) => {
+            Ok(finish(own, pair, FlowState::Established))
+        }
+        (FlowState::SynReceived, Segment::ACK) if acks_all => Ok(FlowState::Established),
+        _ if segment.has(Segment::FIN) => Ok(finish(own, pair, state)),
+        _ => Ok(state),
+    }
+}
+
+const SYN_ACK: u8 = Segment::SYN | Segment::ACK;
+
+/// Whether a reset is the one that its receiver obeys at once: exactly at the next byte that it expects,
+/// or, before it has acknowledged anything, acknowledging its SYN.
+#[inline(always)]
+fn is_exact_reset<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> bool {
+    if own.state() == FlowState::New && own.ops.has(Ops::REPLY) {
+        return segment.has(Segment::ACK) && segment.ack == pair.seq_next.get();
+    }
+    segment.seq == pair.ack.get()
+}
+
+/// The state once this direction has sent its FIN.
+#[inline(always)]
+fn finish<A>(own: &Flow<A>, pair: &Flow<A>, state: FlowState) -> FlowState {
+    own.finished.set(1);
+    match (state, pair.finished.get()) {
+        (FlowState::TimeWait, _) | (_, 1) => FlowState::TimeWait,
+        _ => FlowState::FinWait,
+    }
+}

@@ -1,0 +1,147 @@
+//! The tables as the stages see them: BPF maps in the kernel, collections in host tests.
+
+use core::ops::{Deref, DerefMut};
+
+use vnet_common::{
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, Identity, Ip, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyKey, PortKey, PortRecord, Side, V4, V6, side_of,
+};
+
+use crate::case::Case;
+
+/// What the controller fills and packets only read.
+pub trait Tables: FlowTable<V4> + FlowTable<V6> {
+    /// The policy generation in force.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when there is none.
+    fn generation(&self) -> Result<u32, DropReason>;
+    /// The port behind a device.
+    fn port(&self, key: &PortKey) -> Option<&PortRecord>;
+    /// The network of a bridge.
+    fn network(&self, key: &NetworkKey) -> Option<&NetworkRecord>;
+    /// Who has an address.
+    fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint>;
+    /// The identity of the longest prefix that contains an address.
+    fn peer(&self, key: &PeerPrefix) -> Option<u32>;
+    /// A head or block of the compiled rules.
+    fn policy(&self, key: &PolicyKey) -> Option<u32>;
+}
+
+/// Why an entry was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// There is one under this key.
+    Exists,
+    /// There is no room.
+    Full,
+}
+
+/// The flows of one IP version.
+pub trait FlowTable<A> {
+    /// An entry that is read and updated in place.
+    type Entry<'a>: Deref<Target = Flow<A>>
+    where
+        Self: 'a;
+
+    /// Scratch memory for a packet's case.
+    type Scratch<'a>: DerefMut<Target = Case<A>>
+    where
+        Self: 'a;
+
+    /// Scratch memory, to be had once per packet.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when there is none.
+    fn scratch(&self) -> Result<Self::Scratch<'_>, DropReason>;
+
+    /// The entry of a tuple, even one that is being removed.
+    fn find(&self, key: &FlowKey<A>) -> Option<Self::Entry<'_>>;
+
+    /// Adds an entry, or with `Insert::Replace` puts it in the place of the one that is there.
+    ///
+    /// # Errors
+    /// [`InsertError`].
+    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>, mode: Insert) -> Result<(), InsertError>;
+
+    /// Removes an entry, if it is there.
+    fn remove(&self, key: &FlowKey<A>);
+
+    /// Sets `last_seen` from `seen` to `now`, in one step for all CPUs; `false` when it was no longer `seen`.
+    fn exchange_last_seen(&self, flow: &Flow<A>, seen: u32, now: u32) -> bool;
+}
+
+/// What to do with an entry that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insert {
+    /// Leave it and fail.
+    New,
+    /// Replace it.
+    Replace,
+}
+
+/// The tables at one generation: what a packet sees from its first look-up to its last.
+pub struct Snapshot<'a, T> {
+    /// All tables.
+    pub tables: &'a T,
+    /// The generation that the packet reads.
+    pub generation: u32,
+}
+
+impl<T> Clone for Snapshot<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Snapshot<'_, T> {}
+
+impl<'a, T: Tables> Snapshot<'a, T> {
+    /// The tables at the generation now in force.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when there is none.
+    #[inline(always)]
+    pub fn take(tables: &'a T) -> Result<Self, DropReason> {
+        Ok(Self { tables, generation: tables.generation()? })
+    }
+
+    /// The side that the snapshot reads.
+    #[inline(always)]
+    #[must_use]
+    pub const fn side(&self) -> Side {
+        side_of(self.generation)
+    }
+
+    /// The port behind `ifindex`.
+    ///
+    /// # Errors
+    /// [`DropReason::UnknownDevice`].
+    #[inline(always)]
+    pub fn port(&self, ifindex: u32) -> Result<&'a PortRecord, DropReason> {
+        self.tables.port(&PortKey { ifindex, side: self.side() }).ok_or(DropReason::UnknownDevice)
+    }
+
+    /// The network whose bridge is `ifindex`.
+    ///
+    /// # Errors
+    /// [`DropReason::UnknownDevice`].
+    #[inline(always)]
+    pub fn network(&self, ifindex: u32) -> Result<&'a NetworkRecord, DropReason> {
+        self.tables.network(&NetworkKey { ifindex, side: self.side() }).ok_or(DropReason::UnknownDevice)
+    }
+
+    /// Who has `addr` in the network whose bridge is `network`.
+    #[inline(always)]
+    #[must_use]
+    pub fn endpoint(&self, network: u32, addr: Ip) -> Option<&'a Endpoint> {
+        self.tables.endpoint(&EndpointKey { network, side: self.side(), addr })
+    }
+
+    /// Who an address is to the rules when no endpoint has it.
+    #[inline(always)]
+    #[must_use]
+    pub fn peer(&self, addr: Ip) -> u32 {
+        self.tables.peer(&PeerPrefix { side: self.side(), addr }).unwrap_or(Identity::UNKNOWN.0)
+    }
+}
