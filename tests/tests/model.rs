@@ -15,8 +15,7 @@ const DEVICES: Devices = Devices([2, 3, 10, 11, 13, 12, 99]);
 #[test]
 fn every_case_holds() {
     let mut model = Model::new(DEVICES);
-    let failures: Vec<String> =
-        cases::all().iter().filter_map(|case| play(&mut model, case).err()).collect();
+    let failures: Vec<String> = cases::all().iter().filter_map(|case| play(&mut model, case).err()).collect();
     assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
@@ -34,9 +33,7 @@ fn every_case_has_a_name_of_its_own() {
 fn every_drop_reason_has_a_case() {
     let steps = || cases::all().into_iter().flat_map(|case| case.steps);
     for &reason in vnet_common::DropReason::ALL {
-        let produces = |step: Step| {
-            matches!(step, Step::Packet { outcome: Outcome::Drop(found), .. } if found == reason)
-        };
+        let produces = |step: Step| matches!(step, Step::Packet { outcome: Outcome::Drop(found), .. } if found == reason);
         assert!(steps().any(produces), "no case is dropped for {}", reason.label());
     }
 }

@@ -18,7 +18,7 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
-use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, MacPair, Ops, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, MacPair, Ops, PortRecord, V4, V6};
 
 use crate::{
     case::Case,
@@ -73,11 +73,12 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
 #[inline(always)]
 pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
+    let port = snapshot.port(arrival.device)?;
     match parse::ethernet(packet)?.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
-        Carries::Ipv4 => flooded(snapshot, arrival, &parse::ipv4(packet, ETHERNET_LEN)?),
-        Carries::Ipv6 => flooded(snapshot, arrival, &parse::ipv6(packet, ETHERNET_LEN)?),
+        Carries::Ipv4 => flooded(&snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
+        Carries::Ipv6 => flooded(&snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
     }
 }
 
@@ -406,8 +407,8 @@ fn judge_again<A: Address, T: Tables>(
 /// A datagram that the bridge floods to a port.
 #[inline(always)]
 fn flooded<A: Address, T: Tables>(
-    snapshot: Snapshot<'_, T>,
-    arrival: Arrival,
+    snapshot: &Snapshot<'_, T>,
+    port: &PortRecord,
     datagram: &Datagram<A>,
 ) -> Outcome {
     if datagram.message.kind == Kind::Discovery {
@@ -416,13 +417,12 @@ fn flooded<A: Address, T: Tables>(
     if !datagram.dst.ip().is_multicast() {
         return Err(DropReason::Undecided);
     }
-    let port = snapshot.port(arrival.device)?;
     let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
         Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
         Some(from) => from.identity,
         None => snapshot.peer(datagram.src.ip()),
     };
-    judge::receives(&snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
+    judge::receives(snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
     Ok(Verdict::PASS)
 }
 

@@ -70,12 +70,7 @@ fn related(version: Version) -> Vec<Case> {
             .switches(from(&B), switched(version, (&B, &A), UDP, &udp((53, 40_000))), &A)
             .switches(
                 from(&A),
-                unreachable(
-                    version,
-                    (&A, &B),
-                    &switched(version, (&B, &A), UDP, &udp((53, 40_000))),
-                    len,
-                ),
+                unreachable(version, (&A, &B), &switched(version, (&B, &A), UDP, &udp((53, 40_000))), len),
                 &B,
             ),
         Case::new(name("an_error_about_a_ping_session_leaves_it"))

@@ -65,7 +65,8 @@ fn to_the_host(version: Version) -> Vec<Case> {
     let talk = Talk::new(version, A, G, 8080);
     let ssh = Talk::new(version, B, G, 22);
     let telnet = Talk::new(version, B, G, 23);
-    let stranger = carried(A.mac, G.mac, &packet(A.addr(version), HOST_ELSEWHERE.addr(version), UDP, &udp((1, 2))));
+    let stranger =
+        carried(A.mac, G.mac, &packet(A.addr(version), HOST_ELSEWHERE.addr(version), UDP, &udp((1, 2))));
     vec![
         Case::new(name("a_port_reaches_the_gateway_and_is_answered"))
             .switches(from(&A), talk.syn(), &G)
@@ -77,9 +78,11 @@ fn to_the_host(version: Version) -> Vec<Case> {
             .switches(host(&G), talk.back(ACK, SERVER + 11, CLIENT + 1, 10), &A)
             .switches(from(&A), talk.forth(ACK, CLIENT + 1, SERVER + 21, 10), &G)
             .state(FlowState::Established),
-        Case::new(name("egress_rules_hold_towards_the_gateway"))
-            .switches(from(&B), ssh.syn(), &G)
-            .drops(from(&B), telnet.syn(), DropReason::EgressDenied),
+        Case::new(name("egress_rules_hold_towards_the_gateway")).switches(from(&B), ssh.syn(), &G).drops(
+            from(&B),
+            telnet.syn(),
+            DropReason::EgressDenied,
+        ),
         Case::new(name("a_port_pings_the_gateway"))
             .switches(from(&A), ping(version, (&A, &G)), &G)
             .switches(host(&G), pong(version, (&G, &A)), &A)

@@ -91,11 +91,8 @@ impl Runner for Model {
     }
 
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
-        let mut packet = ModelPacket {
-            bytes: frame.to_vec(),
-            vlan_tag: entry.vlan_tag,
-            forwarded: entry.forwarded,
-        };
+        let mut packet =
+            ModelPacket { bytes: frame.to_vec(), vlan_tag: entry.vlan_tag, forwarded: entry.forwarded };
         (self.verdict(entry, &mut packet), packet.bytes)
     }
 

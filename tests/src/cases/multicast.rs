@@ -64,11 +64,7 @@ fn multicast() -> Vec<Case> {
             .passes(host(&G), of(&G, STREAM, 1))
             .passes(to(&B), of(&G, STREAM, 1)),
         Case::new("a_group_does_not_hide_a_spoofed_source")
-            .drops(
-                from(&A),
-                multicast_from(&A, B.v4.into(), MDNS, (5353, 5353)),
-                DropReason::SpoofedAddress,
-            )
+            .drops(from(&A), multicast_from(&A, B.v4.into(), MDNS, (5353, 5353)), DropReason::SpoofedAddress)
             .drops(from(&A), multicast_from(&B, B.v4.into(), MDNS, (5353, 5353)), DropReason::SpoofedMac),
         Case::new("a_unicast_packet_that_the_bridge_floods_is_dropped")
             .drops(to(&B), switched(Version::V4, (&A, &B), UDP, &udp((1, 53))), DropReason::Undecided)

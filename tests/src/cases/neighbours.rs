@@ -53,9 +53,8 @@ fn back_to(asker: &Party) -> (Device, Delivery) {
 }
 
 fn arp_answers() -> Vec<Case> {
-    let is_at = |party: &Party, asker: &Party| {
-        arp(asker.mac, REPLY, (party.mac, party.v4), (asker.mac, asker.v4))
-    };
+    let is_at =
+        |party: &Party, asker: &Party| arp(asker.mac, REPLY, (party.mac, party.v4), (asker.mac, asker.v4));
     let case = |name: &str, entry: Entry, asker: &Party, wanted: &Party| {
         Case::new(name).sends(entry, who_has(asker, wanted.v4), back_to(asker), is_at(wanted, asker))
     };
@@ -112,8 +111,11 @@ fn arp_lies() -> Vec<Case> {
     }
     let outside = claim(REPLY, A.mac, Ipv4Addr::new(203, 0, 113, 1));
     vec![
-        case.drops(from(&A), outside, DropReason::SpoofedArp)
-            .drops(from(&A), claim(REPLY, A.mac, NO_ADDR), DropReason::SpoofedArp),
+        case.drops(from(&A), outside, DropReason::SpoofedArp).drops(
+            from(&A),
+            claim(REPLY, A.mac, NO_ADDR),
+            DropReason::SpoofedArp,
+        ),
         Case::new("an_arp_frame_from_another_mac_is_dropped")
             .drops(from(&A), gratuitous_arp(&B), DropReason::SpoofedMac)
             .drops(from(&A), gratuitous_arp(&G), DropReason::SpoofedMac),
@@ -164,12 +166,7 @@ fn group_mac(group: Ipv6Addr) -> MacAddr {
 }
 
 /// The question of `asker`, who calls itself `src`, for `target`.
-fn solicit<'a>(
-    asker: &Party,
-    src: Ipv6Addr,
-    target: Ipv6Addr,
-    options: &'a [(u8, [u8; 6])],
-) -> Message<'a> {
+fn solicit<'a>(asker: &Party, src: Ipv6Addr, target: Ipv6Addr, options: &'a [(u8, [u8; 6])]) -> Message<'a> {
     let group = solicited_node(target);
     Message {
         eth: (asker.mac, group_mac(group)),
@@ -218,8 +215,7 @@ fn discovery_answers() -> Vec<Case> {
         Case::new(name).sends(entry, question, back_to(asker), advert(owner, asker, (src, target), true))
     };
     // Neighbour unreachability detection: unicast, and no need to tell one's MAC.
-    let unreachability =
-        Message { eth: (A.mac, B.mac), dst: B.v6, ..solicit(&A, A.v6, B.v6, &[]) }.frame();
+    let unreachability = Message { eth: (A.mac, B.mac), dst: B.v6, ..solicit(&A, A.v6, B.v6, &[]) }.frame();
     let nobody = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99);
     let own = [(SOURCE_LINK, A.mac.0)];
     vec![

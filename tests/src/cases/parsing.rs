@@ -192,7 +192,11 @@ fn extensions() -> Vec<Case> {
             &[(HOP_BY_HOP, PADDING), (DESTINATION_OPTIONS, MORE_PADDING), (DESTINATION_OPTIONS, PADDING)],
         ),
         dropped("a_routing_header_is_dropped", &[(ROUTING, &[0; 7])], DropReason::ExtensionHeader),
-        dropped("an_authentication_header_is_dropped", &[(AUTHENTICATION, &[4; 23])], DropReason::ExtensionHeader),
+        dropped(
+            "an_authentication_header_is_dropped",
+            &[(AUTHENTICATION, &[4; 23])],
+            DropReason::ExtensionHeader,
+        ),
         dropped("a_mobility_header_is_dropped", &[(MOBILITY, &[0; 7])], DropReason::ExtensionHeader),
         dropped("an_ipv6_fragment_is_dropped", &[(FRAGMENT, &[0, 0, 1, 0, 0, 0, 7])], DropReason::Fragment),
         dropped("an_atomic_fragment_is_dropped", &[(FRAGMENT, &[0; 7])], DropReason::Fragment),

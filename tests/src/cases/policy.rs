@@ -99,9 +99,11 @@ fn changes(version: Version) -> Vec<Case> {
             .state(FlowState::Established)
             .switches(from(&B), moved.back(ACK, SERVER + 1, CLIENT + 11, 10), &A)
             .drops(from(&B), talk.back(ACK, SERVER + 11, CLIENT + 11, 10), DropReason::SpoofedMac),
-        established("a_frame_to_the_old_mac_is_dropped", talk)
-            .commit(Policy::OtherMac)
-            .drops(from(&A), data.clone(), DropReason::WrongMac),
+        established("a_frame_to_the_old_mac_is_dropped", talk).commit(Policy::OtherMac).drops(
+            from(&A),
+            data.clone(),
+            DropReason::WrongMac,
+        ),
         established("a_port_that_leaves_the_policy_is_cut_off", talk)
             .commit(Policy::WithoutB)
             .drops(from(&B), reply, DropReason::UnknownDevice)

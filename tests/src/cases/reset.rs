@@ -63,12 +63,13 @@ fn of_version(talk: &Talk) -> Vec<Case> {
 }
 
 fn inexact(talk: &Talk) -> Vec<Case> {
-    let data = |name: &str| {
-        // The server has acknowledged everything: it expects CLIENT + 101.
-        established(name, talk)
-            .switches(from(&A), talk.forth(ACK, CLIENT + 1, SERVER + 1, 100), &B)
-            .switches(from(&B), talk.back(ACK, SERVER + 1, CLIENT + 101, 0), &A)
-    };
+    let data =
+        |name: &str| {
+            // The server has acknowledged everything: it expects CLIENT + 101.
+            established(name, talk)
+                .switches(from(&A), talk.forth(ACK, CLIENT + 1, SERVER + 1, 100), &B)
+                .switches(from(&B), talk.back(ACK, SERVER + 1, CLIENT + 101, 0), &A)
+        };
     let expected = CLIENT + 101;
     let inexact = [
         ("a_reset_at_zero_leaves_the_flow", 0),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vnet_common::{DropReason, FlowState, MacAddr};
 
 use super::{
-    frame::{ACK, Talk, UDP, carried, fix_ipv4_checksum, packet, packet_with_ttl, udp, IP},
+    frame::{ACK, IP, Talk, UDP, carried, fix_ipv4_checksum, packet, packet_with_ttl, udp},
     step::{Case, from},
     tcp::http,
     world::{A, B, C, G, H, HOST_ELSEWHERE, Party, T, Version},

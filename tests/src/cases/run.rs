@@ -6,7 +6,7 @@ use vnet_common::{Delivery, DropReason};
 
 use super::{
     step::{Case, Entry, Outcome, Step},
-    view::{Flows, FlowView, Shown},
+    view::{FlowView, Flows, Shown},
     world::{Devices, Policy, Tables, tables},
 };
 
@@ -130,7 +130,8 @@ fn describe(entry: &Entry, frame: &[u8], outcome: &Outcome, (seen, out): (Seen, 
     let _ = writeln!(text, "  frame    {}", hex(frame));
     match outcome {
         Outcome::Send { device, delivery, frame } => {
-            let _ = writeln!(text, "  expected Send to {device:?} by {delivery:?}\n           {}", hex(frame));
+            let _ =
+                writeln!(text, "  expected Send to {device:?} by {delivery:?}\n           {}", hex(frame));
         }
         other => {
             let _ = writeln!(text, "  expected {other:?}");

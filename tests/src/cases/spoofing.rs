@@ -37,19 +37,10 @@ fn of_version(version: Version) -> Vec<Case> {
         Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
     let talk = &http(version);
-    let data = |client: Party| {
-        Talk { client, ..*talk }.forth(ACK, Talk::CLIENT + 1, Talk::SERVER + 1, 10)
-    };
+    let data = |client: Party| Talk { client, ..*talk }.forth(ACK, Talk::CLIENT + 1, Talk::SERVER + 1, 10);
     let spoofed = |case: Case, src| case.drops(from(&A), under(src), DropReason::SpoofedAddress);
-    let sources = [
-        B.addr(version),
-        G.addr(version),
-        C.addr(version),
-        elsewhere,
-        loopback,
-        group,
-        unspecified,
-    ];
+    let sources =
+        [B.addr(version), G.addr(version), C.addr(version), elsewhere, loopback, group, unspecified];
     vec![
         sources
             .into_iter()
@@ -80,9 +71,8 @@ fn of_version(version: Version) -> Vec<Case> {
 fn routers() -> Vec<Case> {
     let route = (A.link_local(), ALL_NODES);
     let advertisement = |disguise| router_advertisement(Eth::multicast(A.mac, ALL_NODES), route, disguise);
-    let case = |name: &str, disguise, reason| {
-        Case::new(name).drops(from(&A), advertisement(disguise), reason)
-    };
+    let case =
+        |name: &str, disguise, reason| Case::new(name).drops(from(&A), advertisement(disguise), reason);
     let redirect = redirect(Eth::new(A.mac, B.mac), (A.link_local(), B.v6), A.link_local(), C.v6);
     vec![
         case("a_workload_is_no_router", Disguise::Plain, DropReason::RouterAdvertisement),
@@ -93,11 +83,7 @@ fn routers() -> Vec<Case> {
         ),
         case("an_advertisement_in_a_fragment_is_dropped", Disguise::AtomicFragment, DropReason::Fragment),
         case("an_advertisement_under_vlan_0_is_dropped", Disguise::VlanZero, DropReason::VlanTag),
-        Case::new("a_workload_redirects_nobody").drops(
-            from(&A),
-            redirect,
-            DropReason::RouterAdvertisement,
-        ),
+        Case::new("a_workload_redirects_nobody").drops(from(&A), redirect, DropReason::RouterAdvertisement),
     ]
 }
 

@@ -27,9 +27,11 @@ fn of_version(version: Version) -> Vec<Case> {
             .drops(from(&A), data.clone(), DropReason::FlowExpiring)
             .drops(from(&B), talk.back(ACK, Talk::SERVER + 1, Talk::CLIENT + 1, 0), DropReason::FlowExpiring)
             .drops(from(&A), talk.syn(), DropReason::FlowExpiring),
-        established("a_damaged_entry_sends_nothing", talk)
-            .then(Step::Corrupt)
-            .drops(from(&A), data, DropReason::Internal),
+        established("a_damaged_entry_sends_nothing", talk).then(Step::Corrupt).drops(
+            from(&A),
+            data,
+            DropReason::Internal,
+        ),
         Case::new(name("a_device_that_the_policy_does_not_know_is_cut_off"))
             .drops(stranger(Hook::FromPort), question.clone(), DropReason::UnknownDevice)
             .drops(stranger(Hook::FromHost), question.clone(), DropReason::UnknownDevice)
@@ -60,10 +62,6 @@ fn full() -> Vec<Case> {
         asked("the_last_two_entries_hold_a_flow")
             .then(Step::Fill { free: 2 })
             .switches(from(&A), question(40_001), &B)
-            .drops(
-                host(&G),
-                switched(version, (&G, &B), UDP, &udp((1, 53))),
-                DropReason::FlowTableFull,
-            ),
+            .drops(host(&G), switched(version, (&G, &B), UDP, &udp((1, 53))), DropReason::FlowTableFull),
     ]
 }

@@ -31,11 +31,7 @@ pub(super) fn established(name: &str, talk: &Talk) -> Case {
 
 /// A case that begins with a SYN.
 pub(super) fn opening(name: &str, talk: &Talk) -> Case {
-    Case::new(format!("{name} ({:?})", talk.version)).switches(
-        from(&talk.client),
-        talk.syn(),
-        &talk.server,
-    )
+    Case::new(format!("{name} ({:?})", talk.version)).switches(from(&talk.client), talk.syn(), &talk.server)
 }
 
 fn of_version(version: Version) -> Vec<Case> {
@@ -66,11 +62,7 @@ fn handshakes(talk: &Talk) -> Vec<Case> {
         });
     let bypass = established("a_reply_bypasses_ingress_policy", talk)
         .switches(from(&B), talk.back(ACK, SERVER + 1, CLIENT + 1, 10), &A)
-        .drops(
-            from(&B),
-            Talk { client: B, server: A, ..*talk }.syn(),
-            DropReason::EgressDenied,
-        );
+        .drops(from(&B), Talk { client: B, server: A, ..*talk }.syn(), DropReason::EgressDenied);
     let retransmission = opening("a_syn_is_retransmitted", talk)
         .advance(3)
         .switches(from(&A), talk.syn(), &B)

@@ -38,7 +38,8 @@ fn of_version(version: Version) -> Vec<Case> {
             flows.len() == 2
                 && flows.iter().all(|flow| {
                     let packets = if flow.is_reply { 1 } else { 3 };
-                    let len = if flow.received.dst() == B.mac || flow.is_reply { flow.bytes / packets } else { 0 };
+                    let len =
+                        if flow.received.dst() == B.mac || flow.is_reply { flow.bytes / packets } else { 0 };
                     flow.packets == packets && (len == 46 || len == 66)
                 })
         });

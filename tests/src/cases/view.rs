@@ -66,8 +66,7 @@ pub fn add<A: Address>(flows: &mut Flows, devices: &Devices, now: u32, key: &Flo
     let name = arrives.map_or_else(|| key.origin.ifindex().to_string(), |device| format!("{device:?}"));
     let (src, dst) = (key.src.ip(), key.dst.ip());
     let (src_port, dst_port) = (key.ports.src().get(), key.ports.dst().get());
-    let tuple =
-        Tuple(format!("{} at {name}: {src} {src_port} > {dst} {dst_port}", key.origin.protocol()));
+    let tuple = Tuple(format!("{} at {name}: {src} {src_port} > {dst} {dst_port}", key.origin.protocol()));
     let is_routed = flow.ops.has(Ops::ROUTE);
     let view = FlowView {
         arrives,

@@ -134,11 +134,8 @@ pub const C: Party = party(Device::C, 0xc, [10, 9, 0, 12], [9, 0xc], Delivery::P
 pub const OTHER_MAC_OF_B: MacAddr = mac(0x1b);
 
 /// An address of the host that is in no network of the policy.
-pub const HOST_ELSEWHERE: Party = Party {
-    v4: Ipv4Addr::new(192, 0, 2, 1),
-    v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
-    ..G
-};
+pub const HOST_ELSEWHERE: Party =
+    Party { v4: Ipv4Addr::new(192, 0, 2, 1), v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), ..G };
 
 /// What a commit puts in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,8 +266,7 @@ fn add_addresses(tables: &mut Tables, network: u32, party: &Party, endpoint: End
 
 fn add_rule(policy: &mut Vec<(PolicyKey, u32)>, rule: &Rule) {
     for peer in rule.peers {
-        let head =
-            PolicyKey::head(0, number(rule.set), rule.direction, Identity(*peer), rule.protocol);
+        let head = PolicyKey::head(0, number(rule.set), rule.direction, Identity(*peer), rule.protocol);
         let mut sizes = 0;
         for (port, prefix_len) in blocks(rule.ports) {
             sizes |= 1 << prefix_len;
