@@ -66,7 +66,7 @@ fn origin_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
 }
 
 fn port_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
-    let ([a, b], [c, d]) = (key.src_port.to_bytes(), key.dst_port.to_bytes());
+    let ([a, b], [c, d]) = (key.ports.src().to_bytes(), key.ports.dst().to_bytes());
     [a, b, c, d]
 }
 
@@ -208,8 +208,7 @@ mod tests {
             origin: Origin::new(7, 6),
             src: V4::from_octets([10, 0, 0, 1]),
             dst: V4::from_octets([10, 0, 0, 2]),
-            src_port: Be16::new(40000),
-            dst_port: Be16::new(80),
+            ports: vnet_common::Ports::new(Be16::new(40000), Be16::new(80)),
         }
     }
 

@@ -44,9 +44,9 @@ impl<A: Version> Pair<A> {
             from: name(self.key.origin.ifindex()),
             to: name(flow.pair_device),
             src: self.key.src.ip().to_std(),
-            src_port: self.key.src_port.get(),
+            src_port: self.key.ports.src().get(),
             dst: self.key.dst.ip().to_std(),
-            dst_port: self.key.dst_port.get(),
+            dst_port: self.key.ports.dst().get(),
             original: traffic::<A>(&self.original),
             reply,
             idle_secs: secs_from_ticks(self.idle_ticks(now)),
@@ -131,8 +131,7 @@ mod tests {
             origin: Origin::new(7, 6),
             src: V4::from_octets([10, 0, 0, 1]),
             dst: V4::from_octets([10, 0, 0, 2]),
-            src_port: Be16::new(40000),
-            dst_port: Be16::new(80),
+            ports: vnet_common::Ports::new(Be16::new(40000), Be16::new(80)),
         }
     }
 

@@ -200,8 +200,7 @@ fn flow_key(device: u32, dst_port: u16) -> FlowKey<V4> {
         origin: Origin::new(device, 6),
         src: V4::from_octets([10, 10, 0, 7]),
         dst: V4::from_octets([10, 10, 0, 1]),
-        src_port: Be16::new(40000),
-        dst_port: Be16::new(dst_port),
+        ports: vnet_common::Ports::new(Be16::new(40000), Be16::new(dst_port)),
     }
 }
 
