@@ -8,8 +8,9 @@ use super::world::{Device, Devices};
 
 /// The protocol number of entries that only fill a table.
 pub const FILLER: u8 = 255;
-/// An entry not seen for longer than this is idle. Reading the clock late may make it look a tick older.
-const FRESH_TICKS: u32 = 2;
+/// An entry not seen for longer than this, some 20 s, is idle. The kernel's clock runs on while a case is
+/// played, so cases let more time than that pass, and take less.
+const FRESH_TICKS: u32 = 20;
 
 /// A tuple, for people: protocol, where it arrives, source, destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,207 @@
+//! The layouts that kernel and user share, byte by byte, and the maps that the object declares. A change
+//! here is a change of the ABI: it bumps `vnet_common::ABI_VERSION`.
+
+use std::mem::{align_of, offset_of, size_of};
+
+use vnet_common::{
+    ABI_VERSION, Be16, Control, Delivery, Direction, DropReason, Endpoint, EndpointKey, ExpireHeader, Flow,
+    FlowImage4, FlowImage6, FlowKey, FlowState, Identity, Ip, MacAddr, MacPair, NetworkKey, NetworkRecord,
+    Ops, Origin, PeerPrefix, PolicyKey, PortDropKey, PortKey, PortRecord, Ports, V4, V6, limits,
+};
+use vnet_ctl::datapath::{Shape, declared};
+
+/// The bytes of a shared value, as a map holds them.
+fn bytes<T: aya::Pod>(value: &T) -> Vec<u8> {
+    // SAFETY: a `Pod` of this crate has no padding, so each of its bytes is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }.to_vec()
+}
+
+/// Integers of the host's byte order, one after another.
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+const MAC: MacAddr = MacAddr([1, 2, 3, 4, 5, 6]);
+const OTHER_MAC: MacAddr = MacAddr([7, 8, 9, 10, 11, 12]);
+const IP_OCTETS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+
+#[test]
+fn the_layouts_are_those_of_version_1() {
+    assert_eq!(ABI_VERSION, 1);
+}
+
+#[test]
+fn keys_of_ports_networks_and_endpoints() {
+    assert_eq!(bytes(&Control::new(7)), words(&[7, 0]));
+    assert_eq!(bytes(&PortKey { ifindex: 3, side: 1 }), words(&[3, 1]));
+    assert_eq!(bytes(&NetworkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
+    assert_eq!(bytes(&PortDropKey { ifindex: 3, reason: 16 }), words(&[3, 16]));
+    let addr = Ip::from_octets(IP_OCTETS);
+    let endpoint = bytes(&EndpointKey { network: 5, side: 1, addr });
+    assert_eq!(endpoint, [words(&[5, 1]), IP_OCTETS.to_vec()].concat());
+    assert_eq!(bytes(&PeerPrefix { side: 1, addr }), [words(&[1]), IP_OCTETS.to_vec()].concat());
+}
+
+#[test]
+fn an_ipv4_address_is_mapped_in_the_tables() {
+    let ip = Ip::from_std([10, 0, 0, 1].into());
+    assert_eq!(ip.octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]);
+}
+
+#[test]
+fn records_of_ports_networks_and_endpoints() {
+    let port = PortRecord { network: 5, group_set: 9, mac: MAC, gateway_mac: OTHER_MAC };
+    let macs = [MAC.0, OTHER_MAC.0].concat();
+    assert_eq!(bytes(&port), [words(&[5, 9]), macs].concat());
+    let flag = |leads_outside| bytes(&NetworkRecord::new(MAC, leads_outside));
+    assert_eq!(flag(false), [&MAC.0[..], &0_u16.to_ne_bytes()].concat());
+    assert_eq!(flag(true), [&MAC.0[..], &1_u16.to_ne_bytes()].concat());
+    let endpoint = bytes(&Endpoint::port(3, Delivery::Device, MAC, 17, 9));
+    assert_eq!(endpoint, [words(&[3, 17, 9]), MAC.0.to_vec(), vec![1, 2]].concat());
+    let gateway = bytes(&Endpoint::gateway(5, MAC, 17));
+    assert_eq!(gateway, [words(&[5, 17, 0]), MAC.0.to_vec(), vec![2, 3]].concat());
+    assert_eq!((Delivery::Peer as u32, Delivery::Device as u32, Delivery::Host as u32), (1, 2, 3));
+}
+
+#[test]
+fn keys_of_rules() {
+    let head = PolicyKey::head(1, 7, Direction::Egress, Identity::ANY_V6, 6);
+    assert_eq!(bytes(&head), [words(&[7, 2]), 0_u16.to_ne_bytes().to_vec(), vec![6, 0b1111_1111]].concat());
+    let block = head.block(8081, 12);
+    let port = 8080_u16.to_ne_bytes().to_vec();
+    assert_eq!(bytes(&block), [words(&[7, 2]), port.clone(), vec![6, 0b1100_1100]].concat());
+    let other = PolicyKey::head(0, 7, Direction::Ingress, Identity::ANY_V6, 6).block(8080, 16);
+    assert_eq!(bytes(&other), [words(&[7, 2]), port, vec![6, 0b0001_0000]].concat());
+    assert_eq!(
+        (Identity::UNKNOWN.0, Identity::ANY_V4.0, Identity::ANY_V6.0, Identity::FIRST.0),
+        (0, 1, 2, 16)
+    );
+}
+
+#[test]
+fn keys_of_flows() {
+    let origin = Origin::new(0x0001_0203, 6);
+    let ports = Ports::new(Be16::new(0x1234), Be16::new(0x5678));
+    let (src, dst) = (V4::from_octets([10, 0, 0, 1]), V4::from_octets([10, 0, 0, 2]));
+    let key = bytes(&FlowKey { origin, src, dst, ports });
+    let tail = vec![10, 0, 0, 1, 10, 0, 0, 2, 0x12, 0x34, 0x56, 0x78];
+    assert_eq!(key, [words(&[0x0601_0203]), tail].concat());
+    let (src, dst) = (V6::from_octets(IP_OCTETS), V6::from_octets([9; 16]));
+    let key = bytes(&FlowKey { origin, src, dst, ports });
+    let tail = [&IP_OCTETS[..], &[9; 16], &[0x12, 0x34, 0x56, 0x78]].concat();
+    assert_eq!(key, [words(&[0x0601_0203]), tail].concat());
+    assert_eq!(bytes(&MacPair::new(MAC, OTHER_MAC)), [MAC.0, OTHER_MAC.0].concat());
+}
+
+/// Asserts the offset of each field, and that the last one's end is the size.
+macro_rules! layout {
+    ($type:ty, $size:literal: $($offset:literal $field:ident),+ $(,)?) => {
+        $(assert_eq!(offset_of!($type, $field), $offset, concat!(stringify!($type), ".", stringify!($field)));)+
+        assert_eq!((size_of::<$type>(), align_of::<$type>()), ($size, 8));
+    };
+}
+
+#[test]
+fn entries_of_flows() {
+    layout!(Flow<V4>, 96:
+        0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
+        40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 vlan, 78 tunnel,
+        80 nat_src, 84 nat_dst, 88 nat_src_port, 90 nat_dst_port,
+    );
+    layout!(Flow<V6>, 120:
+        0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
+        40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 vlan, 78 tunnel,
+        80 nat_src, 96 nat_dst, 112 nat_src_port, 114 nat_dst_port,
+    );
+    assert_eq!((size_of::<FlowImage4>(), size_of::<FlowImage6>()), (96, 120));
+    assert_eq!(Flow::<V4>::EXPIRED, u32::MAX);
+    let states = [
+        FlowState::New,
+        FlowState::SynReceived,
+        FlowState::Established,
+        FlowState::FinWait,
+        FlowState::TimeWait,
+        FlowState::Closed,
+    ];
+    assert_eq!(states.map(|state| state as u8), [1, 2, 3, 4, 5, 6]);
+    assert!(states.into_iter().all(|state| FlowState::from_byte(state as u8) == state));
+    assert!(Ops::ROUTE.and(Ops::REPLY).has(Ops::ROUTE) && !Ops::ROUTE.has(Ops::REPLY));
+}
+
+#[test]
+fn the_question_to_expiry() {
+    assert_eq!(ExpireHeader::OFFSET, 16);
+    assert_eq!(bytes(&ExpireHeader { version: 4, last_seen: 99 }), words(&[4, 99]));
+}
+
+#[test]
+fn drop_reasons_keep_their_numbers() {
+    let numbers: Vec<(u32, &str)> =
+        DropReason::ALL.iter().map(|reason| (reason.number(), reason.label())).collect();
+    let expected = [
+        (1, "truncated"),
+        (2, "malformed-header"),
+        (3, "ether-type"),
+        (4, "vlan-tag"),
+        (5, "fragment"),
+        (6, "extension-header"),
+        (7, "tcp-flags"),
+        (16, "unknown-device"),
+        (17, "spoofed-mac"),
+        (18, "spoofed-address"),
+        (19, "spoofed-arp"),
+        (20, "spoofed-neighbour"),
+        (21, "router-advertisement"),
+        (22, "dhcp-server"),
+        (32, "no-route"),
+        (33, "untranslated"),
+        (34, "wrong-mac"),
+        (35, "ttl-exceeded"),
+        (36, "forwarded"),
+        (37, "undecided"),
+        (38, "unknown-neighbour"),
+        (48, "egress-denied"),
+        (49, "ingress-denied"),
+        (64, "no-flow"),
+        (65, "bad-ack"),
+        (66, "unsolicited"),
+        (67, "unrelated-error"),
+        (68, "flow-table-full"),
+        (69, "flow-expiring"),
+        (80, "internal"),
+    ];
+    assert_eq!(numbers, expected);
+}
+
+/// Map types and flags of `linux/bpf.h`.
+const HASH: u32 = 1;
+const ARRAY: u32 = 2;
+const PERCPU_HASH: u32 = 5;
+const PERCPU_ARRAY: u32 = 6;
+const LPM_TRIE: u32 = 11;
+const NO_PREALLOC: u32 = 1;
+
+#[test]
+fn the_object_declares_every_map_in_its_shape() {
+    let shape = |map_type, key: usize, value: usize, max_entries, flags| Shape {
+        map_type,
+        key_size: key as u32,
+        value_size: value as u32,
+        max_entries,
+        flags,
+    };
+    let expected = [
+        ("CONTROL", shape(ARRAY, 4, 8, 1, 0)),
+        ("DROPS", shape(PERCPU_ARRAY, 4, 8, limits::DROP_REASONS, 0)),
+        ("ENDPOINTS", shape(HASH, 24, 20, limits::ENDPOINTS, NO_PREALLOC)),
+        ("FLOWS4", shape(HASH, 16, 96, limits::FLOWS4, 0)),
+        ("FLOWS6", shape(HASH, 40, 120, limits::FLOWS6, 0)),
+        ("NETWORKS", shape(HASH, 8, 8, limits::NETWORKS, NO_PREALLOC)),
+        ("PEERS", shape(LPM_TRIE, 24, 4, limits::PEERS, NO_PREALLOC)),
+        ("POLICY", shape(HASH, 12, 4, limits::POLICY, NO_PREALLOC)),
+        ("PORTS", shape(HASH, 8, 20, limits::PORTS, NO_PREALLOC)),
+        ("PORT_DROPS", shape(PERCPU_HASH, 8, 8, limits::PORT_DROPS, NO_PREALLOC)),
+    ];
+    let declared = declared().expect("the embedded object");
+    assert_eq!(declared.into_iter().collect::<Vec<_>>(), expected);
+}

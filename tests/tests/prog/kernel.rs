@@ -1,0 +1,257 @@
+//! The kernel as a runner of cases.
+
+use std::collections::BTreeMap;
+
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
+use nix::time::{ClockId, clock_gettime};
+use tempfile::TempDir;
+use vnet_common::{DropReason, ExpireHeader, Flow, FlowKey, V4, V6, limits, ticks_from_ns, ticks_from_secs};
+use vnet_ctl::datapath::{Datapath, names::Pins};
+use vnet_tests::cases::{
+    Entry, Hook,
+    model::{NONSENSE, filler},
+    run::{Runner, Seen, commit},
+    view::{self, Flows},
+    world::{Devices, Policy, Tables},
+};
+
+use crate::{
+    maps::{Maps, Tracked, remove},
+    place,
+};
+
+/// tc actions (`linux/pkt_cls.h`).
+pub(crate) const PASS: i32 = -1;
+const SHOT: i32 = 2;
+const REDIRECT: i32 = 7;
+
+/// The mark of a packet that vnet sends to a device's egress itself: "vnet".
+pub(crate) const DECIDED: u32 = 0x766e_6574;
+
+/// Offsets in `__sk_buff` (`linux/bpf.h`), and its size with room for later kernels.
+const MARK: usize = 8;
+const INGRESS_IFINDEX: usize = 36;
+const IFINDEX: usize = 40;
+const CONTEXT_LEN: usize = 256;
+/// More than the cases' frames.
+const FRAME_LEN: usize = 2048;
+
+/// The loaded programs in a world of their own.
+pub(crate) struct Kernel {
+    programs: BTreeMap<&'static str, SchedClassifier>,
+    maps: Maps,
+    devices: Devices,
+    // Keep the programs and the folder under the mount.
+    _datapath: Datapath,
+    _bpffs: TempDir,
+}
+
+/// What a program did.
+pub(crate) struct Run {
+    /// The tc action.
+    pub(crate) action: i32,
+    /// The packet's mark afterwards.
+    pub(crate) mark: u32,
+    /// The packet afterwards.
+    pub(crate) frame: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the datapath the way the controller does. The calling thread leaves the host.
+    pub(crate) fn load() -> Self {
+        let bpffs = tempfile::tempdir().expect("a folder");
+        place::leave_the_host(bpffs.path());
+        let devices = place::create_devices();
+        let pins = Pins::new(bpffs.path());
+        let datapath = Datapath::open(&pins).expect("load the datapath");
+        let maps = Maps::open(&pins);
+        let programs = programs_of(maps.ids());
+        let mut kernel = Self { programs, maps, devices, _datapath: datapath, _bpffs: bpffs };
+        kernel.reset();
+        kernel
+    }
+
+    /// How many instructions the verifier walked for each program.
+    pub(crate) fn verified_instructions(&self) -> BTreeMap<&'static str, u32> {
+        let count = |program: &SchedClassifier| {
+            program.info().expect("program info").verified_instruction_count().expect("Linux 5.16")
+        };
+        self.programs.iter().map(|(name, program)| (*name, count(program))).collect()
+    }
+
+    /// Runs a hook's program over a frame with this mark.
+    pub(crate) fn run_program(&self, entry: &Entry, frame: &[u8], mark: u32) -> Run {
+        let device = self.devices.index(entry.device);
+        let mut context = [0; CONTEXT_LEN];
+        let forwarded_from = if entry.forwarded { device } else { 0 };
+        for (at, value) in [(MARK, mark), (IFINDEX, device), (INGRESS_IFINDEX, forwarded_from)] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let program = match entry.hook {
+            Hook::FromPort => "from_port",
+            Hook::ToPort => "to_port",
+            Hook::FromHost => "from_host",
+        };
+        let (mut frame_out, mut context_out) = (vec![0; FRAME_LEN], [0; CONTEXT_LEN]);
+        let result = self.programs[program].test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut frame_out),
+            ctx_in: Some(&context),
+            ctx_out: Some(&mut context_out),
+            ..TestRunOptions::new()
+        });
+        let result =
+            result.unwrap_or_else(|error| panic!("run {program} over {} bytes: {error:?}", frame.len()));
+        frame_out.truncate(result.data_size_out as usize);
+        let mark = context_out[MARK..MARK + 4].try_into().map(u32::from_ne_bytes).expect("four bytes");
+        Run { action: result.return_value as i32, mark, frame: frame_out }
+    }
+
+    /// Runs `expire` over a question.
+    pub(crate) fn run_expire(&self, question: &[u8]) -> i32 {
+        let options = TestRunOptions { data_in: Some(question), ..TestRunOptions::new() };
+        self.programs["expire"].test_run(options).expect("run expire").return_value as i32
+    }
+
+    /// Asks `expire` to remove the entry of `key` if it was last seen at `last_seen`.
+    pub(crate) fn expire_entry<A: Tracked>(&self, key: &FlowKey<A>, last_seen: u32) -> i32 {
+        let mut question = vec![0; ExpireHeader::OFFSET];
+        question.extend_from_slice(&A::NUMBER.to_ne_bytes());
+        question.extend_from_slice(&last_seen.to_ne_bytes());
+        question.extend_from_slice(&A::key_bytes(key));
+        question.resize(64, 0);
+        self.run_expire(&question)
+    }
+
+    /// The keys of a version's entries, and when each was last seen.
+    pub(crate) fn entries<A: Tracked>(&self) -> Vec<(FlowKey<A>, u32)>
+    where
+        FlowKey<A>: aya::Pod,
+    {
+        let entries = A::table_ref(&self.maps).iter().map(|entry| entry.expect("an entry"));
+        entries.map(|(key, flow)| (key, flow.last_seen.get())).collect()
+    }
+
+    fn change<A: Tracked>(&mut self, change: impl Fn(&mut Flow<A>))
+    where
+        FlowKey<A>: aya::Pod,
+    {
+        let table = A::table(&mut self.maps);
+        let entries: Vec<_> = table.iter().map(|entry| entry.expect("an entry")).collect();
+        for (key, image) in entries {
+            let mut flow: Flow<A> = (*image).clone();
+            change(&mut flow);
+            table.insert(key, A::Image::from(flow), 0).expect("change an entry");
+        }
+    }
+
+    fn collect<A: Tracked>(&self, flows: &mut Flows)
+    where
+        FlowKey<A>: aya::Pod,
+    {
+        for entry in A::table_ref(&self.maps).iter() {
+            let (key, image) = entry.expect("an entry");
+            view::add(flows, &self.devices, now(), &key, &*image);
+        }
+    }
+}
+
+/// The clock that the programs read.
+fn now() -> u32 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("the clock");
+    ticks_from_ns(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// The programs that use one of the maps of these ids.
+fn programs_of(maps: [u32; 2]) -> BTreeMap<&'static str, SchedClassifier> {
+    let mut programs = BTreeMap::new();
+    // Programs of others may go away while they are looked through.
+    for info in loaded_programs().filter_map(Result::ok) {
+        let uses_map =
+            info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)));
+        let name = ["from_port", "to_port", "from_host", "expire"]
+            .into_iter()
+            .find(|name| info.name_as_str() == Some(name));
+        if let (true, Some(name)) = (uses_map, name) {
+            let program = SchedClassifier::from_program_info(info, name.into()).expect("a tc program");
+            programs.insert(name, program);
+        }
+    }
+    programs
+}
+
+/// The one counter that differs.
+fn counted<K: Ord + Copy>(before: &BTreeMap<K, u64>, after: &BTreeMap<K, u64>) -> Vec<(K, u64)> {
+    let more = |(key, count): (&K, &u64)| (*key, count - before.get(key).unwrap_or(&0));
+    after.iter().map(more).filter(|(_, count)| *count > 0).collect()
+}
+
+impl Runner for Kernel {
+    fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    fn reset(&mut self) {
+        remove(V4::table(&mut self.maps), |_| true);
+        remove(V6::table(&mut self.maps), |_| true);
+        self.maps.set_generation(0);
+        commit(self, Policy::Usual);
+    }
+
+    fn commit(&mut self, tables: &Tables) {
+        self.maps.commit(self.maps.generation() + 1, tables);
+    }
+
+    /// # Panics
+    /// When the counters do not tell the same as the action.
+    fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
+        let before = (self.maps.drops(), self.maps.port_drops());
+        let run = self.run_program(entry, frame, 0);
+        let total = counted(&before.0, &self.maps.drops());
+        let by_device = counted(&before.1, &self.maps.port_drops());
+        let device = self.devices.index(entry.device);
+        let seen = match (run.action, total.as_slice()) {
+            (SHOT, [(number, 1)]) => {
+                assert_eq!(by_device, [((device, *number), 1)], "the drops of the device");
+                Seen::Drop(DropReason::try_from(*number).expect("a reason"))
+            }
+            (PASS, []) if by_device.is_empty() => Seen::Pass,
+            (REDIRECT, []) if by_device.is_empty() => Seen::Redirect { is_marked: run.mark == DECIDED },
+            (action, _) => panic!("action {action}, counted {total:?} in total, {by_device:?} by device"),
+        };
+        (seen, run.frame)
+    }
+
+    /// The clock is the kernel's own, so what has been seen becomes older instead.
+    fn advance(&mut self, secs: u32) {
+        let ticks = ticks_from_secs(secs);
+        self.change::<V4>(|flow| flow.last_seen.set(flow.last_seen.get() - ticks));
+        self.change::<V6>(|flow| flow.last_seen.set(flow.last_seen.get() - ticks));
+    }
+
+    fn fill(&mut self, free: usize) {
+        let taken = self.entries::<V6>().len();
+        let table = V6::table(&mut self.maps);
+        for number in 0..limits::FLOWS6 as usize - free - taken {
+            let empty = <V6 as Tracked>::Image::from(Flow::default());
+            table.insert(filler(number), empty, 0).expect("room for a filler");
+        }
+    }
+
+    fn expire(&mut self) {
+        self.change::<V4>(|flow| flow.last_seen.set(Flow::<V4>::EXPIRED));
+        self.change::<V6>(|flow| flow.last_seen.set(Flow::<V6>::EXPIRED));
+    }
+
+    fn corrupt(&mut self) {
+        self.change::<V4>(|flow| flow.delivery = NONSENSE);
+        self.change::<V6>(|flow| flow.delivery = NONSENSE);
+    }
+
+    fn flows(&self) -> Flows {
+        let mut flows = Flows::new();
+        self.collect::<V4>(&mut flows);
+        self.collect::<V6>(&mut flows);
+        flows
+    }
+}

@@ -1,0 +1,158 @@
+//! The real programs, as the controller loads them, through `BPF_PROG_TEST_RUN`: the table of cases that
+//! the host model passes, with the same frames, the same drop counters and the same flow tables.
+//!
+//! Needs root. Each test works in network and mount namespaces of its own and leaves nothing.
+
+mod kernel;
+mod maps;
+mod place;
+
+use std::{collections::BTreeMap, thread};
+
+use vnet_common::{ExpireAnswer, V4, V6};
+use vnet_tests::cases::{
+    self, Case, Entry, Hook, Outcome, Step,
+    model::Model,
+    run::{Runner as _, play_step},
+    view::{Flows, Shown},
+    world::Device,
+};
+
+use self::kernel::{DECIDED, Kernel, PASS};
+
+/// Half of what the kernel's verifier allows (`BPF_COMPLEXITY_LIMIT_INSNS`): the rest is for others.
+const MAX_VERIFIED: u32 = 500_000;
+
+/// Runs `test` with a kernel runner on a thread of its own, whose namespaces end with it.
+fn with_kernel(test: impl FnOnce(&mut Kernel) + Send) {
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| test(&mut Kernel::load()));
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+#[test]
+fn every_case_holds_and_leaves_the_flows_of_the_model() {
+    with_kernel(|kernel| {
+        let mut model = Model::new(kernel.devices().clone());
+        let cases = cases::all();
+        let playable = cases.iter().filter(|case| !case.model_only);
+        let failures: Vec<String> =
+            playable.filter_map(|case| play_both(kernel, &mut model, case).err()).collect();
+        assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
+    });
+}
+
+/// Plays `case` on both, step by step; their flow tables have to agree after each.
+fn play_both(kernel: &mut Kernel, model: &mut Model, case: &Case) -> Result<(), String> {
+    kernel.reset();
+    model.reset();
+    for (number, step) in case.steps.iter().enumerate() {
+        // What is wrong on the model as well is the other suite's to tell.
+        let _ = play_step(model, step);
+        let result = play_step(kernel, step);
+        let (found, expected) = (kernel.flows(), model.flows());
+        let at = format!("{}, step {}", case.name, number + 1);
+        result.map_err(|problem| format!("{at}: {problem}\n  flows:\n{}", Shown(&found)))?;
+        if found != expected {
+            return Err(format!("{at}: the flow tables differ\n{}", differences(&found, &expected)));
+        }
+    }
+    Ok(())
+}
+
+fn differences(kernel: &Flows, model: &Flows) -> String {
+    let only = |these: &Flows, those: &Flows| -> Flows {
+        let differing = these.iter().filter(|(tuple, view)| those.get(tuple) != Some(view));
+        differing.map(|(tuple, view)| (tuple.clone(), view.clone())).collect()
+    };
+    let (left, right) = (only(kernel, model), only(model, kernel));
+    format!("  kernel:\n{}\n  model:\n{}", Shown(&left), Shown(&right))
+}
+
+#[test]
+fn the_verifier_has_half_of_its_limit_to_spare() {
+    with_kernel(|kernel| {
+        let counts: BTreeMap<&str, u32> = kernel.verified_instructions();
+        println!("{counts:?}");
+        assert_eq!(
+            counts.keys().copied().collect::<Vec<_>>(),
+            ["expire", "from_host", "from_port", "to_port"]
+        );
+        for (program, count) in counts {
+            assert!(count < MAX_VERIFIED, "{program} takes {count} instructions to verify");
+        }
+    });
+}
+
+/// A packet of an allowed flow, from the table.
+fn allowed_packet(wanted: &str) -> Vec<u8> {
+    let case = cases::all().into_iter().find(|case| case.name == wanted).expect("the case");
+    let Some(Step::Packet { frame, outcome: Outcome::Send { .. }, .. }) = case.steps.into_iter().next()
+    else {
+        panic!("{wanted} does not begin with a packet that is sent")
+    };
+    frame
+}
+
+#[test]
+fn what_vnet_sent_itself_passes_to_the_port_and_loses_its_mark() {
+    with_kernel(|kernel| {
+        let frame = allowed_packet("ping_works (V4)");
+        let entry = Entry { hook: Hook::ToPort, device: Device::B, vlan_tag: false, forwarded: false };
+        let run = kernel.run_program(&entry, &frame, DECIDED);
+        assert_eq!((run.action, run.mark), (PASS, 0));
+        assert_eq!(run.frame, frame);
+        let unmarked = kernel.run_program(&entry, &frame, DECIDED ^ 1);
+        assert_ne!(unmarked.action, PASS);
+    });
+}
+
+#[test]
+fn expiry_removes_an_idle_entry_and_tells_when_it_is_gone() {
+    with_kernel(|kernel| {
+        let entry = Entry { hook: Hook::FromPort, device: Device::A, vlan_tag: false, forwarded: false };
+        kernel.run(&entry, &allowed_packet("ping_works (V4)"));
+        kernel.run(&entry, &allowed_packet("ping_works (V6)"));
+        let (v4, v6) = (kernel.entries::<V4>(), kernel.entries::<V6>());
+        assert_eq!((v4.len(), v6.len()), (2, 2));
+        for (key, last_seen) in v4 {
+            assert_eq!(kernel.expire_entry(&key, last_seen.wrapping_sub(1)), ExpireAnswer::Refreshed as i32);
+            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Removed as i32);
+            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Gone as i32);
+        }
+        for (key, last_seen) in v6 {
+            assert_eq!(kernel.expire_entry(&key, last_seen.wrapping_sub(1)), ExpireAnswer::Refreshed as i32);
+            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Removed as i32);
+            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Gone as i32);
+        }
+        assert!(kernel.flows().is_empty());
+    });
+}
+
+#[test]
+fn expiry_leaves_an_entry_that_a_packet_has_refreshed() {
+    with_kernel(|kernel| {
+        let entry = Entry { hook: Hook::FromPort, device: Device::A, vlan_tag: false, forwarded: false };
+        let frame = allowed_packet("ping_works (V4)");
+        kernel.run(&entry, &frame);
+        kernel.advance(100);
+        let idle = kernel.entries::<V4>();
+        kernel.run(&entry, &frame);
+        let answers: Vec<i32> = idle.iter().map(|(key, seen)| kernel.expire_entry(key, *seen)).collect();
+        let refreshed = answers.iter().filter(|answer| **answer == ExpireAnswer::Refreshed as i32).count();
+        let removed = answers.iter().filter(|answer| **answer == ExpireAnswer::Removed as i32).count();
+        assert_eq!((refreshed, removed), (1, 1), "the request's entry stays, the silent reply's goes");
+    });
+}
+
+#[test]
+fn a_question_to_expiry_that_makes_no_sense_is_malformed() {
+    with_kernel(|kernel| {
+        let mut question = [0_u8; 64];
+        assert_eq!(kernel.run_expire(&question), ExpireAnswer::Malformed as i32);
+        question[16] = 4;
+        assert_eq!(kernel.run_expire(&question[..30]), ExpireAnswer::Malformed as i32);
+        assert_eq!(kernel.run_expire(&question), ExpireAnswer::Gone as i32);
+    });
+}

@@ -1,0 +1,161 @@
+//! The pinned maps, as the tests fill and read them.
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
+};
+use vnet_common::{
+    Address, Control, Endpoint, EndpointKey, Flow, FlowImage4, FlowImage6, FlowKey, NetworkKey,
+    NetworkRecord, PeerPrefix, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits, side_of,
+};
+use vnet_ctl::datapath::names::{self, Pins};
+use vnet_tests::cases::world::Tables;
+
+/// An address whose flows have a map.
+pub(crate) trait Tracked: Address {
+    /// A copy of an entry.
+    type Image: Pod + Deref<Target = Flow<Self>> + From<Flow<Self>>;
+    /// How `expire` calls this version.
+    const NUMBER: u32;
+    /// The bytes of a key.
+    fn key_bytes(key: &FlowKey<Self>) -> Vec<u8>;
+    /// The map.
+    fn table(maps: &mut Maps) -> &mut HashMap<MapData, FlowKey<Self>, Self::Image>;
+    /// The map, to read.
+    fn table_ref(maps: &Maps) -> &HashMap<MapData, FlowKey<Self>, Self::Image>;
+}
+
+macro_rules! tracked {
+    ($addr:ty, $image:ty, $number:literal, $field:ident) => {
+        impl Tracked for $addr {
+            type Image = $image;
+            const NUMBER: u32 = $number;
+
+            fn key_bytes(key: &FlowKey<Self>) -> Vec<u8> {
+                let origin = key.origin.ifindex() | u32::from(key.origin.protocol()) << 24;
+                let (src_port, dst_port) = (key.ports.src().to_bytes(), key.ports.dst().to_bytes());
+                [&origin.to_ne_bytes()[..], &key.src.octets(), &key.dst.octets(), &src_port, &dst_port]
+                    .concat()
+            }
+
+            fn table(maps: &mut Maps) -> &mut HashMap<MapData, FlowKey<Self>, Self::Image> {
+                &mut maps.$field
+            }
+
+            fn table_ref(maps: &Maps) -> &HashMap<MapData, FlowKey<Self>, Self::Image> {
+                &maps.$field
+            }
+        }
+    };
+}
+tracked!(V4, FlowImage4, 4, flows4);
+tracked!(V6, FlowImage6, 6, flows6);
+
+/// All maps of the datapath.
+pub(crate) struct Maps {
+    control: Array<MapData, Control>,
+    ports: HashMap<MapData, PortKey, PortRecord>,
+    networks: HashMap<MapData, NetworkKey, NetworkRecord>,
+    endpoints: HashMap<MapData, EndpointKey, Endpoint>,
+    peers: LpmTrie<MapData, PeerPrefix, u32>,
+    policy: HashMap<MapData, PolicyKey, u32>,
+    flows4: HashMap<MapData, FlowKey<V4>, FlowImage4>,
+    flows6: HashMap<MapData, FlowKey<V6>, FlowImage6>,
+    drops: PerCpuArray<MapData, u64>,
+    port_drops: PerCpuHashMap<MapData, PortDropKey, u64>,
+}
+
+/// Opens a pin as a map of a kind.
+macro_rules! open {
+    ($pins:expr, $kind:ident, $name:expr) => {
+        Map::$kind(MapData::from_pin($pins.map($name)).expect($name)).try_into().expect($name)
+    };
+}
+
+impl Maps {
+    /// The maps below `pins`.
+    pub(crate) fn open(pins: &Pins) -> Self {
+        Self {
+            control: open!(pins, Array, names::CONTROL),
+            ports: open!(pins, HashMap, names::PORTS),
+            networks: open!(pins, HashMap, names::NETWORKS),
+            endpoints: open!(pins, HashMap, names::ENDPOINTS),
+            peers: open!(pins, LpmTrie, names::PEERS),
+            policy: open!(pins, HashMap, names::POLICY),
+            flows4: open!(pins, HashMap, names::FLOWS4),
+            flows6: open!(pins, HashMap, names::FLOWS6),
+            drops: open!(pins, PerCpuArray, names::DROPS),
+            port_drops: open!(pins, PerCpuHashMap, names::PORT_DROPS),
+        }
+    }
+
+    /// The kernel's ids of two maps of which every program reads one.
+    pub(crate) fn ids(&self) -> [u32; 2] {
+        [self.flows4.map(), self.ports.map()].map(|map| map.info().expect("map info").id())
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> u32 {
+        self.control.get(&0, 0).expect("CONTROL").generation
+    }
+
+    /// Sets the generation in force, nothing else.
+    pub(crate) fn set_generation(&mut self, generation: u32) {
+        self.control.set(0, Control::new(generation), 0).expect("CONTROL");
+    }
+
+    /// Empties the side of `generation`, fills it with `tables` and puts it in force.
+    pub(crate) fn commit(&mut self, generation: u32, tables: &Tables) {
+        let side = side_of(generation);
+        remove(&mut self.ports, |key| key.side == side);
+        remove(&mut self.networks, |key| key.side == side);
+        remove(&mut self.endpoints, |key| key.side == side);
+        remove(&mut self.policy, |key| key.side() == side);
+        let peers: Vec<_> = self.peers.iter().map(|entry| entry.expect("PEERS").0).collect();
+        for key in peers.iter().filter(|key| key.data().side == side) {
+            self.peers.remove(key).expect("PEERS");
+        }
+        for &(ifindex, record) in &tables.ports {
+            self.ports.insert(PortKey { ifindex, side }, record, 0).expect("PORTS");
+        }
+        for &(ifindex, record) in &tables.networks {
+            self.networks.insert(NetworkKey { ifindex, side }, record, 0).expect("NETWORKS");
+        }
+        for &(network, addr, endpoint) in &tables.endpoints {
+            self.endpoints.insert(EndpointKey { network, side, addr }, endpoint, 0).expect("ENDPOINTS");
+        }
+        for &(bits, addr, identity) in &tables.peers {
+            let key = lpm_trie::Key::new(32 + bits, PeerPrefix { side, addr });
+            self.peers.insert(&key, identity, 0).expect("PEERS");
+        }
+        for (key, value) in &tables.policy {
+            self.policy.insert(key.on_side(side), *value, 0).expect("POLICY");
+        }
+        self.set_generation(generation);
+    }
+
+    /// Dropped packets by reason, all CPUs together.
+    pub(crate) fn drops(&self) -> BTreeMap<u32, u64> {
+        let sum = |reason| self.drops.get(&reason, 0).expect("DROPS").iter().sum();
+        (0..limits::DROP_REASONS)
+            .map(|reason| (reason, sum(reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// Dropped packets by device and reason.
+    pub(crate) fn port_drops(&self) -> BTreeMap<(u32, u32), u64> {
+        let entries = self.port_drops.iter().map(|entry| entry.expect("PORT_DROPS"));
+        entries.map(|(key, counts)| ((key.ifindex, key.reason), counts.iter().sum())).collect()
+    }
+}
+
+/// Removes the entries whose keys are `wanted`.
+pub(crate) fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: impl Fn(&K) -> bool) {
+    let keys: Vec<K> = map.keys().map(|key| key.expect("a key")).filter(|key| wanted(key)).collect();
+    for key in keys {
+        map.remove(&key).expect("remove an entry");
+    }
+}
