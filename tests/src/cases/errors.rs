@@ -38,7 +38,8 @@ fn too_big(version: Version, parties: (&Party, &Party), about: &[u8]) -> Vec<u8>
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    Version::BOTH.into_iter().flat_map(|version| [related(version), unrelated(version)].concat()).collect()
+    let of_version = |version| [related(version), unrelated(version)].concat();
+    Version::BOTH.into_iter().flat_map(of_version).chain([misdirected()]).collect()
 }
 
 fn related(version: Version) -> Vec<Case> {
@@ -91,6 +92,18 @@ fn related(version: Version) -> Vec<Case> {
             .switches(host(&G), host_question.clone(), &B)
             .switches(from(&B), unreachable(version, (&B, &HOST_ELSEWHERE), &host_question, len), &G),
     ]
+}
+
+/// To another address of the very port that sent what is quoted.
+fn misdirected() -> Case {
+    let (version, other) = (Version::V6, Party { v6: A.link_local(), ..A });
+    let question = switched(version, (&A, &B), UDP, &udp((40_000, 53)));
+    let error = unreachable(version, (&B, &other), &question, promised(version));
+    Case::new("an_error_goes_to_the_very_address_that_it_quotes").switches(from(&A), question, &B).drops(
+        from(&B),
+        error,
+        DropReason::UnrelatedError,
+    )
 }
 
 fn unrelated(version: Version) -> Vec<Case> {

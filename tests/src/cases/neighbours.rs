@@ -7,7 +7,8 @@ use vnet_common::{Delivery, DropReason, MacAddr};
 use super::{
     frame::{ICMPV6, carried, ether, packet_with_ttl},
     step::{Case, Entry, from, host, to},
-    world::{A, B, C, Device, G, Party, T},
+    tcp::http,
+    world::{A, B, C, Device, G, Party, T, Version},
 };
 
 const REQUEST: u8 = 1;
@@ -116,6 +117,10 @@ fn arp_lies() -> Vec<Case> {
             claim(REPLY, A.mac, NO_ADDR),
             DropReason::SpoofedArp,
         ),
+        super::tcp::established("an_arp_lie_is_dropped_with_flows_established_too", &http(Version::V4))
+            .drops(from(&A), claim(REPLY, A.mac, B.v4), DropReason::SpoofedArp)
+            .drops(from(&A), claim(REPLY, A.mac, G.v4), DropReason::SpoofedArp)
+            .drops(from(&B), gratuitous_arp(&A), DropReason::SpoofedMac),
         Case::new("an_arp_frame_from_another_mac_is_dropped")
             .drops(from(&A), gratuitous_arp(&B), DropReason::SpoofedMac)
             .drops(from(&A), gratuitous_arp(&G), DropReason::SpoofedMac),
@@ -281,6 +286,17 @@ fn discovery_lies() -> Vec<Case> {
         spoofed(
             "a_claim_behind_another_option_is_dropped",
             vec![announce(&A, A.v6, A.v6, &hidden), solicit(&A, A.v6, B.v6, &hidden)],
+        ),
+        super::tcp::established(
+            "an_unsolicited_lie_is_dropped_with_flows_established_too",
+            &http(Version::V6),
+        )
+        .drops(from(&A), announce(&A, A.v6, B.v6, &own).frame(), DropReason::SpoofedNeighbour)
+        .drops(from(&A), announce(&A, A.v6, G.v6, &own).frame(), DropReason::SpoofedNeighbour),
+        Case::new("discovery_of_an_ipv4_address_is_malformed").drops(
+            from(&A),
+            solicit(&A, A.v6, B.v4.to_ipv6_mapped(), &[]).frame(),
+            DropReason::MalformedHeader,
         ),
         Case::new("a_neighbour_message_from_another_mac_is_dropped").drops(
             from(&A),

@@ -14,6 +14,7 @@ use super::{
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Version::BOTH.into_iter().flat_map(of_version).collect();
     cases.push(checksum_carry());
+    cases.push(metadata());
     cases
 }
 
@@ -86,6 +87,18 @@ fn to_oneself(version: Version) -> Case {
     let own = carried(A.mac, G.mac, &packet(A.addr(version), A.addr(version), UDP, &udp((1, 2))));
     Case::new(format!("a_port_has_no_way_around_its_own_rules ({version:?})"))
         .drops(from(&A), own, DropReason::IngressDenied)
+        .no_flows()
+}
+
+/// Where clouds keep metadata: nobody, unless it is configured.
+fn metadata() -> Case {
+    let service = Ipv4Addr::new(169, 254, 169, 254).into();
+    let of = |party: &Party, gateway: &Party| {
+        carried(party.mac, gateway.mac, &packet(party.v4.into(), service, UDP, &udp((1, 80))))
+    };
+    Case::new("the_metadata_address_is_nobodys")
+        .drops(from(&A), of(&A, &G), DropReason::NoRoute)
+        .drops(from(&C), of(&C, &H), DropReason::Untranslated)
         .no_flows()
 }
 
