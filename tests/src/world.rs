@@ -5,6 +5,7 @@
 //! its own. Everything is removed when the world is dropped, and described first if its test failed.
 
 mod daemon;
+mod probes;
 mod queries;
 mod remains;
 mod report;
@@ -24,7 +25,6 @@ use crate::{
     netns::OwnedNamespace,
     process::finish,
     snapshot::{KernelObjects, Snapshot},
-    traffic::{ANSWER, Outcome, Probe, SILENCE},
 };
 
 use daemon::Daemon;
@@ -174,26 +174,6 @@ impl World {
     /// Runs a program on the host.
     pub fn host_exec(&self, argv: &[&str]) -> Finished {
         self.host.exec(argv)
-    }
-
-    /// Asserts that `probe` from `@port` is answered.
-    ///
-    /// # Panics
-    /// When it is not.
-    #[track_caller]
-    pub fn assert_reaches(&self, port: &str, probe: Probe) {
-        let outcome = probe.run(&self.port(port), ANSWER);
-        assert_eq!(outcome, Outcome::Answered, "{probe:?} from {port}");
-    }
-
-    /// Asserts that nothing at all comes back to `probe` from `@port`: no RST, no ICMP error.
-    ///
-    /// # Panics
-    /// When something does.
-    #[track_caller]
-    pub fn assert_silent(&self, port: &str, probe: Probe) {
-        let outcome = probe.run(&self.port(port), SILENCE);
-        assert_eq!(outcome, Outcome::Silence, "{probe:?} from {port}");
     }
 
     /// Everything that vnet could leave behind here.

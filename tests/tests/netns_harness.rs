@@ -53,9 +53,7 @@ fn outcomes_are_told_apart() {
     for iptables in ["iptables", "ip6tables"] {
         let _ = b.exec(&[iptables, "-A", "INPUT", "-p", "all", "-j", "DROP"]).ok();
     }
-    for probe in probes {
-        assert_eq!(probe.run(&a, SILENCE), Outcome::Silence, "{probe:?}");
-    }
+    world.judge(&probes.map(|probe| ("a", probe, false)));
     assert_eq!(connection.outcome(SILENCE), Outcome::Silence);
     drop(server);
     let _again = Echo::serve(&b, 82);

@@ -109,10 +109,11 @@ pub fn add_rule(
 pub fn remove_rule(text: &str, group: &str, selector: &Selector) -> Result<(String, RuleId), EditError> {
     let policy = read(text)?;
     let (direction, index, id) = find_rule(find_group(&policy, group)?, selector).ok_or_else(|| {
-        EditError::NotFound(
-            Mistake::new(format!("group `{group}` has no such rule"))
-                .help(format!("`vnet-ctl sg show {group}` lists its rules")),
-        )
+        let message = match selector {
+            Selector::Id(id) => format!("group `{group}` has no rule {}", format_rule_id(*id)),
+            Selector::Spec(..) => format!("group `{group}` has no such rule"),
+        };
+        EditError::NotFound(Mistake::new(message).help(format!("`vnet-ctl sg show {group}` lists its rules")))
     })?;
     let mut document = Document::read(text)?;
     document.rules(group, direction)?.remove(index);
