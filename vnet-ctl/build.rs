@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result, bail};
 const RUSTFLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 fn main() -> Result<()> {
-    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../vnet-ebpf");
-    println!("cargo:rerun-if-changed={sources}");
+    let manifest_dir = env::var("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
+    let sources = Path::new(&manifest_dir).join("../vnet-ebpf");
+    println!("cargo:rerun-if-changed={}", sources.display());
     let out_dir = env::var("OUT_DIR").context("cargo sets OUT_DIR")?;
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("cargo sets CARGO_CFG_TARGET_ARCH")?;
     let target = match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {

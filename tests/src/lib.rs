@@ -6,6 +6,7 @@
 //! iperf3, tcpdump, curl, python3, iptables, nftables and bpftool, and fail where one is missing.
 
 pub mod binary;
+pub mod cases;
 pub mod frames;
 pub mod netns;
 pub mod process;

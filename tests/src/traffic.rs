@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -163,6 +163,7 @@ impl Connection {
 pub struct Echo {
     tcp: Arc<TcpListener>,
     udp: Arc<UdpSocket>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Echo {
@@ -176,11 +177,11 @@ impl Echo {
         let (tcp, udp) = namespace.enter(|| {
             (TcpListener::bind(any).expect("listen on TCP"), UdpSocket::bind(any).expect("bind UDP"))
         });
-        let echo = Self { tcp: Arc::new(tcp), udp: Arc::new(udp) };
-        let (listener, socket) = (Arc::clone(&echo.tcp), Arc::clone(&echo.udp));
-        thread::spawn(move || accept_all(&listener));
-        thread::spawn(move || return_all(&socket));
-        echo
+        let (tcp, udp) = (Arc::new(tcp), Arc::new(udp));
+        let (listener, socket) = (Arc::clone(&tcp), Arc::clone(&udp));
+        let threads =
+            vec![thread::spawn(move || accept_all(&listener)), thread::spawn(move || return_all(&socket))];
+        Self { tcp, udp, threads }
     }
 }
 
@@ -220,6 +221,11 @@ impl Drop for Echo {
         // UDP sockets that are not connected answer ENOTCONN and wake their readers all the same.
         let _ = shutdown(self.tcp.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         let _ = shutdown(self.udp.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        // They hold the sockets: the port is free for the next server once they are gone.
+        for thread in self.threads.drain(..) {
+            // A panic of theirs was printed.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -166,6 +166,10 @@ fn lies_from_a_device_are_dropped_like_any_other() {
     give_b_a_device(&world);
     world.start(&[]);
     let _ = world.exec("b", &["ip", "addr", "add", "10.10.0.99/24", "dev", "eth0"]).ok();
+    // Without a question to ask first, which would be a lie too.
+    let (row, neighbour) =
+        (world.port_row("a"), ["ip", "neigh", "add", "10.10.0.10", "dev", "eth0", "lladdr"]);
+    let _ = world.exec("b", &[&neighbour[..], &[row["mac"].as_str().expect("a MAC")]].concat()).ok();
     world.assert_counts(DropReason::SpoofedAddress, || {
         let sent = world.exec("b", &["ping", "-n", "-c", "1", "-W", "0.5", "-I", "10.10.0.99", "10.10.0.10"]);
         assert!(!sent.success(), "{sent}");
@@ -241,6 +245,26 @@ fn addresses_that_nobody_wrote_down_are_assigned_and_kept() {
     assert_eq!(addresses(&world, "n"), n);
     assert_eq!(world.port_row("n")["mac"], mac);
     world.assert_reaches("c", ping(&n[0]));
+}
+
+#[test]
+fn a_successor_with_the_same_addresses_is_reached_at_once() {
+    let mut world = World::running(&with_b(r#"netns = "@b", create = true"#));
+    let talk = |world: &World, port: &str| {
+        for address in ["10.10.0.11", "fd00:10::b"] {
+            world.assert_reaches("a", ping(address));
+            assert_eq!(ping(address).run(world.host(), ANSWER), Outcome::Answered);
+        }
+        world.assert_reaches(port, ping("10.10.0.10"));
+    };
+    talk(&world, "b");
+    let mac = world.port_row("b")["mac"].clone();
+    world.stop();
+    let successor = world.policy_text().replace("[ports.b]", "[ports.c]");
+    world.write_policy(&successor.replace("mac = \"02:00:00:00:00:0b\"", "").replace("-b\"", "-c\""));
+    world.start(&[]);
+    assert_ne!(world.port_row("c")["mac"], mac, "its own MAC, which nobody remembers");
+    talk(&world, "c");
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn interval_rate(line: &str) -> Option<f64> {
 #[test]
 fn a_restarted_daemon_adopts_everything_without_a_lost_packet() {
     let mut world = World::running(POLICY);
-    let _server = Echo::serve(&world.port("b"), 80);
+    let server = Echo::serve(&world.port("b"), 80);
     let mut connection = Connection::from(&world.port("a"), "10.10.0.11:80");
     connection.echo(ANSWER).expect("an echo");
     world.assert_counts(DropReason::IngressDenied, || world.assert_silent("a", tcp("10.10.0.11:81")));
@@ -187,6 +187,7 @@ fn a_restarted_daemon_adopts_everything_without_a_lost_packet() {
     connection.echo(ANSWER).expect("the connection lives on");
     pins.assert_same(&world.snapshot());
     assert!(world.drops(DropReason::IngressDenied) >= denied, "counters are carried over");
+    drop(server);
     assert_policy_holds(&world);
 }
 

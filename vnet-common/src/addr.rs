@@ -123,6 +123,13 @@ impl V6 {
     pub const fn octets(self) -> [u8; 16] {
         Ip(self.0).octets()
     }
+
+    /// As words, each as the host reads four bytes of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u32; 4] {
+        self.0
+    }
 }
 
 impl Address for V4 {

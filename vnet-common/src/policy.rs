@@ -42,7 +42,7 @@ impl Identity {
 /// Key of a compiled rule, or of the head of its kind.
 ///
 /// Layout: `set` u32, `identity` u32, `port` u16, `protocol` u8, `scope` u8: bit 7 the side, bit 6
-/// egress, bits 0 to 5 the prefix length of `port` (0 to 16) or [`PolicyKey::HEAD`].
+/// egress, bits 0 to 5 the prefix length of `port` (0 to 16), or all ones in a head.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyKey {

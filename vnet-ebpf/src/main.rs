@@ -1,5 +1,12 @@
 //! The eBPF programs: entry points, maps and packet access.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics), allow(internal_features))]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        internal_features,
+        reason = "`core` has no other way to a 32-bit compare-and-exchange on this target"
+    )
+)]
 
 #[cfg(target_arch = "bpf")]
 mod kernel;

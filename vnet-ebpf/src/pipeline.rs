@@ -18,7 +18,7 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
-use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, Ip, Ops, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, MacPair, Ops, PortRecord, V4, V6};
 
 use crate::{
     case::Case,
@@ -33,7 +33,7 @@ use crate::{
         replay, route, sender, track,
     },
     tables::{FlowTable, Insert, Snapshot, Tables},
-    verdict::Verdict,
+    verdict::{Outcome, Verdict},
 };
 
 /// Where and when a packet arrived.
@@ -50,33 +50,8 @@ pub struct Arrival {
 /// # Errors
 /// The reason to drop it.
 #[inline(always)]
-pub fn from_port<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    arrival: Arrival,
-) -> Result<Verdict, DropReason> {
-    let snapshot = Snapshot::take(tables)?;
-    let frame = parse::ethernet(packet)?;
-    match frame.carries {
-        Carries::Ipv4 => {
-            let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
-            port_datagram(packet, snapshot, case)
-        }
-        Carries::Ipv6 => {
-            let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            read_ipv6(packet, case)?;
-            match case.datagram.message.kind {
-                Kind::Discovery => port_discovery(packet, snapshot, case),
-                _ => port_datagram(packet, snapshot, case),
-            }
-        }
-        Carries::Arp => {
-            let port = snapshot.port(arrival.device)?;
-            sender::check_mac(port, frame.macs)?;
-            answer_arp(packet, &snapshot, &Speaker::port(arrival.device, port))
-        }
-    }
+pub fn from_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    enter::<Workload, P, T>(packet, tables, arrival)
 }
 
 /// What the host sends into a network.
@@ -84,32 +59,11 @@ pub fn from_port<P: Packet, T: Tables>(
 /// # Errors
 /// The reason to drop it.
 #[inline(always)]
-pub fn from_host<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    arrival: Arrival,
-) -> Result<Verdict, DropReason> {
-    let snapshot = Snapshot::take(tables)?;
-    let frame = parse::ethernet(packet)?;
-    match frame.carries {
-        Carries::Ipv4 => {
-            let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
-            host_datagram(packet, snapshot, case)
-        }
-        Carries::Ipv6 => {
-            let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            read_ipv6(packet, case)?;
-            match case.datagram.message.kind {
-                Kind::Discovery => host_discovery(packet, snapshot, case),
-                _ => host_datagram(packet, snapshot, case),
-            }
-        }
-        Carries::Arp => {
-            let network = snapshot.network(arrival.device)?;
-            answer_arp(packet, &snapshot, &Speaker::host(arrival.device, network))
-        }
+pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    if packet.is_forwarded() {
+        return Err(DropReason::Forwarded);
     }
+    enter::<Host, P, T>(packet, tables, arrival)
 }
 
 /// What the bridge floods to a port. Frames that vnet sent there itself do not come here.
@@ -117,17 +71,121 @@ pub fn from_host<P: Packet, T: Tables>(
 /// # Errors
 /// The reason to drop it.
 #[inline(always)]
-pub fn to_port<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    arrival: Arrival,
-) -> Result<Verdict, DropReason> {
+pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
+    let port = snapshot.port(arrival.device)?;
     match parse::ethernet(packet)?.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
-        Carries::Ipv4 => flooded(snapshot, arrival, &parse::ipv4(packet, ETHERNET_LEN)?),
-        Carries::Ipv6 => flooded(snapshot, arrival, &parse::ipv6(packet, ETHERNET_LEN)?),
+        Carries::Ipv4 => flooded(&snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
+        Carries::Ipv6 => flooded(&snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
+    }
+}
+
+/// Who may send at a hook, and what else than flows they may send there.
+trait Hook {
+    /// Who sends this frame.
+    fn speaker<T: Tables>(
+        snapshot: &Snapshot<'_, T>,
+        arrival: Arrival,
+        macs: MacPair,
+    ) -> Result<Speaker, DropReason>;
+
+    /// Checks and fills in who sends the datagram; decides what is no unicast there and then.
+    fn sender<A: Address, T: Tables>(
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Result<Option<Verdict>, DropReason>;
+}
+
+/// A port's device: the workload behind it.
+struct Workload;
+
+/// A network's bridge: the host.
+struct Host;
+
+impl Hook for Workload {
+    #[inline(always)]
+    fn speaker<T: Tables>(
+        snapshot: &Snapshot<'_, T>,
+        arrival: Arrival,
+        macs: MacPair,
+    ) -> Result<Speaker, DropReason> {
+        let port = snapshot.port(arrival.device)?;
+        sender::check_mac(port, macs)?;
+        Ok(Speaker::port(arrival.device, port))
+    }
+
+    /// A function of its own in the kernel too, for the stack's sake.
+    #[inline(never)]
+    fn sender<A: Address, T: Tables>(
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Result<Option<Verdict>, DropReason> {
+        let port = snapshot.port(case.device)?;
+        sender::check_mac(port, case.macs)?;
+        sender::check_role(&case.datagram)?;
+        if sender::is_dhcp_request(&case.datagram) {
+            return Ok(Some(Verdict::send(port.network, Delivery::Host)));
+        }
+        case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
+        (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
+        let destination = case.datagram.dst.ip();
+        if !destination.is_multicast() {
+            return Ok(None);
+        }
+        case.service = Service::of_packet(&case.datagram);
+        judge::sends(snapshot, &case.service, port.group_set, snapshot.peer(destination))?;
+        Ok(Some(Verdict::PASS))
+    }
+}
+
+impl Hook for Host {
+    #[inline(always)]
+    fn speaker<T: Tables>(
+        snapshot: &Snapshot<'_, T>,
+        arrival: Arrival,
+        _: MacPair,
+    ) -> Result<Speaker, DropReason> {
+        Ok(Speaker::host(arrival.device, snapshot.network(arrival.device)?))
+    }
+
+    #[inline(always)]
+    fn sender<A: Address, T: Tables>(
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Result<Option<Verdict>, DropReason> {
+        let gateway_mac = snapshot.network(case.device)?.gateway_mac;
+        (case.network, case.gateway_mac) = (case.device, gateway_mac);
+        case.from = Endpoint::gateway(case.network, gateway_mac, 0);
+        Ok(case.datagram.dst.ip().is_multicast().then_some(Verdict::PASS))
+    }
+}
+
+/// The way of every packet that enters a network.
+#[inline(always)]
+fn enter<H: Hook, P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    let frame = parse::ethernet(packet)?;
+    match frame.carries {
+        Carries::Ipv4 => {
+            let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
+            case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
+            datagram::<H, _, _, _>(packet, snapshot, case)
+        }
+        Carries::Ipv6 => {
+            let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
+            read_ipv6(packet, case)?;
+            if case.datagram.message.kind == Kind::Discovery {
+                let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
+                return discovery(packet, snapshot, &speaker, case);
+            }
+            datagram::<H, _, _, _>(packet, snapshot, case)
+        }
+        Carries::Arp => {
+            let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
+            answer_arp(packet, &snapshot, &speaker)
+        }
     }
 }
 
@@ -150,64 +208,20 @@ fn read_ipv6<P: Packet>(packet: &P, case: &mut Case<V6>) -> Result<(), DropReaso
     Ok(())
 }
 
+/// An IP packet that is not about neighbours.
 #[inline(always)]
-fn port_datagram<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     if let Some(flow) = routine(snapshot, case)? {
         return replay::replay(packet, &flow);
     }
-    match port_sender(&snapshot, case)? {
+    match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
         None => unicast(packet, &snapshot, case),
     }
-}
-
-/// Checks the sender; decides what is no unicast packet there and then. A function of its own in the kernel
-/// too, for the stack's sake.
-#[inline(never)]
-fn port_sender<A: Address, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<Option<Verdict>, DropReason> {
-    let port = snapshot.port(case.device)?;
-    sender::check_mac(port, case.macs)?;
-    sender::check_role(&case.datagram)?;
-    if sender::is_dhcp_request(&case.datagram) {
-        return Ok(Some(Verdict::send(port.network, Delivery::Host)));
-    }
-    case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
-    (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
-    let destination = case.datagram.dst.ip();
-    if !destination.is_multicast() {
-        return Ok(None);
-    }
-    case.service = Service::of_packet(&case.datagram);
-    judge::sends(snapshot, &case.service, port.group_set, snapshot.peer(destination))?;
-    Ok(Some(Verdict::PASS))
-}
-
-#[inline(always)]
-fn host_datagram<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &mut P,
-    snapshot: Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<Verdict, DropReason> {
-    if packet.is_forwarded() {
-        return Err(DropReason::Forwarded);
-    }
-    if let Some(flow) = routine(snapshot, case)? {
-        return replay::replay(packet, &flow);
-    }
-    let network = snapshot.network(case.device)?;
-    if case.datagram.dst.ip().is_multicast() {
-        return Ok(Verdict::PASS);
-    }
-    (case.network, case.gateway_mac) = (case.device, network.gateway_mac);
-    case.from = Endpoint::gateway(case.network, network.gateway_mac, 0);
-    unicast(packet, &snapshot, case)
 }
 
 /// The entry of a packet whose decision stands and which changes nothing but its own direction's record.
@@ -236,7 +250,7 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     match case.datagram.message.kind {
         Kind::Error => return related_error(packet, snapshot, case),
         Kind::Single => return single(packet, snapshot, case),
@@ -263,7 +277,7 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
     mode: Insert,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     track::may_open(&case.datagram.message)?;
     admit(snapshot, case, Service::of_flow(&case.key))?;
     let verdict = replay::send::<A>(packet, &case.forth)?;
@@ -286,7 +300,7 @@ fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
     (own, pair): (&Flow<A>, &Flow<A>),
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     if track::challenges(own, &case.datagram.message) {
         admit(snapshot, case, Service::of_flow(&case.key))?;
     }
@@ -311,7 +325,7 @@ fn single<A: Address, P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     admit(snapshot, case, Service::of_packet(&case.datagram))?;
     replay::send::<A>(packet, &case.forth)
 }
@@ -323,7 +337,7 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     const ICMP_HEADER_LEN: usize = 8;
     case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
     let quoted = &case.quoted;
@@ -393,54 +407,40 @@ fn judge_again<A: Address, T: Tables>(
 /// A datagram that the bridge floods to a port.
 #[inline(always)]
 fn flooded<A: Address, T: Tables>(
-    snapshot: Snapshot<'_, T>,
-    arrival: Arrival,
+    snapshot: &Snapshot<'_, T>,
+    port: &PortRecord,
     datagram: &Datagram<A>,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     if datagram.message.kind == Kind::Discovery {
         return Ok(Verdict::PASS);
     }
     if !datagram.dst.ip().is_multicast() {
         return Err(DropReason::Undecided);
     }
-    let port = snapshot.port(arrival.device)?;
     let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
         Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
         Some(from) => from.identity,
         None => snapshot.peer(datagram.src.ip()),
     };
-    judge::receives(&snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
+    judge::receives(snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
     Ok(Verdict::PASS)
 }
 
+/// An ICMPv6 discovery message.
 #[inline(always)]
-fn port_discovery<P: Packet, T: Tables>(
+fn discovery<P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
+    speaker: &Speaker,
     case: &mut Case<V6>,
-) -> Result<Verdict, DropReason> {
-    let port = snapshot.port(case.device)?;
-    sender::check_mac(port, case.macs)?;
-    sender::check_role(&case.datagram)?;
+) -> Outcome {
     if neighbour::is_about_neighbours(&case.datagram) {
-        return answer_discovery(packet, &snapshot, &Speaker::port(case.device, port), case);
+        return answer_discovery(packet, &snapshot, speaker, case);
     }
-    // Router solicitation and listener reports: before it has an address, a host sends them from `::`.
-    if case.datagram.src.ip() != Ip::UNSPECIFIED {
-        sender::check_address(snapshot, port, case.device, &case.datagram)?;
-    }
-    Ok(Verdict::PASS)
-}
-
-#[inline(always)]
-fn host_discovery<P: Packet, T: Tables>(
-    packet: &mut P,
-    snapshot: Snapshot<'_, T>,
-    case: &mut Case<V6>,
-) -> Result<Verdict, DropReason> {
-    let network = snapshot.network(case.device)?;
-    if neighbour::is_about_neighbours(&case.datagram) {
-        return answer_discovery(packet, &snapshot, &Speaker::host(case.device, network), case);
+    if !speaker.is_host() {
+        sender::check_role(&case.datagram)?;
+        // Router solicitation and listener reports.
+        neighbour::check_source(snapshot, speaker, &case.datagram)?;
     }
     Ok(Verdict::PASS)
 }
@@ -452,7 +452,7 @@ fn answer_arp<P: Packet, T: Tables>(
     packet: &mut P,
     &snapshot: &Snapshot<'_, T>,
     speaker: &Speaker,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     let Neighbour::Ask(endpoint) = neighbour::arp(packet, snapshot, speaker)? else {
         return Ok(Verdict::PASS);
     };
@@ -467,7 +467,7 @@ fn answer_discovery<P: Packet, T: Tables>(
     &snapshot: &Snapshot<'_, T>,
     speaker: &Speaker,
     case: &Case<V6>,
-) -> Result<Verdict, DropReason> {
+) -> Outcome {
     let Neighbour::Ask(endpoint) = neighbour::discovery(packet, snapshot, speaker, &case.datagram)? else {
         return Ok(Verdict::PASS);
     };

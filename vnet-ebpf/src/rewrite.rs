@@ -7,7 +7,7 @@ use network_types::{
     arp::ArpHdr,
     eth::{EthHdr, EtherType},
 };
-use vnet_common::{Address, Be16, DropReason, MacAddr, MacPair, V6};
+use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V6};
 
 use crate::{
     headers::ETHERNET_LEN,
@@ -29,8 +29,7 @@ pub fn routed<A: Address>(packet: &mut impl Packet, macs: MacPair) -> Result<(),
         let header: Ipv4Wire = packet.read(ETHERNET_LEN)?;
         let ttl = header.ttl.checked_sub(1).filter(|ttl| *ttl > 0).ok_or(DropReason::TtlExceeded)?;
         // RFC 1624 equation 3 for a field that loses 0x0100: the checksum gains it, carry wrapped around.
-        let sum = u32::from(header.checksum.get()) + 0x0100;
-        let check = (sum + (sum >> 16)) as u16;
+        let check = fold(u32::from(header.checksum.get()) + 0x0100);
         packet.write(ETHERNET_LEN + 8, ttl)?;
         packet.write(ETHERNET_LEN + 10, Be16::new(check))?;
     } else {
@@ -77,34 +76,50 @@ pub fn neighbour_advertisement(packet: &mut impl Packet, answer: &Advertisement)
     const OPTION: usize = 8;
     const ROUTER: u8 = 0x80;
     const SOLICITED_OVERRIDE: u8 = 0x60;
-    let asked: EthHdr = packet.read(0)?;
-    let (target, asker, mac) = (answer.target.octets(), answer.asker.octets(), answer.mac.0);
-
-    let mut fixed = [0; FIXED];
-    fixed[0] = 136;
-    fixed[4] = if answer.is_router { ROUTER | SOLICITED_OVERRIDE } else { SOLICITED_OVERRIDE };
-    fixed[8..].copy_from_slice(&target);
-    let [a, b, c, d, e, f] = mac;
+    let asked: MacPair = packet.read(0)?;
+    let &Advertisement { target, mac, is_router, asker } = answer;
+    let flags = if is_router { ROUTER | SOLICITED_OVERRIDE } else { SOLICITED_OVERRIDE };
+    let [a, b, c, d, e, f] = mac.0;
     let has_option = packet.length() as usize >= ICMPV6 + FIXED + OPTION;
-    let (len, option) = if has_option { (32, [2, 1, a, b, c, d, e, f]) } else { (24, [0; OPTION]) };
-    // RFC 8200 section 8.1: the pseudo-header has both addresses, the length and the protocol.
-    let mut sum = words(&target) + words(&asker) + u32::from(len) + 58 + words(&fixed) + words(&option);
-    sum = (sum & 0xffff) + (sum >> 16);
-    let check = !((sum + (sum >> 16)) as u16);
-    fixed[2..4].copy_from_slice(&check.to_be_bytes());
+    let len = if has_option { FIXED + OPTION } else { FIXED } as u8;
 
-    packet
-        .write(0, EthHdr { dst_addr: asked.src_addr, src_addr: mac, ether_type: EtherType::Ipv6 as u16 })?;
-    packet.write(ETHERNET_LEN, [0x60, 0, 0, 0, 0, len, 58, 255])?;
+    // RFC 8200 section 8.1: the pseudo-header has both addresses, the length and the protocol.
+    let fixed = [[0, len], [0, 58], [136, 0], [flags, 0]];
+    let option = if has_option { [[2, 1], [a, b], [c, d], [e, f]] } else { [[0; 2]; 4] };
+    let check = !fold(sum(target) + sum(target) + sum(asker) + pairs(fixed) + pairs(option));
+
+    packet.write(0, MacPair::new(asked.src(), mac))?;
+    packet.write(ETHERNET_LEN, Be32::new(0x6000_0000))?;
+    packet.write(ETHERNET_LEN + 4, Be32::from_bytes([0, len, 58, 255]))?;
     packet.write(ETHERNET_LEN + 8, target)?;
     packet.write(ETHERNET_LEN + 24, asker)?;
-    packet.write(ICMPV6, fixed)?;
-    if has_option { packet.write(ICMPV6 + FIXED, option) } else { Ok(()) }
+    packet.write(ICMPV6, Be16::from_bytes([136, 0]))?;
+    packet.write(ICMPV6 + 2, Be16::from_bytes(check.to_ne_bytes()))?;
+    packet.write(ICMPV6 + 4, Be32::from_bytes([flags, 0, 0, 0]))?;
+    packet.write(ICMPV6 + 8, target)?;
+    if has_option {
+        packet.write(ICMPV6 + FIXED, Be32::from_bytes([2, 1, a, b]))?;
+        packet.write(ICMPV6 + FIXED + 4, Be32::from_bytes([c, d, e, f]))?;
+    }
+    Ok(())
 }
 
-/// Sum of big-endian 16-bit words.
+/// Sum of the 16-bit words of an address, as the host reads them: a ones' complement sum comes out the same
+/// in either byte order (RFC 1071 section 2).
 #[inline(always)]
-fn words<const N: usize>(bytes: &[u8; N]) -> u32 {
-    let (pairs, _) = bytes.as_chunks::<2>();
-    pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum()
+fn sum(address: V6) -> u32 {
+    address.words().iter().map(|word| (word & 0xffff) + (word >> 16)).sum()
+}
+
+/// Sum of pairs of bytes, likewise.
+#[inline(always)]
+fn pairs<const N: usize>(pairs: [[u8; 2]; N]) -> u32 {
+    pairs.iter().map(|pair| u32::from(u16::from_ne_bytes(*pair))).sum()
+}
+
+/// The sum in 16 bits, its carries added.
+#[inline(always)]
+const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum + (sum >> 16)) as u16
 }

@@ -1,6 +1,9 @@
 //! What becomes of a packet that is not dropped.
 
-use vnet_common::Delivery;
+use vnet_common::{Delivery, DropReason};
+
+/// A verdict, or the reason to drop the packet.
+pub type Outcome = Result<Verdict, DropReason>;
 
 /// Where a packet goes. Dropping is not a verdict but an `Err` with its reason.
 ///
@@ -13,7 +16,7 @@ pub struct Verdict {
     delivery: Option<Delivery>,
 }
 
-const _: () = assert!(size_of::<Result<Verdict, vnet_common::DropReason>>() == 8);
+const _: () = assert!(size_of::<Outcome>() == 8);
 
 impl Verdict {
     /// On, the way it was going: into the bridge, or out of the device.

@@ -4,15 +4,22 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use anyhow::{Context as _, Result, bail};
 use duct::Expression;
 
 /// The workspace's root: the folder above this package.
+///
+/// cargo tells where the package lies as it starts us; what was true at the build may have been moved.
 pub(crate) fn root() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let package = PathBuf::from(package);
+        package.parent().map_or_else(|| package.clone(), Path::to_owned)
+    });
+    &ROOT
 }
 
 /// Where cargo keeps its own, installed programs included.

@@ -1,6 +1,6 @@
 //! The daemon's socket: HTTP/1.1 with JSON.
 //!
-//! Decides who may speak ([`access`](self)), which question goes to which answer ([`routes`]), and how an
+//! Decides who may speak ([`access`](self)), which question goes to which answer (`routes`), and how an
 //! error looks; what the answers are is [`crate::daemon`]'s affair. The words are in [`types`]; clients use
 //! them as well.
 

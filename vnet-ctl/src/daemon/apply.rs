@@ -17,6 +17,7 @@ use super::{
     Daemon, SharedDatapath,
     desired::{bridge_mac, desired},
     error::ApplyError,
+    newcomers::announcements,
     view::View,
 };
 use crate::{
@@ -119,7 +120,12 @@ impl Engine {
         let mut attach = self.datapath.clone();
         match self.host.apply(&change.plan.finish, &mut attach).await {
             // What is in force now is not taken back.
-            Ok(_) => Ok((committed, located)),
+            Ok(_) => {
+                if let Err(error) = self.host.announce(&announcements(&before, &tables)).await {
+                    tracing::warn!("tell the workloads of new neighbours: {error:#}");
+                }
+                Ok((committed, located))
+            }
             Err(error) => {
                 self.datapath.lock().commit(&before).context("put the old policy in force again")?;
                 Err(error).context("the old policy is in force again")

@@ -11,6 +11,7 @@ mod apply;
 mod desired;
 mod error;
 mod lock;
+mod newcomers;
 mod run;
 mod teardown;
 mod view;

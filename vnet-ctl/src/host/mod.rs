@@ -1,14 +1,15 @@
 //! The host's links, addresses and namespaces, by netlink.
 //!
 //! A [`Host`] works in the network namespace of the thread that opens it. It looks ([`Host::observe`]),
-//! carries out what [`crate::plan`] decided ([`Host::apply`], [`Host::undo`], [`Host::remove`]) and counts
-//! ([`Host::counters`]). Inside another namespace it works through a socket that a short-lived thread opens
+//! carries out what [`crate::plan`] decided ([`Host::apply`], [`Host::undo`], [`Host::remove`]), tells workloads of
+//! new neighbours ([`Host::announce`]) and counts ([`Host::counters`]). Inside another namespace it works through a socket that a short-lived thread opens
 //! there, so no thread of the runtime ever changes its namespace, and nothing forks.
 //!
 //! What should be done is [`crate::plan`]'s to decide, the programs and tables are the datapath's: it
 //! takes part through [`Attach`].
 
 mod addresses;
+mod announce;
 mod apply;
 mod counters;
 mod links;
@@ -22,6 +23,7 @@ use rtnetlink::Handle;
 
 use self::namespace::Netns;
 pub use self::{
+    announce::{Announcement, Claim},
     apply::{ApplyError, Attach, Done, Failure},
     counters::{Counters, PortCounters},
 };
@@ -77,6 +79,7 @@ mod tests {
         let (desired, state, mut attach) = (Desired::default(), State::default(), Nothing);
         assert_send(&host.observe(&desired, &state));
         assert_send(&host.counters("lo"));
+        assert_send(&host.announce(&[]));
         assert_send(&host.apply(&[], &mut attach));
         assert_send(&host.undo(Done::default(), &mut attach));
         assert_send(&host.remove(&[], &mut attach));

@@ -17,14 +17,14 @@ use aya_ebpf::{
 use vnet_common::{Delivery, DropReason, PortDropKey, ticks_from_ns};
 use vnet_ebpf::{
     pipeline::{self, Arrival},
-    verdict::Verdict,
+    verdict::{Outcome, Verdict},
 };
 
 use self::{skb::Skb, tables::Kernel};
 
 /// Runs the pipeline over a packet.
 #[inline(always)]
-fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Result<Verdict, DropReason>) -> i32 {
+fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome) -> i32 {
     let mut skb = Skb::new(context);
     skb.make_headers_linear();
     let device = skb.ifindex();
@@ -68,7 +68,7 @@ fn now() -> u32 {
 
 /// The tc action of a verdict. `TC_ACT_UNSPEC` lets other programs on the device have their say.
 #[inline(always)]
-fn finish(skb: &Skb, device: u32, result: Result<Verdict, DropReason>) -> i32 {
+fn finish(skb: &Skb, device: u32, result: Outcome) -> i32 {
     match result.map(Verdict::destination) {
         Ok(Some((device, delivery))) => send(skb, device, delivery),
         Ok(None) => TC_ACT_UNSPEC,

@@ -118,6 +118,25 @@ pub const fn is_about_neighbours(datagram: &Datagram<V6>) -> bool {
         || datagram.message.is_discovery(discovery::ADVERTISEMENT)
 }
 
+/// Checks that a discovery message comes from an address of the speaker's, or from `::`, as before it has one
+/// (RFC 4861 section 4.1, RFC 3810 section 5).
+///
+/// # Errors
+/// [`DropReason::SpoofedAddress`].
+#[inline(always)]
+pub fn check_source<T: Tables>(
+    snapshot: Snapshot<'_, T>,
+    speaker: &Speaker,
+    datagram: &Datagram<V6>,
+) -> Result<(), DropReason> {
+    let source = datagram.src.ip();
+    if source == Ip::UNSPECIFIED || speaker.is(snapshot.endpoint(speaker.network, source)) {
+        Ok(())
+    } else {
+        Err(DropReason::SpoofedAddress)
+    }
+}
+
 /// Judges a neighbour solicitation or advertisement.
 ///
 /// # Errors

@@ -2,16 +2,21 @@
 //!
 //! Decides nothing: rewrites the packet as its hop says, and names the device.
 
-use vnet_common::{Address, DropReason, Flow, Ops};
+use vnet_common::{Address, Flow, Ops};
 
-use crate::{hop::Hop, packet::Packet, rewrite, verdict::Verdict};
+use crate::{
+    hop::Hop,
+    packet::Packet,
+    rewrite,
+    verdict::{Outcome, Verdict},
+};
 
 /// Sends a packet on `hop`.
 ///
 /// # Errors
-/// [`DropReason::TtlExceeded`] when it is routed with its last hop behind it.
+/// [`vnet_common::DropReason::TtlExceeded`] when it is routed with its last hop behind it.
 #[inline(always)]
-pub fn send<A: Address>(packet: &mut impl Packet, hop: &Hop) -> Result<Verdict, DropReason> {
+pub fn send<A: Address>(packet: &mut impl Packet, hop: &Hop) -> Outcome {
     if hop.ops.has(Ops::ROUTE) {
         rewrite::routed::<A>(packet, hop.sent)?;
     }
@@ -23,7 +28,7 @@ pub fn send<A: Address>(packet: &mut impl Packet, hop: &Hop) -> Result<Verdict, 
 /// # Errors
 /// As [`send`].
 #[inline(always)]
-pub fn replay<A: Address>(packet: &mut impl Packet, flow: &Flow<A>) -> Result<Verdict, DropReason> {
+pub fn replay<A: Address>(packet: &mut impl Packet, flow: &Flow<A>) -> Outcome {
     count(packet, flow);
     send::<A>(packet, &Hop { device: flow.device, delivery: flow.delivery, ops: flow.ops, sent: flow.sent })
 }

@@ -13,7 +13,7 @@ fn tier_of(package: &str, target: &str) -> Tier {
     match (package, target) {
         ("vnet-tests", "prog") => Tier::Prog,
         ("vnet-tests", name) if name.starts_with("netns") => Tier::Netns,
-        ("vnet-ctl", "daemon" | "datapath" | "host") => Tier::Netns,
+        ("vnet-ctl", "daemon" | "host") => Tier::Netns,
         _ => Tier::Unit,
     }
 }
@@ -52,7 +52,7 @@ mod tests {
             ("vnet-tests", "prog"),
             ("vnet-tests", "netns_groups"),
             ("vnet-tests", "model"),
-            ("vnet-ctl", "datapath"),
+            ("vnet-ctl", "daemon"),
             ("vnet-ctl", "cli"),
         ];
         let tiers = assign(targets.into_iter()).expect("no name twice");
@@ -61,7 +61,7 @@ mod tests {
         };
         assert_eq!(of(Tier::Unit), ["cli", "model"]);
         assert_eq!(of(Tier::Prog), ["prog"]);
-        assert_eq!(of(Tier::Netns), ["datapath", "netns_groups"]);
+        assert_eq!(of(Tier::Netns), ["daemon", "netns_groups"]);
     }
 
     #[test]

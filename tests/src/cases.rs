@@ -1,0 +1,49 @@
+//! The table of cases that the datapath has to pass, on the host model and in the kernel alike.
+//!
+//! A case is a name and steps in the small [`world`]: a frame enters somewhere and must be dropped for
+//! exactly this reason, pass, or leave by this device with these bytes; time advances; a policy is
+//! committed. The cases are written from the specification, one module per concept; [`run`] plays them
+//! on any [`run::Runner`].
+
+mod errors;
+mod frame;
+mod host;
+mod icmp;
+pub mod model;
+mod multicast;
+mod neighbours;
+mod parsing;
+mod policy;
+mod reset;
+mod routing;
+pub mod run;
+mod spoofing;
+mod step;
+mod tables;
+mod tcp;
+mod udp;
+pub mod view;
+pub mod world;
+
+pub use step::{Case, Entry, Hook, Outcome, Step};
+
+/// Every case.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    let modules = [
+        parsing::cases(),
+        spoofing::cases(),
+        neighbours::cases(),
+        tcp::cases(),
+        reset::cases(),
+        udp::cases(),
+        icmp::cases(),
+        errors::cases(),
+        routing::cases(),
+        policy::cases(),
+        host::cases(),
+        multicast::cases(),
+        tables::cases(),
+    ];
+    modules.into_iter().flatten().collect()
+}

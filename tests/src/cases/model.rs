@@ -1,0 +1,151 @@
+//! The host model as a runner of cases.
+
+use vnet_common::{
+    Address, EndpointKey, Flow, FlowKey, NetworkKey, Origin, PeerPrefix, PortKey, Ports, V6, limits, side_of,
+    ticks_from_secs,
+};
+use vnet_ebpf::{
+    model::{ModelFlows, ModelPacket, ModelTables},
+    pipeline::{self, Arrival},
+};
+
+use super::{
+    run::{Runner, Seen, commit},
+    step::{Entry, Hook},
+    view::{self, FILLER, Flows},
+    world::{Devices, Policy, Tables},
+};
+
+/// The tables, the clock and the devices of a modelled host.
+#[derive(Debug)]
+pub struct Model {
+    tables: ModelTables,
+    now: u32,
+    devices: Devices,
+}
+
+impl Model {
+    /// A host whose devices have these ifindexes.
+    #[must_use]
+    pub fn new(devices: Devices) -> Self {
+        let mut model = Self { tables: ModelTables::default(), now: 0, devices };
+        model.reset();
+        model
+    }
+
+    fn write_side(&mut self, side: u32, new: &Tables) {
+        let tables = &mut self.tables;
+        tables.ports.retain(|key, _| key.side != side);
+        tables.networks.retain(|key, _| key.side != side);
+        tables.endpoints.retain(|key, _| key.side != side);
+        tables.peers.retain(|(_, key), _| key.side != side);
+        tables.policy.retain(|key, _| key.side() != side);
+        let ports = new.ports.iter();
+        tables.ports.extend(ports.map(|(ifindex, record)| (PortKey { ifindex: *ifindex, side }, *record)));
+        let networks = new.networks.iter();
+        tables
+            .networks
+            .extend(networks.map(|(ifindex, record)| (NetworkKey { ifindex: *ifindex, side }, *record)));
+        for &(network, addr, endpoint) in &new.endpoints {
+            tables.endpoints.insert(EndpointKey { network, side, addr }, endpoint);
+        }
+        for &(bits, addr, identity) in &new.peers {
+            tables.peers.insert((32 + bits, PeerPrefix { side, addr }), identity);
+        }
+        tables.policy.extend(new.policy.iter().map(|(key, value)| (key.on_side(side), *value)));
+    }
+
+    /// The packet's verdict, whatever the frame.
+    pub fn verdict(&self, entry: &Entry, packet: &mut ModelPacket) -> Seen {
+        let arrival = Arrival { device: self.devices.index(entry.device), now: self.now };
+        let result = match entry.hook {
+            Hook::FromPort => pipeline::from_port(packet, &self.tables, arrival),
+            Hook::ToPort => pipeline::to_port(packet, &self.tables, arrival),
+            Hook::FromHost => pipeline::from_host(packet, &self.tables, arrival),
+        };
+        match result.map(|verdict| verdict.destination()) {
+            Err(reason) => Seen::Drop(reason),
+            Ok(None) => Seen::Pass,
+            Ok(Some((device, delivery))) => Seen::Send(device, delivery),
+        }
+    }
+}
+
+impl Runner for Model {
+    fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    fn reset(&mut self) {
+        self.tables = ModelTables::default();
+        self.tables.flows4.capacity = limits::FLOWS4 as usize;
+        self.tables.flows6.capacity = limits::FLOWS6 as usize;
+        self.now = ticks_from_secs(1_000_000);
+        commit(self, Policy::Usual);
+    }
+
+    fn commit(&mut self, tables: &Tables) {
+        let generation = self.tables.generation.get() + 1;
+        self.write_side(side_of(generation), tables);
+        self.tables.generation.set(generation);
+    }
+
+    fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
+        let mut packet =
+            ModelPacket { bytes: frame.to_vec(), vlan_tag: entry.vlan_tag, forwarded: entry.forwarded };
+        (self.verdict(entry, &mut packet), packet.bytes)
+    }
+
+    fn advance(&mut self, secs: u32) {
+        self.now += ticks_from_secs(secs);
+    }
+
+    fn fill(&mut self, free: usize) {
+        let table = &self.tables.flows6;
+        let mut entries = table.entries.borrow_mut();
+        for number in 0..table.capacity - free - entries.len() {
+            entries.insert(filler(number), Flow::default().into());
+        }
+    }
+
+    fn expire(&mut self) {
+        change(&self.tables.flows4, |flow| flow.last_seen.set(u32::MAX));
+        change(&self.tables.flows6, |flow| flow.last_seen.set(u32::MAX));
+    }
+
+    fn corrupt(&mut self) {
+        change(&self.tables.flows4, |flow| flow.delivery = NONSENSE);
+        change(&self.tables.flows6, |flow| flow.delivery = NONSENSE);
+    }
+
+    fn flows(&self) -> Flows {
+        let mut flows = Flows::new();
+        collect(&mut flows, self, &self.tables.flows4);
+        collect(&mut flows, self, &self.tables.flows6);
+        flows
+    }
+}
+
+/// A byte that is no delivery.
+pub const NONSENSE: u8 = 9;
+
+/// The key of an entry that only takes room.
+#[must_use]
+pub fn filler(number: usize) -> FlowKey<V6> {
+    let src = V6::from_octets((number as u128).to_be_bytes());
+    FlowKey { origin: Origin::new(0, FILLER), src, dst: V6::default(), ports: Ports::default() }
+}
+
+fn change<A: Address>(table: &ModelFlows<A>, change: impl Fn(&mut Flow<A>)) {
+    for flow in table.entries.borrow_mut().values_mut() {
+        let mut changed = (**flow).clone();
+        change(&mut changed);
+        *flow = changed.into();
+    }
+}
+
+fn collect<A: Address>(flows: &mut Flows, model: &Model, table: &ModelFlows<A>) {
+    for (key, flow) in table.entries.borrow().iter() {
+        view::add(flows, &model.devices, model.now, key, flow);
+    }
+}

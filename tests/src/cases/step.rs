@@ -1,0 +1,206 @@
+//! What a case is made of.
+
+use vnet_common::{Delivery, DropReason, FlowState};
+
+use super::{
+    frame::routed,
+    view::FlowView,
+    world::{Device, Party, Policy},
+};
+
+/// A program that a packet enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// What a workload sends.
+    FromPort,
+    /// What the bridge floods to a port.
+    ToPort,
+    /// What the host sends.
+    FromHost,
+}
+
+/// Where and how a frame enters.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The program.
+    pub hook: Hook,
+    /// The device.
+    pub device: Device,
+    /// Whether a VLAN tag is held beside the frame.
+    pub vlan_tag: bool,
+    /// Whether the host received it elsewhere.
+    pub forwarded: bool,
+}
+
+impl Entry {
+    const fn at(hook: Hook, device: Device) -> Self {
+        Self { hook, device, vlan_tag: false, forwarded: false }
+    }
+}
+
+/// Sent by the workload of `port`.
+#[must_use]
+pub(super) const fn from(port: &Party) -> Entry {
+    Entry::at(Hook::FromPort, port.device)
+}
+
+/// Sent by the host into the network of `gateway`.
+#[must_use]
+pub(super) const fn host(gateway: &Party) -> Entry {
+    Entry::at(Hook::FromHost, gateway.device)
+}
+
+/// Flooded by the bridge to `port`.
+#[must_use]
+pub(super) const fn to(port: &Party) -> Entry {
+    Entry::at(Hook::ToPort, port.device)
+}
+
+/// On a device of which the policy knows nothing.
+#[must_use]
+pub(super) const fn stranger(hook: Hook) -> Entry {
+    Entry::at(hook, Device::Stranger)
+}
+
+/// What must become of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Dropped, for this reason.
+    Drop(DropReason),
+    /// On, unchanged.
+    Pass,
+    /// To another device.
+    Send {
+        /// To which.
+        device: Device,
+        /// How.
+        delivery: Delivery,
+        /// The whole frame.
+        frame: Vec<u8>,
+    },
+}
+
+/// A predicate over the flow table, and what it asks.
+pub type Check = (&'static str, fn(&[FlowView]) -> bool);
+
+/// One step.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A frame enters.
+    Packet {
+        /// Where.
+        entry: Entry,
+        /// Its bytes.
+        frame: Vec<u8>,
+        /// What must become of it.
+        outcome: Outcome,
+    },
+    /// Time passes: this many seconds.
+    Advance(u32),
+    /// A new generation is put in force.
+    Commit(Policy),
+    /// The flow table must satisfy this.
+    Flows(Check),
+    /// All entries must be in this state; there must be some.
+    State(FlowState),
+    /// The IPv6 flow table is filled up to this many free entries.
+    Fill {
+        /// How many stay free.
+        free: usize,
+    },
+    /// Every entry is marked as being removed.
+    Expire,
+    /// The delivery of every entry becomes nonsense.
+    Corrupt,
+}
+
+/// A name and steps.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The behaviour that it shows.
+    pub name: String,
+    /// What happens.
+    pub steps: Vec<Step>,
+    /// Whether the kernel's test run cannot play it.
+    pub model_only: bool,
+}
+
+impl Case {
+    pub(super) fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), steps: Vec::new(), model_only: false }
+    }
+
+    /// Only on the model: the kernel's test run cannot make such a packet.
+    pub(super) fn model_only(mut self) -> Self {
+        self.model_only = true;
+        self
+    }
+
+    pub(super) fn then(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    fn packet(self, entry: Entry, frame: Vec<u8>, outcome: Outcome) -> Self {
+        self.then(Step::Packet { entry, frame, outcome })
+    }
+
+    pub(super) fn drops(self, entry: Entry, frame: Vec<u8>, reason: DropReason) -> Self {
+        self.packet(entry, frame, Outcome::Drop(reason))
+    }
+
+    pub(super) fn passes(self, entry: Entry, frame: Vec<u8>) -> Self {
+        self.packet(entry, frame, Outcome::Pass)
+    }
+
+    /// It leaves for `device` as `out`.
+    pub(super) fn sends(
+        self,
+        entry: Entry,
+        frame: Vec<u8>,
+        (device, delivery): (Device, Delivery),
+        out: Vec<u8>,
+    ) -> Self {
+        self.packet(entry, frame, Outcome::Send { device, delivery, frame: out })
+    }
+
+    /// It reaches `receiver` as it is.
+    pub(super) fn switches(self, entry: Entry, frame: Vec<u8>, receiver: &Party) -> Self {
+        let out = frame.clone();
+        self.sends(entry, frame, reach(entry, receiver), out)
+    }
+
+    /// It reaches `receiver` by way of the gateway `router`.
+    pub(super) fn routes(self, entry: Entry, frame: Vec<u8>, receiver: &Party, router: &Party) -> Self {
+        let out = routed(&frame, receiver.mac, router.mac);
+        self.sends(entry, frame, reach(entry, receiver), out)
+    }
+
+    pub(super) fn advance(self, secs: u32) -> Self {
+        self.then(Step::Advance(secs))
+    }
+
+    pub(super) fn commit(self, policy: Policy) -> Self {
+        self.then(Step::Commit(policy))
+    }
+
+    pub(super) fn state(self, state: FlowState) -> Self {
+        self.then(Step::State(state))
+    }
+
+    pub(super) fn flows(self, what: &'static str, check: fn(&[FlowView]) -> bool) -> Self {
+        self.then(Step::Flows((what, check)))
+    }
+
+    pub(super) fn no_flows(self) -> Self {
+        self.flows("no entry is left", |flows| flows.is_empty())
+    }
+}
+
+/// How `receiver` is reached: straight into its namespace only from another port's ingress.
+fn reach(entry: Entry, receiver: &Party) -> (Device, Delivery) {
+    match (entry.hook, receiver.delivery) {
+        (Hook::FromHost, Delivery::Peer) => (receiver.device, Delivery::Device),
+        (_, delivery) => (receiver.device, delivery),
+    }
+}

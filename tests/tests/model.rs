@@ -1,0 +1,153 @@
+//! The table of cases on the host model; then what no table can list: frames cut anywhere, and noise.
+
+use vnet_common::Delivery;
+use vnet_ebpf::model::ModelPacket;
+use vnet_tests::cases::{
+    self, Case, Entry, Hook, Outcome, Step,
+    model::Model,
+    run::{Runner as _, Seen, hex, play, play_step},
+    world::{Device, Devices},
+};
+
+/// Any distinct numbers will do.
+const DEVICES: Devices = Devices([2, 3, 10, 11, 13, 12, 99]);
+
+#[test]
+fn every_case_holds() {
+    let mut model = Model::new(DEVICES);
+    let failures: Vec<String> = cases::all().iter().filter_map(|case| play(&mut model, case).err()).collect();
+    assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn every_case_has_a_name_of_its_own() {
+    let mut names: Vec<String> = cases::all().into_iter().map(|case| case.name).collect();
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all);
+    println!("{all} cases");
+}
+
+#[test]
+fn every_drop_reason_has_a_case() {
+    let steps = || cases::all().into_iter().flat_map(|case| case.steps);
+    for &reason in vnet_common::DropReason::ALL {
+        let produces = |step: Step| matches!(step, Step::Packet { outcome: Outcome::Drop(found), .. } if found == reason);
+        assert!(steps().any(produces), "no case is dropped for {}", reason.label());
+    }
+}
+
+/// Plays each case up to a packet, and gives that packet cut at every length in its place.
+#[test]
+fn a_frame_cut_anywhere_goes_nowhere() {
+    let mut model = Model::new(DEVICES);
+    for case in cases::all() {
+        let packets = case.steps.iter().enumerate().filter_map(|(number, step)| match step {
+            Step::Packet { entry, frame, .. } => Some((number, *entry, frame)),
+            _ => None,
+        });
+        // The table's end is slow, and its packets are like all others.
+        if case.steps.iter().any(|step| matches!(step, Step::Fill { .. })) {
+            continue;
+        }
+        for (number, entry, frame) in packets {
+            for len in 0..frame.len() {
+                arrive_at(&mut model, &case, number);
+                let mut packet = ModelPacket { bytes: frame[..len].to_vec(), ..ModelPacket::default() };
+                let seen = model.verdict(&entry, &mut packet);
+                assert!(
+                    !matches!(seen, Seen::Send(..)) || len >= announced_len(frame),
+                    "{}, step {}: {len} bytes of {} were sent:\n{}",
+                    case.name,
+                    number + 1,
+                    frame.len(),
+                    hex(frame)
+                );
+            }
+        }
+    }
+}
+
+/// Brings the model to the moment before step `number`; the cut frame before may have changed it.
+fn arrive_at(model: &mut Model, case: &Case, number: usize) {
+    model.reset();
+    for step in &case.steps[..number] {
+        let _ = play_step(model, step);
+    }
+}
+
+/// Up to where a frame says that it reaches: the rest is padding.
+fn announced_len(frame: &[u8]) -> usize {
+    let word = |at: usize| {
+        frame.get(at..at + 2).map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
+    };
+    match word(12) {
+        0x0800 => 14 + word(16),
+        0x86dd => 14 + 40 + word(18),
+        0x0806 => 14 + 28,
+        _ => frame.len(),
+    }
+}
+
+/// xorshift64*: the same noise in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 33) as usize % bound
+    }
+}
+
+/// Half of the frames are noise from the first byte, half a true frame with a few bytes of noise in it.
+#[test]
+fn noise_neither_panics_nor_leaves_by_an_unknown_device() {
+    const FRAMES: usize = 200_000;
+    let mut noise = Noise(0x0076_6e65_7400);
+    let model = Model::new(DEVICES);
+    let frames: Vec<Vec<u8>> = cases::all()
+        .into_iter()
+        .flat_map(|case| case.steps)
+        .filter_map(|step| match step {
+            Step::Packet { frame, .. } => Some(frame),
+            _ => None,
+        })
+        .collect();
+    for number in 0..FRAMES {
+        let mut bytes = match number % 2 {
+            0 => (0..noise.below(128)).map(|_| noise.next() as u8).collect(),
+            _ => frames[noise.below(frames.len())].clone(),
+        };
+        for _ in 0..noise.below(4) {
+            let at = noise.below(bytes.len().max(1));
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = noise.next() as u8;
+            }
+        }
+        let hook = [Hook::FromPort, Hook::ToPort, Hook::FromHost][noise.below(3)];
+        let device = Devices::ALL[noise.below(Devices::ALL.len())];
+        let entry = Entry { hook, device, vlan_tag: false, forwarded: false };
+        let sent = bytes.clone();
+        let seen = model.verdict(&entry, &mut ModelPacket::new(bytes));
+        let Seen::Send(ifindex, delivery) = seen else { continue };
+        let target = DEVICES.device(ifindex);
+        let is_known = target.is_some_and(|target| {
+            target != Device::Stranger && device != Device::Stranger && same_network(device, target)
+        });
+        assert!(is_known && hook != Hook::ToPort, "{entry:?} sent to {target:?}: {}", hex(&sent));
+        let is_bridge = matches!(target, Some(Device::W | Device::X));
+        assert_eq!(delivery == Delivery::Host, is_bridge, "{entry:?}: {}", hex(&sent));
+    }
+}
+
+fn same_network(a: Device, b: Device) -> bool {
+    let is_x = |device| matches!(device, Device::X | Device::C);
+    is_x(a) == is_x(b)
+}
