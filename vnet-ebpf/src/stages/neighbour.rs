@@ -99,7 +99,7 @@ pub fn arp<'a, T: Tables>(
     }
     let own = snapshot.endpoint(speaker.network, V4::from_octets(arp.spa).ip());
     // RFC 5227 section 2.1.1: a probe has no sender address.
-    let is_probe = arp.spa == [0; 4];
+    let is_probe = arp.oper == REQUEST && arp.spa == [0; 4];
     if MacAddr(arp.sha) != speaker.mac || !(is_probe || speaker.is(own)) {
         return Err(DropReason::SpoofedArp);
     }
@@ -151,7 +151,7 @@ pub fn discovery<'a, T: Tables>(
     let [.., hop_limit]: [u8; 8] = packet.read(ETHERNET_LEN)?;
     let target = V6::from_octets(packet.read(datagram.payload + 8)?).ip();
     // RFC 4861 sections 7.1.1 and 7.1.2: a router on the way would have decremented it.
-    if hop_limit != 255 || target.is_multicast() {
+    if hop_limit != 255 || target.is_multicast() || target.is_v4() {
         return Err(DropReason::MalformedHeader);
     }
     let source = datagram.src.ip();
