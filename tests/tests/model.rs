@@ -54,7 +54,11 @@ fn a_frame_cut_anywhere_goes_nowhere() {
         for (number, entry, frame) in packets {
             for len in 0..frame.len() {
                 arrive_at(&mut model, &case, number);
-                let mut packet = ModelPacket { bytes: frame[..len].to_vec(), ..ModelPacket::default() };
+                let mut packet = ModelPacket {
+                    bytes: frame[..len].to_vec(),
+                    vlan_tag: entry.vlan_tag,
+                    forwarded: entry.forwarded,
+                };
                 let seen = model.verdict(&entry, &mut packet);
                 assert!(
                     !matches!(seen, Seen::Send(..)) || len >= announced_len(frame),

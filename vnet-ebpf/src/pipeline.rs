@@ -125,10 +125,13 @@ impl Hook for Workload {
         let port = snapshot.port(case.device)?;
         sender::check_mac(port, case.macs)?;
         sender::check_role(&case.datagram)?;
-        if sender::is_dhcp_request(&case.datagram) {
+        let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
+        if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
+            case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
+        }
+        if is_dhcp_request {
             return Ok(Some(Verdict::send(port.network, Delivery::Host)));
         }
-        case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
         (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
         let destination = case.datagram.dst.ip();
         if !destination.is_multicast() {
@@ -344,7 +347,8 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if quoted.src != case.datagram.dst || quoted.dst != case.datagram.src && !case.from.is_gateway() {
         return Err(DropReason::UnrelatedError);
     }
-    case.to = destination(snapshot, case)?;
+    // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
+    case.to = destination(snapshot, case).unwrap_or(Endpoint::gateway(case.network, case.gateway_mac, 0));
     case.pair_key = case.quoted.key(case.to.device);
     let flow = snapshot.tables.find(&case.pair_key).ok_or(DropReason::UnrelatedError)?;
     if flow.generation.get() != snapshot.generation {

@@ -28,8 +28,10 @@ pub fn routed<A: Address>(packet: &mut impl Packet, macs: MacPair) -> Result<(),
     if A::IS_V4 {
         let header: Ipv4Wire = packet.read(ETHERNET_LEN)?;
         let ttl = header.ttl.checked_sub(1).filter(|ttl| *ttl > 0).ok_or(DropReason::TtlExceeded)?;
-        // RFC 1624 equation 3 for a field that loses 0x0100: the checksum gains it, carry wrapped around.
-        let check = fold(u32::from(header.checksum.get()) + 0x0100);
+        // RFC 1624 equation 3 for a field that loses 0x0100: the checksum gains it, carry wrapped around, and
+        // is never 0xffff.
+        let sum = u32::from(header.checksum.get()) + 0x0100;
+        let check = (sum + u32::from(sum >= 0xffff)) as u16;
         packet.write(ETHERNET_LEN + 8, ttl)?;
         packet.write(ETHERNET_LEN + 10, Be16::new(check))?;
     } else {

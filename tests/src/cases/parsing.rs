@@ -108,10 +108,11 @@ fn ipv4() -> Vec<Case> {
             .drops(from(&A), with_ipv4_byte(0, 0x65), DropReason::MalformedHeader)
             .drops(from(&A), with_ipv4_len(19), DropReason::MalformedHeader)
             .drops(from(&A), with_ipv4_len(0), DropReason::MalformedHeader)
-            // Room for the IP header alone, or for half of the UDP header.
-            .drops(from(&A), with_ipv4_len(20), DropReason::MalformedHeader)
-            .drops(from(&A), with_ipv4_len(24), DropReason::MalformedHeader)
-            .drops(from(&A), with_ipv4_len(27), DropReason::MalformedHeader)
+            .no_flows(),
+        Case::new("what_lies_behind_the_end_of_an_ipv4_packet_is_no_header")
+            .drops(from(&A), with_ipv4_len(20), DropReason::Truncated)
+            .drops(from(&A), with_ipv4_len(24), DropReason::Truncated)
+            .drops(from(&A), with_ipv4_len(27), DropReason::Truncated)
             .no_flows(),
         Case::new("an_ipv4_packet_shorter_than_it_says_is_truncated")
             .drops(from(&A), with_ipv4_len(ip_len + 1), DropReason::Truncated)
@@ -141,8 +142,10 @@ fn ipv6() -> Vec<Case> {
         Case::new("an_ipv6_header_that_lies_is_malformed")
             .drops(from(&A), with_version(0x45), DropReason::MalformedHeader)
             .drops(from(&A), with_version(0x50), DropReason::MalformedHeader)
-            .drops(from(&A), with_len(0), DropReason::MalformedHeader)
-            .drops(from(&A), with_len(7), DropReason::MalformedHeader)
+            .no_flows(),
+        Case::new("what_lies_behind_the_end_of_an_ipv6_packet_is_no_header")
+            .drops(from(&A), with_len(0), DropReason::Truncated)
+            .drops(from(&A), with_len(7), DropReason::Truncated)
             .no_flows(),
         Case::new("an_ipv6_packet_shorter_than_it_says_is_truncated")
             .drops(from(&A), with_len(13), DropReason::Truncated)
@@ -210,8 +213,8 @@ fn extensions() -> Vec<Case> {
             &[(DESTINATION_OPTIONS, PADDING); 8],
             DropReason::ExtensionHeader,
         ),
-        Case::new("an_extension_header_beyond_the_packet_is_dropped")
-            .drops(from(&A), beyond, DropReason::Truncated)
+        Case::new("an_extension_header_beyond_the_packet_is_malformed")
+            .drops(from(&A), beyond, DropReason::MalformedHeader)
             .no_flows(),
         Case::new("an_unknown_protocol_has_no_ports")
             .drops(from(&A), nothing, DropReason::IngressDenied)
@@ -252,18 +255,18 @@ fn tcp_headers() -> Vec<Case> {
 
 fn cut() -> Vec<Case> {
     let headers = |frame: Vec<u8>, len: usize| frame[..len].to_vec();
-    // A whole packet whose payload is too short for its own header: nothing is cut, the header lies.
+    // A whole packet whose payload is too short for its own header.
     let short = |version: Version, protocol, len| {
         let (a, b): (IpAddr, IpAddr) = (A.addr(version), B.addr(version));
         carried(A.mac, B.mac, &packet(a, b, protocol, &vec![8; len]))
     };
     let echo = icmp((8, 0), [0; 4], &[]);
-    let mut case = Case::new("a_payload_too_short_for_its_header_is_malformed");
+    let mut case = Case::new("a_payload_too_short_for_its_header_is_truncated");
     for (protocol, len) in [(TCP, 19), (TCP, 0), (UDP, 7), (UDP, 4), (UDP, 0), (ICMP, 7), (ICMP, 0)] {
-        case = case.drops(from(&A), short(Version::V4, protocol, len), DropReason::MalformedHeader);
+        case = case.drops(from(&A), short(Version::V4, protocol, len), DropReason::Truncated);
     }
     for (protocol, len) in [(TCP, 19), (UDP, 7), (UDP, 0), (ICMPV6, 0), (ICMPV6, 3)] {
-        case = case.drops(from(&A), short(Version::V6, protocol, len), DropReason::MalformedHeader);
+        case = case.drops(from(&A), short(Version::V6, protocol, len), DropReason::Truncated);
     }
     vec![
         Case::new("an_ethernet_header_that_is_cut_is_truncated")

@@ -81,7 +81,7 @@ pub enum Outcome {
 }
 
 /// A predicate over the flow table, and what it asks.
-pub type Check = (&'static str, fn(&[FlowView]) -> bool);
+pub(super) type Check = (&'static str, fn(&[FlowView]) -> bool);
 
 /// One step.
 #[derive(Clone, Debug)]

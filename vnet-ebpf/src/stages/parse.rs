@@ -82,7 +82,8 @@ pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason>
 #[inline(always)]
 pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason> {
     let header: Ipv6Wire = packet.read(at)?;
-    if header.version_class >> 4 != 6 {
+    // RFC 6890 section 2.2.3: IPv4-mapped addresses do not appear on the wire; here they would be IPv4's.
+    if header.version_class >> 4 != 6 || header.src.ip().is_v4() || header.dst.ip().is_v4() {
         return Err(DropReason::MalformedHeader);
     }
     let first = at + size_of::<Ipv6Wire>();
@@ -133,6 +134,16 @@ fn transport<A: Address>(
     mut datagram: Datagram<A>,
     len: u32,
 ) -> Result<Datagram<A>, DropReason> {
+    // RFC 9293, 9260, 768, 792 and 4443: no header is shorter. What lies behind the end is padding.
+    let least = match datagram.protocol {
+        protocol::TCP => 20,
+        protocol::SCTP => 12,
+        protocol::UDP | protocol::ICMP | protocol::ICMPV6 => 8,
+        _ => 0,
+    };
+    if len < least || datagram.payload + len as usize > packet.length() as usize {
+        return Err(DropReason::Truncated);
+    }
     match datagram.protocol {
         protocol::TCP => {
             let header: TcpWire = packet.read(datagram.payload)?;

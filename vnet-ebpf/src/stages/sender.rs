@@ -46,7 +46,7 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
     Ok(())
 }
 
-/// Whether this is a DHCP client's broadcast, which precedes its having an address.
+/// Whether this is a DHCP client's broadcast. It may precede the client's having an address.
 #[inline(always)]
 #[must_use]
 pub fn is_dhcp_request<A: Address>(datagram: &Datagram<A>) -> bool {

@@ -55,11 +55,12 @@ fn is_expired<A>(flow: &Flow<A>) -> bool {
 #[inline(always)]
 pub fn record<A>(flow: &Flow<A>, message: &Message) {
     let Some(segment) = message.tcp() else { return };
-    // Zero is an entry that has recorded nothing yet.
-    if flow.seq_next.get() == 0 || is_after(segment.end, flow.seq_next.get()) {
+    // Zero is an entry that has recorded nothing yet; a SYN ends what an older connection left.
+    let begins = segment.has(Segment::SYN);
+    if begins || flow.seq_next.get() == 0 || is_after(segment.end, flow.seq_next.get()) {
         flow.seq_next.set(segment.end);
     }
-    if segment.has(Segment::ACK) && (flow.ack.get() == 0 || is_after(segment.ack, flow.ack.get())) {
+    if segment.has(Segment::ACK) && (begins || flow.ack.get() == 0 || is_after(segment.ack, flow.ack.get())) {
         flow.ack.set(segment.ack);
     }
 }
@@ -150,7 +151,7 @@ fn tcp<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState,
         (FlowState::New, Segment::SYN) if !from_client => Ok(FlowState::SynReceived),
         (FlowState::New | FlowState::SynReceived, Segment::SYN) => Ok(state),
         (FlowState::New | FlowState::SynReceived, SYN_ACK) if !acks_all => Err(DropReason::BadAck),
-        (FlowState::New, SYN_ACK) => Ok(FlowState::SynReceived),
+        (FlowState::New, SYN_ACK) if !from_client => Ok(FlowState::SynReceived),
         // A challenge ACK of the end that still remembers an older connection (RFC 5961 section 4).
         (FlowState::New, _) if !from_client => Ok(state),
         (FlowState::New, _) => Err(DropReason::BadAck),
