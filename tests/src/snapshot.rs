@@ -161,7 +161,13 @@ impl KernelObjects {
     /// How many of `kind` (map, prog, link) there are.
     #[must_use]
     pub fn count(&self, kind: &str) -> usize {
-        self.ids.iter().filter(|(of, _)| *of == kind).count()
+        self.ids(kind).len()
+    }
+
+    /// The ids of `kind`.
+    #[must_use]
+    pub fn ids(&self, kind: &str) -> BTreeSet<u64> {
+        self.ids.iter().filter(|(of, _)| *of == kind).map(|(_, id)| *id).collect()
     }
 
     /// Waits until the kernel has freed them all, which it does a moment after the last user left.

@@ -9,7 +9,9 @@ use nix::{
 };
 use vnet_common::DropReason;
 use vnet_tests::{
-    Running, World, eventually,
+    Namespace, Running, World, eventually,
+    process::finish,
+    snapshot::KernelObjects,
     traffic::{ANSWER, Connection, Echo, Outcome, iperf3_server, ping, tcp},
 };
 
@@ -60,6 +62,14 @@ fn assert_policy_holds(world: &World) {
     world.assert_silent("a", tcp("[fd00:10::b]:81"));
 }
 
+/// Nothing but the person's own files is left in the world's folder: no socket, lock or state.
+fn assert_no_files(world: &World) {
+    let entries = fs::read_dir(world.folder()).expect("the world's folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    let left: Vec<_> = names.filter(|name| name != "policy.toml" && name != "daemon.log").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn teardown_leaves_nothing_behind() {
     let mut world = World::prepare(POLICY);
@@ -75,6 +85,7 @@ fn teardown_leaves_nothing_behind() {
     let _ = world.teardown().ok();
     before.assert_same(&world.snapshot());
     objects.assert_gone();
+    assert_no_files(&world);
     let _ = world.teardown().ok();
 }
 
@@ -93,6 +104,7 @@ fn teardown_of_a_running_daemon_leaves_nothing_behind() {
     before.assert_same(&world.snapshot());
     world.stop();
     objects.assert_gone();
+    assert_no_files(&world);
 }
 
 #[test]
@@ -106,6 +118,7 @@ fn teardown_after_a_kill_leaves_nothing_behind() {
     let _ = world.teardown().ok();
     before.assert_same(&world.snapshot());
     objects.assert_gone();
+    assert_no_files(&world);
 }
 
 #[test]
@@ -122,6 +135,7 @@ fn an_ephemeral_daemon_takes_everything_with_it() {
         assert!(status.success(), "{signal}: {status}");
         before.assert_same(&world.snapshot());
         objects.assert_gone();
+        assert_no_files(&world);
     }
 }
 
@@ -135,15 +149,17 @@ fn an_orderly_end_leaves_traffic_and_policy_in_force() {
 }
 
 #[test]
-fn killing_the_daemon_disturbs_no_running_transfer() {
+fn killing_the_daemon_and_starting_it_again_disturb_no_running_transfer() {
     let mut world = World::running(POLICY);
     let _server = iperf3_server(&world.port("b"));
     let mut client = world.port("a").command("iperf3");
     client.args(["-c", "10.10.0.11", "-t", "4", "-i", "0.5", "-f", "k", "--forceflush"]);
     let mut transfer = Running::start(client);
-    transfer.line_with("0.50-1.00");
+    transfer.line_with("Kbits/sec");
     world.kill();
     assert_policy_holds(&world);
+    world.start(&[]);
+    assert!(transfer.is_running(), "the daemon is back before the end");
     let lines = transfer.finished();
     let rates: Vec<f64> = lines.iter().filter_map(|line| interval_rate(line)).collect();
     assert!(rates.len() >= 8, "{}", lines.join("\n"));
@@ -153,8 +169,39 @@ fn killing_the_daemon_disturbs_no_running_transfer() {
 /// The rate of a line of iperf3's report, in kbit/s: `[  5]   0.00-0.50   sec … 123 Kbits/sec …`.
 fn interval_rate(line: &str) -> Option<f64> {
     let words: Vec<&str> = line.split_whitespace().collect();
+    let interval = words.iter().position(|word| *word == "sec")? - 1;
+    let (from, to) = words[interval].split_once('-')?;
+    let length = to.parse::<f64>().ok()? - from.parse::<f64>().ok()?;
     let unit = words.iter().position(|word| *word == "Kbits/sec")?;
-    words[unit - 1].parse().ok()
+    // The last one may be a remainder too short to have sent anything.
+    words[unit - 1].parse().ok().filter(|_| length > 0.25)
+}
+
+/// A hundred packets in a second that are all answered, for as long as it lives.
+struct Flood(Running);
+
+impl Flood {
+    fn start(from: &Namespace, to: &str) -> Self {
+        let mut command = from.command("ping");
+        command.args(["-n", "-i", "0.01", to]);
+        let mut running = Running::start(command);
+        running.line_with("icmp_seq=1 ");
+        Self(running)
+    }
+
+    /// Ends it and asserts that each answer came, and in its turn.
+    fn assert_unbroken(self) {
+        kill(Pid::from_raw(i32::try_from(self.0.pid()).expect("a pid is an int")), Signal::SIGINT)
+            .expect("end the ping");
+        let lines = self.0.finished();
+        let answers = lines.iter().filter_map(|line| line.split_once("icmp_seq=")?.1.split(' ').next());
+        let answers: Vec<u32> = answers.map(|number| number.parse().expect("a number")).collect();
+        assert!(answers.iter().copied().eq(1..=answers.len() as u32), "{}", lines.join("\n"));
+        let summary = lines.iter().find(|line| line.contains("packets transmitted")).expect("a summary");
+        let sent: usize = summary.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+        // The last one may be under way when the ping ends.
+        assert!(sent - answers.len() <= 1, "{summary}");
+    }
 }
 
 #[test]
@@ -164,28 +211,23 @@ fn a_restarted_daemon_adopts_everything_without_a_lost_packet() {
     let mut connection = Connection::from(&world.port("a"), "10.10.0.11:80");
     connection.echo(ANSWER).expect("an echo");
     world.assert_counts(DropReason::IngressDenied, || world.assert_silent("a", tcp("10.10.0.11:81")));
-    let (pins, denied) = (world.snapshot(), world.drops(DropReason::IngressDenied));
-    let flood = |namespace: &vnet_tests::Namespace, to: &str| {
-        let mut command = namespace.command("ping");
-        command.args(["-n", "-i", "0.01", "-c", "400", to]);
-        let mut running = Running::start(command);
-        running.line_with("icmp_seq=1 ");
-        running
-    };
+    let (host, denied) = (world.snapshot(), world.drops(DropReason::IngressDenied));
+    let pinned = KernelObjects::of(world.bpffs(), None);
     let floods = [
-        flood(&world.port("a"), "10.10.0.11"),
-        flood(&world.port("b"), "fd00:10::a"),
-        flood(world.host(), "10.10.0.10"),
-        flood(&world.port("a"), "10.10.0.1"),
+        Flood::start(&world.port("a"), "10.10.0.11"),
+        Flood::start(&world.port("b"), "fd00:10::a"),
+        Flood::start(world.host(), "10.10.0.10"),
+        Flood::start(&world.port("a"), "10.10.0.1"),
     ];
     world.kill();
     world.start(&[]);
-    for flood in floods {
-        let lines = flood.finished().join("\n");
-        assert!(lines.contains("400 received") && lines.contains(" 0% packet loss"), "{lines}");
-    }
+    floods.into_iter().for_each(Flood::assert_unbroken);
     connection.echo(ANSWER).expect("the connection lives on");
-    pins.assert_same(&world.snapshot());
+    host.assert_same(&world.snapshot());
+    let adopted = KernelObjects::of(world.bpffs(), None);
+    for kind in ["map", "link"] {
+        assert_eq!(adopted.ids(kind), pinned.ids(kind), "every {kind} is the same as before");
+    }
     assert!(world.drops(DropReason::IngressDenied) >= denied, "counters are carried over");
     drop(server);
     assert_policy_holds(&world);
@@ -194,14 +236,10 @@ fn a_restarted_daemon_adopts_everything_without_a_lost_packet() {
 #[test]
 fn an_orderly_restart_loses_no_packet_either() {
     let mut world = World::running(POLICY);
-    let mut command = world.port("a").command("ping");
-    command.args(["-n", "-i", "0.01", "-c", "300", "fd00:10::b"]);
-    let mut flood = Running::start(command);
-    flood.line_with("icmp_seq=1 ");
+    let flood = Flood::start(&world.port("a"), "fd00:10::b");
     world.stop();
     world.start(&[]);
-    let lines = flood.finished().join("\n");
-    assert!(lines.contains(" 0% packet loss"), "{lines}");
+    flood.assert_unbroken();
     assert_policy_holds(&world);
 }
 
@@ -233,14 +271,31 @@ fn a_restart_with_a_broken_file_leaves_everything_in_force() {
 fn a_second_daemon_is_refused() {
     let world = World::running(POLICY);
     let before = world.snapshot();
-    let mut command = world.host().command(vnet_tests::binary::vnet_ctl());
-    let other_socket = world.folder().join("second.sock");
-    command.arg("--policy").arg(world.policy_path()).arg("--socket").arg(&other_socket).arg("run");
-    world.add_folders(&mut command);
-    let _ = vnet_tests::process::finish(command).refused().says(&[&world.daemon_pid().to_string()]);
-    let _ = world.run_to_end(&["--ephemeral"]).refused();
+    let _ = world.run_to_end(&["--ephemeral"]).fails_with(5).says(&[&world.daemon_pid().to_string()]);
     before.assert_same(&world.snapshot());
     let _ = world.ctl(&["status"]).ok();
+    assert_policy_holds(&world);
+}
+
+#[test]
+fn a_second_daemon_with_folders_of_its_own_gets_nothing_of_the_first() {
+    let world = World::running(POLICY);
+    let before = world.snapshot();
+    let (other, pins) = (world.folder().join("other"), world.bpffs().join("other"));
+    fs::create_dir(&pins).expect("a folder in bpffs");
+    // Not even the devices of networks and ports that its own policy does not have.
+    let policy = world.folder().join("other.toml");
+    let text = "version = 1\n[networks.two]\ntype = \"private\"\nsubnets = [\"10.30.0.0/24\"]\n";
+    fs::write(&policy, text).expect("write another policy");
+    for verb in ["run", "teardown"] {
+        let mut command = world.host().command(vnet_tests::binary::vnet_ctl());
+        command.arg("--policy").arg(&policy).arg("--socket").arg(other.join("vnet.sock")).arg(verb);
+        command.arg("--state-dir").arg(other.join("state")).arg("--bpffs").arg(&pins);
+        let _ = finish(command).fails_with(5).says(&["network namespace", "--socket"]);
+    }
+    assert!(!other.exists(), "no lock of a daemon that is not there");
+    fs::remove_dir(&pins).expect("nothing is pinned by it");
+    before.assert_same(&world.snapshot());
     assert_policy_holds(&world);
 }
 

@@ -1,12 +1,12 @@
 //! Each form of a rule, against real packets: peers, ports, protocols, ICMP types, both versions of
 //! IP, both directions, and the group `default`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use vnet_common::DropReason;
 use vnet_tests::{
     World,
-    frames::{Eth, MacAddr, icmp4, ipv4},
+    frames::{Eth, MacAddr, icmp4, icmp6, ipv4},
     raw::RawSocket,
     traffic::{ANSWER, Echo, Outcome, ping, tcp, udp},
 };
@@ -28,6 +28,8 @@ const MAC_A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 const MAC_B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
 const A: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 0xa);
 const B: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 0xb);
+const A6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 0xa);
+const B6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 0xb);
 
 /// A port of `web` with the last byte of its addresses and MAC, in `groups` (TOML, empty for none).
 fn port(name: &str, last: u8, groups: &str) -> String {
@@ -184,6 +186,10 @@ ingress = [{ protocol = "icmp", from = ["any"] }]
         ("a", ping("10.10.0.12"), true),
         ("a", ping("fd00:10::c"), false),
     ]);
+    // A listener report is for routers; sent to one address it is judged like any other message.
+    let sender = RawSocket::open(&world.port("a"), "eth0");
+    let report = icmp6(Eth::new(MAC_A, MAC_B), A6, B6, (143, 0), [0; 4]);
+    world.assert_counts(DropReason::IngressDenied, || sender.send(&report));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use vnet_common::DropReason;
 use vnet_tests::{
     World,
     frames::{
-        ArpKind, Disguise, Eth, MacAddr, arp, dhcp_offer, dhcpv6_advertise, neighbour_advertisement,
+        ArpKind, Disguise, Eth, MacAddr, arp, dhcp_offer, dhcpv6_advertise, icmp6, neighbour_advertisement,
         neighbour_solicitation, redirect, router_advertisement, udp4, udp6,
     },
     raw::RawSocket,
@@ -235,6 +235,28 @@ fn honest_frames_pass_the_same_checks() {
         let arrived = receiver.receive("honest frame", |seen| seen[12..] == frame[12..]);
         assert_eq!(arrived[..12], frame[..12], "within a network nothing is rewritten");
     }
+}
+
+#[test]
+fn messages_to_routers_are_for_the_host_alone() {
+    let world = World::running(POLICY);
+    let sender = RawSocket::open(&world.port("a"), "eth0");
+    let neighbour = RawSocket::open(&world.port("b"), "eth0");
+    let host = RawSocket::open(world.host(), "vnet-web");
+    // No rule speaks of them, so they must not carry anything to a neighbour either.
+    const SECRET: [u8; 4] = *b"psst";
+    const ROUTER_SOLICITATION: u8 = 133;
+    for kind in [ROUTER_SOLICITATION, 130, 131, 132, 143] {
+        let message = icmp6(Eth::multicast(MAC_A, ALL_NODES), A_LOCAL, ALL_NODES, (kind, 0), SECRET);
+        sender.send(&message);
+        host.receive(&format!("message of type {kind}"), |seen| seen[14..] == message[14..]);
+    }
+    let honest = udp6(to_b(), (A6, 9000), (B6, 9000), b"honest");
+    sender.send(&honest);
+    neighbour.receive("honest frame", |seen| {
+        assert!(!seen.windows(4).any(|bytes| bytes == SECRET), "b saw {seen:02x?}");
+        seen[12..] == honest[12..]
+    });
 }
 
 #[test]

@@ -441,12 +441,13 @@ fn discovery<P: Packet, T: Tables>(
     if neighbour::is_about_neighbours(&case.datagram) {
         return answer_discovery(packet, &snapshot, speaker, case);
     }
-    if !speaker.is_host() {
-        sender::check_role(&case.datagram)?;
-        // Router solicitation and listener reports.
-        neighbour::check_source(snapshot, speaker, &case.datagram)?;
+    if speaker.is_host() {
+        return Ok(Verdict::PASS);
     }
-    Ok(Verdict::PASS)
+    sender::check_role(&case.datagram)?;
+    neighbour::check_source(snapshot, speaker, &case.datagram)?;
+    // Router solicitation and listener reports: no rule speaks of them, and the host is the only router.
+    Ok(Verdict::send(speaker.network, Delivery::Host))
 }
 
 /// Answers an ARP request, and lets what else is true pass. A function of its own in the kernel too, for

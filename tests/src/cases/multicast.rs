@@ -78,19 +78,23 @@ fn listeners() -> Vec<Case> {
     let message = |src, group, kind| {
         carried(A.mac, group_mac(group), &packet(src, group, ICMPV6, &icmp((kind, 0), [0; 4], &[])))
     };
+    let routers = [
+        message(A.link_local().into(), ALL_ROUTERS, 133),
+        message(unspecified, ALL_ROUTERS, 133),
+        message(A.link_local().into(), ALL_MLDV2_ROUTERS, 143),
+        message(unspecified, ALL_MLDV2_ROUTERS, 143),
+    ];
     let igmp = carried(
         A.mac,
         group_mac(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 22))),
         &packet(A.v4.into(), IpAddr::V4(Ipv4Addr::new(224, 0, 0, 22)), 2, &[0x22, 0, 0, 0, 0, 0, 0, 0]),
     );
     vec![
-        Case::new("a_port_solicits_routers_and_reports_its_groups")
-            .passes(from(&A), message(A.link_local().into(), ALL_ROUTERS, 133))
-            .passes(from(&A), message(unspecified, ALL_ROUTERS, 133))
-            .passes(from(&A), message(A.link_local().into(), ALL_MLDV2_ROUTERS, 143))
-            .passes(from(&A), message(unspecified, ALL_MLDV2_ROUTERS, 143))
-            .passes(from(&A), igmp)
-            .no_flows(),
+        routers.into_iter().fold(
+            Case::new("what_a_port_tells_routers_goes_to_the_host_alone").no_flows(),
+            |case, message| case.sends(from(&A), message.clone(), (Device::W, Delivery::Host), message),
+        ),
+        Case::new("a_port_reports_its_ipv4_groups").passes(from(&A), igmp).no_flows(),
         Case::new("a_listener_report_under_anothers_address_is_dropped").drops(
             from(&A),
             message(B.link_local().into(), ALL_MLDV2_ROUTERS, 143),

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -39,9 +39,7 @@ impl Socket {
     /// The caller holds the lock: nobody else listens there.
     pub(crate) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
         let bind = || -> io::Result<_> {
-            // Under another name until only the right people can connect.
-            let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-            let new = path.with_file_name(format!(".{}.new", name.to_string_lossy()));
+            let new = not_yet_open(path).ok_or(io::ErrorKind::InvalidInput)?;
             let _ = fs::remove_file(&new);
             let listener = UnixListener::bind(&new)?;
             fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
@@ -53,6 +51,17 @@ impl Socket {
         Ok((Self { path: path.to_owned(), owner }, listener))
     }
 
+    /// Removes what a daemon that was killed left at `path`. Files that are no sockets are not vnet's.
+    ///
+    /// The caller holds the lock: nobody listens there.
+    pub(crate) fn remove(path: &Path) {
+        for path in [Some(path.to_owned()), not_yet_open(path)].into_iter().flatten() {
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     pub(super) const fn owner(&self) -> Owner {
         self.owner
     }
@@ -62,6 +71,12 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// The name that a socket has until only the right people can connect.
+fn not_yet_open(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_string_lossy();
+    Some(path.with_file_name(format!(".{name}.new")))
 }
 
 /// Sends an empty POST to the daemon at `socket`.

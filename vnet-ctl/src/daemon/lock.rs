@@ -1,7 +1,8 @@
 //! One daemon at a time: locks that the kernel gives up with the process, however it ends.
 //!
-//! Two things are locked: a file beside the socket, which tells who runs, and the folder of pins, so that
-//! daemons with different sockets do not share one datapath.
+//! Three things are locked: a file beside the socket, which tells who runs; the network namespace, whose
+//! devices are one daemon's; and the folder of pins, so that daemons with different sockets do not share one
+//! datapath.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -22,17 +23,32 @@ pub(super) struct Lock {
     path: PathBuf,
     /// Folders that vnet has made, this time or before.
     made: Vec<PathBuf>,
+    namespace: Option<File>,
     pins: Option<File>,
 }
 
 impl Lock {
-    /// Locks the folder of `socket`, making it if it is not there.
-    pub(super) fn acquire(socket: &Path) -> Result<Self, DaemonError> {
+    /// Locks the folder of `socket`, making it if it is not there, and the thread's network namespace.
+    pub(super) fn alone(socket: &Path) -> Result<Self, DaemonError> {
+        let mut lock = Self::acquire(socket)?;
+        match lock_namespace() {
+            Ok(file) => {
+                lock.namespace = Some(file);
+                Ok(lock)
+            }
+            Err(error) => {
+                lock.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn acquire(socket: &Path) -> Result<Self, DaemonError> {
         let folder = folder_of(socket);
         let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
         let path = folder.join("vnet.lock");
         let (file, old) = lock_file(&path)?;
-        let mut lock = Self { file, path, made: parse_made(&old), pins: None };
+        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: None };
         lock.remember(made)?;
         Ok(lock)
     }
@@ -124,6 +140,21 @@ fn lock_file(path: &Path) -> Result<(File, String), DaemonError> {
     }
 }
 
+/// Locks the thread's network namespace: a daemon takes every device with a name of vnet there for its own.
+fn lock_namespace() -> Result<File, DaemonError> {
+    let path = Path::new("/proc/thread-self/ns/net");
+    let file = File::open(path).map_err(|error| failed(error, "open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DaemonError::Conflict(
+            "another vnet daemon, with another socket, serves this network namespace; stop it first (commands \
+             for it take its --socket), or start this one in another network namespace"
+                .to_owned(),
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error, "lock", path)),
+    }
+}
+
 fn same_file(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
@@ -191,6 +222,21 @@ mod tests {
         drop(lock);
         assert_eq!(holder(&socket), None);
         Lock::acquire(&socket).unwrap();
+    }
+
+    #[test]
+    fn daemons_with_different_sockets_do_not_share_pins() {
+        let (dir, pins) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut first = Lock::acquire(&dir.path().join("a/vnet.sock")).unwrap();
+        first.lock_pins(pins.path()).unwrap();
+        let mut second = Lock::acquire(&dir.path().join("b/vnet.sock")).unwrap();
+
+        let error = second.lock_pins(pins.path()).unwrap_err();
+
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().contains("--bpffs"), "{error}");
+        drop(first);
+        second.lock_pins(pins.path()).unwrap();
     }
 
     #[test]

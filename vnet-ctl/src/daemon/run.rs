@@ -45,7 +45,7 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     // A policy with an error changes nothing, not even a folder.
     let text = read_policy(&options.policy)?;
     let signals = Signals::new().context("listen for signals")?;
-    let mut lock = Lock::acquire(&options.socket)?;
+    let mut lock = Lock::alone(&options.socket)?;
     let pins = Pins::new(&options.bpffs);
     let before = Before::look(&options, &pins);
     let daemon = match start(options.clone(), &mut lock, &text).await {

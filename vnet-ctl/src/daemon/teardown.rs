@@ -14,7 +14,7 @@ use super::{
     lock::{Lock, holder},
 };
 use crate::{
-    api::{post, types::TeardownReport},
+    api::{Socket, post, types::TeardownReport},
     datapath::{Preflight, names::Pins, remove_pins},
     host::{Attach, Host},
     plan,
@@ -35,12 +35,13 @@ pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, Daemon
         return Ok(ask_daemon(&options).await?);
     }
     Preflight::new(&options.bpffs).check_privileges().map_err(anyhow::Error::from)?;
-    let mut lock = Lock::acquire(&options.socket)?;
+    let mut lock = Lock::alone(&options.socket)?;
     let pins = Pins::new(&options.bpffs);
     if pins.root().exists() {
         lock.lock_pins(&pins.root())?;
     }
     let report = remove_everything(&options).await;
+    Socket::remove(&options.socket);
     lock.remove();
     Ok(report)
 }

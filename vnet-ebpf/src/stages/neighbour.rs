@@ -9,7 +9,7 @@ use vnet_common::{Address, Be16, DropReason, Endpoint, Ip, MacAddr, NetworkRecor
 
 use crate::{
     headers::{Datagram, ETHERNET_LEN},
-    packet::Packet,
+    packet::{Ipv6Wire, Packet},
     tables::{Snapshot, Tables},
 };
 
@@ -157,9 +157,10 @@ pub fn discovery<'a, T: Tables>(
     let source = datagram.src.ip();
     let is_probe = source == Ip::UNSPECIFIED;
     let source_is_own = is_probe || speaker.is(snapshot.endpoint(speaker.network, source));
-    if !source_is_own || claimed_mac(packet, datagram)?.is_some_and(|mac| mac != speaker.mac) {
+    if !source_is_own {
         return Err(DropReason::SpoofedNeighbour);
     }
+    check_links(packet, speaker, datagram)?;
     let wanted = wanted(snapshot, speaker, target);
     match (datagram.message.is_discovery(discovery::ADVERTISEMENT), wanted) {
         (_, Ok(Neighbour::Own)) => Ok(Neighbour::Own),
@@ -181,19 +182,32 @@ fn wanted<'a, T: Tables>(
     Ok(if speaker.is(Some(endpoint)) { Neighbour::Own } else { Neighbour::Ask(endpoint) })
 }
 
-/// The MAC in the first option of a neighbour message, if it is a link-layer address.
+/// Checks that each link-layer address among the options of a neighbour message is the speaker's own.
+///
+/// # Errors
+/// [`DropReason::SpoofedNeighbour`]; [`DropReason::MalformedHeader`], also for more options than any of the
+/// kinds that exist for these messages (link-layer address, nonce, timestamp and signature of RFC 3971).
 #[inline(always)]
-fn claimed_mac(packet: &impl Packet, datagram: &Datagram<V6>) -> Result<Option<MacAddr>, DropReason> {
-    let options = datagram.payload + discovery::FIXED_LEN;
-    let [_, _, _, _, a, b, ..]: [u8; 8] = packet.read(ETHERNET_LEN)?;
-    let end = ETHERNET_LEN + 40 + usize::from(Be16::from_bytes([a, b]).get());
-    if options + discovery::LINK_OPTION_LEN > end {
-        return Ok(None);
+fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>) -> Result<(), DropReason> {
+    const MOST: usize = 6;
+    let payload_len: Be16 = packet.read(ETHERNET_LEN + 4)?;
+    let end = ETHERNET_LEN + size_of::<Ipv6Wire>() + usize::from(payload_len.get());
+    let mut option = datagram.payload + discovery::FIXED_LEN;
+    for _ in 0..MOST {
+        if option + discovery::LINK_OPTION_LEN > end {
+            return Ok(());
+        }
+        let [kind, units, mac @ ..]: [u8; 8] = packet.read(option)?;
+        match (kind, units) {
+            // RFC 4861 section 4.6: a length of zero is invalid; an Ethernet address has one.
+            (_, 0) | (discovery::SOURCE_LINK | discovery::TARGET_LINK, 2..) => {
+                return Err(DropReason::MalformedHeader);
+            }
+            (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) if MacAddr(mac) != speaker.mac => {
+                return Err(DropReason::SpoofedNeighbour);
+            }
+            _ => option += usize::from(units) * 8,
+        }
     }
-    let [kind, units, mac @ ..]: [u8; 8] = packet.read(options)?;
-    match (kind, units) {
-        (discovery::SOURCE_LINK | discovery::TARGET_LINK, 1) => Ok(Some(MacAddr(mac))),
-        (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) => Err(DropReason::MalformedHeader),
-        _ => Ok(None),
-    }
+    Err(DropReason::MalformedHeader)
 }

@@ -4,7 +4,7 @@
 //! them what the other stages need. Whether any of it is true is the sender stage's question.
 
 use network_types::eth::EtherType;
-use vnet_common::{Address, Be16, DropReason, MacPair, Ports, V4, V6, limits};
+use vnet_common::{Address, Be16, DropReason, Ip, MacPair, Ports, V4, V6, limits};
 
 use crate::{
     headers::{Carries, Datagram, Frame, Kind, Message, Segment, protocol},
@@ -153,7 +153,10 @@ fn transport<A: Address>(
         }
         protocol::UDP | protocol::SCTP => datagram.ports = packet.read(datagram.payload)?,
         protocol::ICMP if A::IS_V4 => icmp(packet, &mut datagram, icmp4_kind)?,
-        protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, icmp6_kind)?,
+        protocol::ICMPV6 if !A::IS_V4 => {
+            let dst = datagram.dst.ip();
+            icmp(packet, &mut datagram, |kind| icmp6_kind(kind, dst))?;
+        }
         // Each ICMP belongs to its own version of IP.
         protocol::ICMP | protocol::ICMPV6 => return Err(DropReason::MalformedHeader),
         _ => {}
@@ -215,13 +218,17 @@ const fn icmp4_kind(kind: u8) -> Kind {
 }
 
 /// ICMPv6 types, RFC 4443 section 2.1, RFC 4861 and RFC 3810.
+///
+/// What a host tells routers it tells a group; sent to one address it is a message like any other, which
+/// the rules judge.
 #[inline(always)]
-const fn icmp6_kind(kind: u8) -> Kind {
+const fn icmp6_kind(kind: u8, dst: Ip) -> Kind {
     match kind {
         128 => Kind::Echo,
         129 => Kind::EchoReply,
         1..=4 => Kind::Error,
-        130..=137 | 143 => Kind::Discovery,
+        134..=137 => Kind::Discovery,
+        130..=133 | 143 if dst.is_multicast() => Kind::Discovery,
         _ => Kind::Single,
     }
 }
@@ -277,7 +284,7 @@ fn quoted<A: Address>(
     match protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => datagram.ports = packet.read(payload)?,
         protocol::ICMP if A::IS_V4 => icmp(packet, &mut datagram, icmp4_kind)?,
-        protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, icmp6_kind)?,
+        protocol::ICMPV6 if !A::IS_V4 => icmp(packet, &mut datagram, |kind| icmp6_kind(kind, dst.ip()))?,
         _ => {}
     }
     Ok(datagram)
