@@ -94,6 +94,18 @@ fn listeners() -> Vec<Case> {
             Case::new("what_a_port_tells_routers_goes_to_the_host_alone").no_flows(),
             |case, message| case.sends(from(&A), message.clone(), (Device::W, Delivery::Host), message),
         ),
+        [130, 131, 132, 133, 143].into_iter().fold(
+            Case::new("what_is_meant_for_routers_is_judged_when_one_address_gets_it").no_flows(),
+            |case, kind| {
+                let body = icmp((kind, 0), [0; 4], &[0; 16]);
+                case.drops(
+                    from(&A),
+                    switched(Version::V6, (&A, &B), ICMPV6, &body),
+                    DropReason::IngressDenied,
+                )
+                .switches(from(&A), switched(Version::V6, (&A, &T), ICMPV6, &body), &T)
+            },
+        ),
         Case::new("a_port_reports_its_ipv4_groups").passes(from(&A), igmp).no_flows(),
         Case::new("a_listener_report_under_anothers_address_is_dropped").drops(
             from(&A),
