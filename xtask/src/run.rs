@@ -59,7 +59,7 @@ pub(crate) fn run(policy: Option<PathBuf>, args: &[String]) -> Result<ExitCode> 
         None => copy_of_quickstart(&folder)?,
     };
     let daemon = Daemon { programs, privilege, binary };
-    let handle = Arc::new(daemon.start(&policy, &folder.join("state"), args)?);
+    let handle = Arc::new(daemon.start(&policy, args)?);
     if daemon.wait_until_ready(&handle)? {
         daemon.suggest(tries);
     }
@@ -108,13 +108,13 @@ impl Daemon {
         sudo.into_iter().chain([binary]).chain(args.iter().map(|&arg| arg.to_owned())).collect()
     }
 
-    fn start(&self, policy: &Path, state: &Path, args: &[String]) -> Result<Handle> {
+    fn start(&self, policy: &Path, args: &[String]) -> Result<Handle> {
         if self.privilege == Privilege::Sudo {
             // So that its question for the password is answered before anything else writes.
             complete(&self.programs.command("sudo", &["--validate"]), "sudo gave no root rights")?;
         }
-        let (policy, state) = (policy.to_string_lossy(), state.to_string_lossy());
-        let own = ["run", "--ephemeral", "--policy", &policy, "--state-dir", &state];
+        let policy = policy.to_string_lossy();
+        let own = ["run", "--ephemeral", "--policy", &policy];
         let command =
             self.command(&[&own[..], &args.iter().map(String::as_str).collect::<Vec<_>>()].concat());
         let (program, args) = command.split_first().context("an empty command")?;

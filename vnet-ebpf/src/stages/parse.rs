@@ -107,7 +107,7 @@ pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason>
 /// Walks the extension headers from `next` at `offset`; returns the first other protocol and where it begins.
 #[inline(always)]
 fn skip_extensions(packet: &impl Packet, mut next: u8, mut offset: usize) -> Result<(u8, usize), DropReason> {
-    for _ in 0..limits::IPV6_EXTENSIONS {
+    for _ in 0..=limits::IPV6_EXTENSIONS {
         match next {
             // RFC 8200 section 4.1: hop-by-hop options only stand first; more than the list allows
             // ends the loop.
