@@ -1,8 +1,10 @@
 //! `drops`: how many packets were dropped, for which reason, at which port.
 
+use clap::builder::PossibleValuesParser;
+use vnet_common::DropReason;
 use vnet_ctl::api::types::{DropCount, DropReport, PortDrops};
 
-use super::Context;
+use super::{Context, port};
 use crate::{
     failure::{Done, Outcome},
     output::{Table, View},
@@ -26,13 +28,21 @@ pub(crate) struct Command {
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
     /// Only this reason
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = reasons(), hide_possible_values = true)]
     reason: Option<String>,
+}
+
+/// The names of all reasons.
+fn reasons() -> PossibleValuesParser {
+    PossibleValuesParser::new(DropReason::ALL.iter().map(|reason| reason.label()))
 }
 
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        if let Some(name) = &self.port {
+            port::port(context, name).await?;
+        }
         let report: DropReport = context.client.get("/v1/drops").await?;
         let report = self.narrowed(report);
         context.output.show(&report, &self.view(&report))?;

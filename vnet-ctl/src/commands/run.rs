@@ -1,6 +1,9 @@
 //! `run`: the daemon itself.
 
-use std::{io, path::PathBuf};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use tracing_subscriber::EnvFilter;
 use vnet_ctl::daemon::{self, DaemonError, RunOptions};
@@ -55,7 +58,7 @@ impl Command {
     }
 }
 
-/// The daemon's log goes to stderr; the service manager adds the time where it keeps one.
+/// The daemon's log goes to stderr; the journal adds the time, and a person at a terminal has one.
 fn log(context: &Context<'_>) {
     let level = if context.globals.quiet { "warn" } else { "info" };
     let filter = EnvFilter::try_from_env("VNET_LOG").unwrap_or_else(|_| EnvFilter::new(level));
@@ -64,7 +67,8 @@ fn log(context: &Context<'_>) {
         .with_target(false)
         .with_ansi(context.output.colors_stderr())
         .with_writer(io::stderr);
-    if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().init() } else { builder.init() }
+    let has_reader_or_clock = io::stderr().is_terminal() || std::env::var_os("JOURNAL_STREAM").is_some();
+    if has_reader_or_clock { builder.without_time().init() } else { builder.init() }
 }
 
 /// What made the daemon end.

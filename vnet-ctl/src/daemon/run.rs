@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
     time::sleep,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, lock::Lock, view::View};
 use crate::{
@@ -120,7 +120,11 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
     };
     let applied = daemon.apply(text, &origin).await?;
     applied.warnings.iter().for_each(|warning| warn!("{warning}"));
-    applied.changes.iter().for_each(|change| info!("{change}"));
+    applied.changes.iter().for_each(|change| debug!("{change}"));
+    match applied.changes.len() {
+        0 => info!("took over what was in force, as it was (generation {})", applied.generation),
+        count => info!("{count} changes put in force; VNET_LOG=debug tells each"),
+    }
     Ok(Arc::new(daemon))
 }
 

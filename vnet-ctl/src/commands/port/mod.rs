@@ -34,7 +34,7 @@ pub(crate) async fn ports(context: &Context<'_>) -> Result<Vec<PortInfo>, Failur
     context.client.get("/v1/ports").await
 }
 
-async fn port(context: &Context<'_>, name: &str) -> Result<PortInfo, Failure> {
+pub(crate) async fn port(context: &Context<'_>, name: &str) -> Result<PortInfo, Failure> {
     let ports = ports(context).await?;
     let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
     let found = ports.into_iter().find(|port| port.name == name);
