@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,7 +13,10 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, body::Bytes, header::HOST};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
 
 use super::access::Owner;
 
@@ -34,7 +38,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path`, in the place of whatever an earlier daemon left there.
+    /// Makes the socket for `path`; [`Socket::publish`] puts it there, in the place of whatever an earlier daemon left there.
     ///
     /// The caller holds the lock: nobody else listens there.
     pub(crate) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
@@ -43,12 +47,17 @@ impl Socket {
             let _ = fs::remove_file(&new);
             let listener = UnixListener::bind(&new)?;
             fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
-            fs::rename(&new, path)?;
-            let metadata = fs::metadata(path)?;
+            let metadata = fs::metadata(&new)?;
             Ok((Owner { uid: metadata.uid(), gid: metadata.gid() }, listener))
         };
         let (owner, listener) = bind().with_context(|| format!("listen at {}", path.display()))?;
         Ok((Self { path: path.to_owned(), owner }, listener))
+    }
+
+    /// Lets people in: the socket gets its name.
+    pub(crate) fn publish(&self) -> Result<()> {
+        let new = not_yet_open(&self.path).context("the socket's path has no name")?;
+        fs::rename(new, &self.path).with_context(|| format!("listen at {}", self.path.display()))
     }
 
     /// Removes what a daemon that was killed left at `path`. Files that are no sockets are not vnet's.
@@ -69,7 +78,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        Self::remove(&self.path);
     }
 }
 
@@ -81,6 +90,11 @@ fn not_yet_open(path: &Path) -> Option<PathBuf> {
 
 /// Sends an empty POST to the daemon at `socket`.
 pub(crate) async fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    let limit = Duration::from_secs(300);
+    timeout(limit, exchange(socket, path)).await.context("it has not answered for 300 seconds")?
+}
+
+async fn exchange<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     let stream =
         UnixStream::connect(socket).await.with_context(|| format!("connect to {}", socket.display()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -154,7 +154,10 @@ impl Engine {
     /// What is on the host, as far as `desired` and the state are concerned.
     async fn observe(&self, desired: &Desired) -> Result<Observed> {
         let mut observed = self.host.observe(desired, &self.state).await.context("look at the host")?;
-        observed.attached = attached(self.datapath.lock().attached());
+        let mut datapath = self.datapath.lock();
+        datapath.forget_stale()?;
+        observed.attached = attached(datapath.attached());
+        drop(datapath);
         Ok(observed)
     }
 

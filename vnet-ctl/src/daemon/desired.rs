@@ -61,10 +61,7 @@ fn in_subnet(addr: IpAddr, subnet: &policy::Subnet) -> IpNet {
 fn attach(attach: &policy::Attach) -> plan::Attach {
     match attach {
         policy::Attach::Netns { netns, create, name } => plan::Attach::Netns {
-            netns: match netns {
-                policy::NetnsRef::Name(name) => plan::NetnsRef::Name(name.clone()),
-                policy::NetnsRef::Path(path) => plan::NetnsRef::Path(path.clone()),
-            },
+            netns: plan::NetnsRef::parse(&netns.to_string()),
             create: *create,
             interface: name.clone(),
         },

@@ -71,6 +71,11 @@ impl Lock {
         Ok(())
     }
 
+    /// Whether the pins are this process's.
+    pub(super) const fn holds_pins(&self) -> bool {
+        self.pins.is_some()
+    }
+
     /// Makes a folder for vnet alone, and remembers which folders are new.
     pub(super) fn make_folder(&mut self, folder: &Path) -> Result<(), DaemonError> {
         let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;

@@ -1,6 +1,7 @@
 //! From start to end: checks, take-over, the first apply, the socket, and what is left behind.
 
 use std::{
+    io::Write as _,
     path::Path,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::{Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, lock::Lock, view::View};
 use crate::{
     api::{Peer, Socket, router},
-    datapath::{Datapath, Preflight, make_folders, names::Pins, remove_pins},
+    datapath::{Datapath, Preflight, make_folders, names::Pins, remove_own_pins},
     host::Host,
     policy,
     state::{self, State},
@@ -48,14 +49,21 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     let mut lock = Lock::alone(&options.socket)?;
     let pins = Pins::new(&options.bpffs);
     let before = Before::look(&options, &pins);
-    let daemon = match start(options.clone(), &mut lock, &text).await {
-        Ok(daemon) => daemon,
+    let started = async {
+        // Before anything is touched; nobody connects until all is in force.
+        let (socket, listener) = Socket::bind(&options.socket)?;
+        let daemon = start(options.clone(), &mut lock, &text).await?;
+        Ok((daemon, socket, listener))
+    };
+    let (daemon, socket, listener) = match started.await {
+        Ok(started) => started,
         Err(error) => {
             before.restore(&options, &pins, lock);
             return Err(error);
         }
     };
-    let served = serve(&daemon, signals).await;
+    let served = serve(&daemon, &socket, listener, signals).await;
+    drop(socket);
     let left = if options.ephemeral { daemon.stop(true).await.problems } else { Vec::new() };
     if daemon.is_torn_down().await {
         lock.remove();
@@ -86,8 +94,8 @@ impl Before {
         {
             warn!("{error}");
         }
-        if !self.pins {
-            remove_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
+        if !self.pins && lock.holds_pins() {
+            remove_own_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
             lock.remove();
         }
     }
@@ -129,21 +137,27 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
 }
 
 /// Answers requests until the daemon is to stop.
-async fn serve(daemon: &Arc<Daemon>, signals: Signals) -> Result<()> {
-    let (socket, listener) = Socket::bind(&daemon.options.socket)?;
+async fn serve(
+    daemon: &Arc<Daemon>,
+    socket: &Socket,
+    listener: UnixListener,
+    signals: Signals,
+) -> Result<()> {
+    socket.publish()?;
     let stop_on_signal = tokio::spawn(stop_on_signal(daemon.clone(), signals));
     let expire = tokio::spawn(expire_flows(daemon.clone()));
     announce(daemon);
-    let served = answer(daemon, &socket, listener).await;
+    let served = answer(daemon, socket, listener).await;
     stop_on_signal.abort();
     expire.abort();
     served
 }
 
-#[expect(clippy::print_stdout, reason = "the one line that whoever starts the daemon waits for")]
+/// The one line that whoever starts the daemon waits for, if they still do.
 fn announce(daemon: &Daemon) {
     let view = daemon.view();
-    println!(
+    let _ = writeln!(
+        std::io::stdout(),
         "vnet is ready: networks {}, ports {}, policy {}, socket {}",
         view.policy.networks.len(),
         view.policy.ports.len(),
@@ -173,11 +187,16 @@ async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) -
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 }
 
@@ -185,6 +204,8 @@ async fn stop_on_signal(daemon: Arc<Daemon>, mut signals: Signals) {
     tokio::select! {
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
+        // The terminal is gone.
+        _ = signals.hangup.recv() => {}
     }
     daemon.stop(false).await;
 }

@@ -62,10 +62,13 @@ async fn ask_daemon(options: &TeardownOptions) -> Result<TeardownReport> {
 
 /// Removes the devices, the pins and the state, without the programs being loaded.
 async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
-    let mut report = TeardownReport::default();
-    match remove_devices(options).await {
-        Ok(done) => report = done,
-        Err(error) => report.problems.push(format!("{error:#}")),
+    let mut report = match remove_devices(options).await {
+        Ok(done) => done,
+        Err(error) => TeardownReport { problems: vec![format!("{error:#}")], ..TeardownReport::default() },
+    };
+    // Devices that are still there keep their filters.
+    if !report.problems.is_empty() {
+        return report;
     }
     let removed = remove_pins(&Pins::new(&options.bpffs));
     if removed.links > 0 {

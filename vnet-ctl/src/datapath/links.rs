@@ -98,6 +98,17 @@ impl Links {
         Ok(!hooks.is_empty())
     }
 
+    /// What is attached by name only: the device is gone, and another may have its index by now.
+    pub(super) fn stale(&self, object: &mut Ebpf) -> Result<BTreeSet<u32>> {
+        let mut stale = BTreeSet::new();
+        for &(ifindex, hook) in &self.attached {
+            if !runs(program(object, hook)?, ifindex, hook)? {
+                stale.insert(ifindex);
+            }
+        }
+        Ok(stale)
+    }
+
     /// The devices that something is attached to.
     pub(super) fn devices(&self) -> BTreeSet<u32> {
         self.attached.iter().map(|&(ifindex, _)| ifindex).collect()
@@ -124,6 +135,18 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 fn program(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier> {
     let program = object.program_mut(hook.program()).with_context(|| format!("the object has no {hook}"))?;
     program.try_into().with_context(|| format!("{hook} is not a tc program"))
+}
+
+/// Whether `program` is what the device with that index, in the calling thread's namespace, runs.
+fn runs(program: &SchedClassifier, ifindex: u32, hook: Hook) -> Result<bool> {
+    let name = if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok());
+    // nix answers with an empty name for an index that nothing has.
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(false) };
+    let own = program.info()?.id();
+    match SchedClassifier::query_tcx(&name, hook.attach_type()) {
+        Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == own)),
+        Err(error) => bail!("ask what {name} runs: {}", causes(&error)),
+    }
 }
 
 /// Puts `program` in the place of the one that the link pinned at `path` runs; false if the link's

@@ -47,7 +47,7 @@ pub use drops::describe;
 pub use filter::{FilterError, FlowFilter};
 pub use object::{PinError, Shape, declared};
 pub use preflight::{Preflight, PreflightError};
-pub use remove::{Removed, remove_pins};
+pub use remove::{Removed, remove_own_pins, remove_pins};
 
 /// The loaded datapath.
 pub struct Datapath {
@@ -135,6 +135,17 @@ impl Datapath {
         self.flows.forget_devices(&gone)?;
         self.drops.forget_devices(&gone)?;
         Ok(gone)
+    }
+
+    /// Detaches from devices that are gone, or have become others.
+    ///
+    /// # Errors
+    /// When the kernel does not tell what a device runs, or a pin cannot be removed.
+    pub fn forget_stale(&mut self) -> Result<()> {
+        for ifindex in self.links.stale(&mut self.object)? {
+            self.detach(ifindex)?;
+        }
+        Ok(())
     }
 
     /// What is attached: device and program.

@@ -37,6 +37,15 @@ pub fn remove_pins(pins: &Pins) -> Removed {
     removed
 }
 
+/// Removes the pins of this version alone.
+#[must_use]
+pub fn remove_own_pins(pins: &Pins) -> Removed {
+    let mut removed = Removed::default();
+    remove_version(&pins.root(), &mut removed);
+    remove_folder(&pins.vnet(), &mut removed);
+    removed
+}
+
 fn remove_version(root: &Path, removed: &mut Removed) {
     // Links first: no program may run on maps that are being taken apart.
     match links::pinned(&root.join(LINKS_FOLDER)) {

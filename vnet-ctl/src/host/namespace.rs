@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::{
     errno::Errno,
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     sys::statfs::{NSFS_MAGIC, fstatfs},
@@ -47,7 +48,9 @@ impl Netns {
 
     pub(super) fn open(netns: &NetnsRef) -> Result<Opened> {
         let path = netns.path();
-        let file = match File::open(&path) {
+        // A pipe would be waited for.
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let file = match open {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Opened::Missing),
             Err(error) => return Err(error).with_context(|| format!("open namespace {}", path.display())),

@@ -90,6 +90,11 @@ impl NetnsRef {
     /// What [`NetnsRef`]'s `Display` wrote, as the state keeps it.
     #[must_use]
     pub fn parse(text: &str) -> Self {
+        // Two ways to write one namespace; /var/run is a link to /run.
+        let named = text.strip_prefix("/var").unwrap_or(text).strip_prefix(NETNS_DIR);
+        if let Some(name) = named.and_then(|rest| rest.strip_prefix('/')).filter(|name| !name.contains('/')) {
+            return Self::Name(name.to_owned());
+        }
         if text.starts_with('/') { Self::Path(text.into()) } else { Self::Name(text.to_owned()) }
     }
 

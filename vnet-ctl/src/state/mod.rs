@@ -93,11 +93,7 @@ impl State {
         let path = dir.join(FILE_NAME);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(StateError::Write { path, error }),
-            _ => {
-                // Refused when it holds something else, which is then not vnet's to remove.
-                let _ = fs::remove_dir(dir);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
