@@ -160,7 +160,10 @@ impl Hook for Host {
     ) -> Result<Option<Verdict>, DropReason> {
         let gateway_mac = snapshot.network(case.device)?.gateway_mac;
         (case.network, case.gateway_mac) = (case.device, gateway_mac);
-        case.from = Endpoint::gateway(case.network, gateway_mac, 0);
+        case.from = match snapshot.endpoint(case.network, case.datagram.src.ip()) {
+            Some(endpoint) if endpoint.is_gateway() => *endpoint,
+            _ => Endpoint::gateway(case.network, gateway_mac, 0),
+        };
         Ok(case.datagram.dst.ip().is_multicast().then_some(Verdict::PASS))
     }
 }
@@ -261,6 +264,9 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     let mut mode = Insert::New;
     if let Some(own) = snapshot.tables.find(&case.key) {
+        if case.datagram.message.kind == Kind::Echo && own.ops.has(Ops::REPLY) {
+            return single(packet, snapshot, case);
+        }
         track::touch(snapshot.tables, &own, case.now)?;
         case.pair_key = case.key.reversed(own.pair_device);
         if let Some(pair) = snapshot.tables.find(&case.pair_key)
@@ -284,13 +290,14 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     track::may_open(&case.datagram.message)?;
     admit(snapshot, case, Service::of_flow(&case.key))?;
     let verdict = replay::send::<A>(packet, &case.forth)?;
-    let seq_next = case.datagram.message.segment.end;
+    let segment = &case.datagram.message.segment;
+    let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
     case.pair_key = case.key.reversed(case.forth.device);
     install::new_flow(
         snapshot.tables,
         case,
         snapshot.generation,
-        Birth { seq_next, bytes: packet.length() },
+        Birth { seq_next, syn_end, bytes: packet.length() },
         mode,
     )?;
     Ok(verdict)
@@ -312,8 +319,11 @@ fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
         return replay::replay(packet, own);
     }
     if let Err(reason) = judge_again(snapshot, case, own) {
-        snapshot.tables.remove(&case.key);
-        snapshot.tables.remove(&case.pair_key);
+        // A frame for somebody else says nothing about the flow.
+        if reason != DropReason::WrongMac {
+            snapshot.tables.remove(&case.key);
+            snapshot.tables.remove(&case.pair_key);
+        }
         return Err(reason);
     }
     track::advance(own, pair, &case.datagram.message)?;

@@ -15,6 +15,8 @@ use crate::{
 pub struct Birth {
     /// TCP: the sequence number after its SYN.
     pub seq_next: u32,
+    /// TCP: the least that an answer acknowledges, its SYN without the data.
+    pub syn_end: u32,
     /// Length of the first packet in bytes.
     pub bytes: u32,
 }
@@ -37,12 +39,14 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.last_seen.set(case.now);
     entry.generation.set(generation);
     entry.ops = Ops::REPLY;
+    entry.ack.set(birth.syn_end);
     decide(entry, case.answered, &case.back, case.device, case.rules);
     // Without translation a reply tuple belongs to this flow alone, so what stands there is a rest of it.
     if tables.insert(&case.pair_key, entry, Insert::Replace).is_err() {
         return Err(DropReason::FlowTableFull);
     }
     entry.ops = Ops::NONE;
+    entry.ack.set(0);
     entry.seq_next.set(birth.seq_next);
     entry.packets.set(1);
     entry.bytes.set(u64::from(birth.bytes));

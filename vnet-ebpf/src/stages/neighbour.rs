@@ -154,6 +154,11 @@ pub fn discovery<'a, T: Tables>(
     if hop_limit != 255 || target.is_multicast() || target.is_v4() {
         return Err(DropReason::MalformedHeader);
     }
+    // What passes goes by the bridge; nothing may go by it, and the host's routes, to a stranger.
+    let destination = datagram.dst.ip();
+    if !destination.is_multicast() && snapshot.endpoint(speaker.network, destination).is_none() {
+        return Err(DropReason::UnknownNeighbour);
+    }
     let source = datagram.src.ip();
     let is_probe = source == Ip::UNSPECIFIED;
     let source_is_own = is_probe || speaker.is(snapshot.endpoint(speaker.network, source));

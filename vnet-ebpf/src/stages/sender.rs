@@ -16,6 +16,7 @@ mod dhcp {
     pub(super) const SERVER: u16 = 67;
     pub(super) const CLIENT: u16 = 68;
     pub(super) const SERVER_V6: u16 = 547;
+    pub(super) const CLIENT_V6: u16 = 546;
 }
 
 /// ICMPv6 router advertisement and redirect (RFC 4861 sections 4.2 and 4.5).
@@ -39,8 +40,11 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
     if ROUTER_MESSAGES.iter().any(|kind| datagram.message.is_discovery(*kind)) {
         return Err(DropReason::RouterAdvertisement);
     }
-    let server = if A::IS_V4 { dhcp::SERVER } else { dhcp::SERVER_V6 };
-    if datagram.protocol == protocol::UDP && datagram.ports.src().get() == server {
+    let (server, client) =
+        if A::IS_V4 { (dhcp::SERVER, dhcp::CLIENT) } else { (dhcp::SERVER_V6, dhcp::CLIENT_V6) };
+    // Clients look at their own port only, so an offer may come from any.
+    let (from, to) = (datagram.ports.src().get(), datagram.ports.dst().get());
+    if datagram.protocol == protocol::UDP && (from == server || to == client) {
         return Err(DropReason::DhcpServer);
     }
     Ok(())

@@ -22,11 +22,15 @@ pub fn is_current<A>(flow: &Flow<A>, generation: u32, macs: MacPair) -> bool {
 #[inline(always)]
 #[must_use]
 pub fn is_routine<A>(flow: &Flow<A>, message: &Message) -> bool {
-    let established = flow.state() == FlowState::Established;
-    match message.tcp() {
-        Some(segment) => established && !segment.has(Segment::SYN | Segment::FIN | Segment::RST),
+    let (established, is_reply) = (flow.state() == FlowState::Established, flow.ops.has(Ops::REPLY));
+    match message.kind {
+        Kind::Tcp => established && !message.segment.has(Segment::SYN | Segment::FIN | Segment::RST),
+        // Judged one by one, though their tuple is that of an echo session with identifier 0.
+        Kind::Error | Kind::Single | Kind::Discovery => false,
+        // So is a request in the tuple of a reply.
+        Kind::Echo => !is_reply,
         // The first answer is what establishes these.
-        None => established || !flow.ops.has(Ops::REPLY),
+        Kind::Plain | Kind::EchoReply => established || !is_reply,
     }
 }
 
@@ -119,7 +123,7 @@ pub fn advance<A>(own: &Flow<A>, pair: &Flow<A>, message: &Message) -> Result<()
         _ if own.ops.has(Ops::REPLY) => FlowState::Established,
         _ => state,
     };
-    if counts(state, message) {
+    if counts(next, message) {
         record(own, message);
     }
     own.state.set(next as u8);
@@ -142,7 +146,14 @@ fn tcp<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState,
     let state = own.state();
     let from_client = !own.ops.has(Ops::REPLY);
     if segment.has(Segment::RST) {
-        return Ok(if is_exact_reset(own, pair, segment) { FlowState::Closed } else { state });
+        return Ok(if is_exact_reset(own, pair, segment) {
+            FlowState::Closed
+        } else if state == FlowState::Established && segment.seq == own.seq_next.get() {
+            // Behind data that is not acknowledged yet: the end is gone, whether its receiver obeys or not.
+            finish(own, pair, state)
+        } else {
+            state
+        });
     }
     let acks_all = segment.has(Segment::ACK) && segment.ack == pair.seq_next.get();
     match (state, segment.flags & (Segment::SYN | Segment::ACK)) {
@@ -150,7 +161,19 @@ fn tcp<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState,
         // Simultaneous open (RFC 9293 section 3.5, figure 7): the other end's SYN crosses the first.
         (FlowState::New, Segment::SYN) if !from_client => Ok(FlowState::SynReceived),
         (FlowState::New | FlowState::SynReceived, Segment::SYN) => Ok(state),
-        (FlowState::New | FlowState::SynReceived, SYN_ACK) if !acks_all => Err(DropReason::BadAck),
+        (FlowState::New | FlowState::SynReceived, SYN_ACK)
+            if !acks_all && (from_client || segment.ack != own.ack.get()) =>
+        {
+            Err(DropReason::BadAck)
+        }
+        // It answers a SYN that was let through on a connection which only this entry remembers.
+        (FlowState::Established | FlowState::FinWait, SYN_ACK) if segment.end != own.seq_next.get() => {
+            pair.seq_next.set(segment.ack);
+            pair.ack.set(0);
+            own.finished.set(0);
+            pair.finished.set(0);
+            Ok(FlowState::SynReceived)
+        }
         (FlowState::New, SYN_ACK) if !from_client => Ok(FlowState::SynReceived),
         // A challenge ACK of the end that still remembers an older connection (RFC 5961 section 4).
         (FlowState::New, _) if !from_client => Ok(state),
@@ -173,7 +196,8 @@ fn is_exact_reset<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> bool {
     if own.state() == FlowState::New && own.ops.has(Ops::REPLY) {
         return segment.has(Segment::ACK) && segment.ack == pair.seq_next.get();
     }
-    segment.seq == pair.ack.get()
+    let expected = if pair.ack.get() == 0 { own.seq_next.get() } else { pair.ack.get() };
+    segment.seq == expected
 }
 
 /// The state once this direction has sent its FIN.
