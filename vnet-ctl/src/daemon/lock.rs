@@ -5,14 +5,19 @@
 //! datapath.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
-use super::DaemonError;
+use super::{
+    DaemonError,
+    lock_file::{self, Attempt, NamespaceLock, read_pid},
+};
 
+/// Where the locks of network namespaces are. One place for the whole host, whatever the daemons' sockets.
+const NAMESPACE_LOCKS: &str = "/run/vnet-locks";
 /// Before a folder that vnet has made, in the lock file.
 const MADE: &str = "made ";
 
@@ -23,7 +28,7 @@ pub(super) struct Lock {
     path: PathBuf,
     /// Folders that vnet has made, this time or before.
     made: Vec<PathBuf>,
-    namespace: Option<File>,
+    namespace: Option<NamespaceLock>,
     pins: Option<File>,
 }
 
@@ -32,8 +37,8 @@ impl Lock {
     pub(super) fn alone(socket: &Path) -> Result<Self, DaemonError> {
         let mut lock = Self::acquire(socket)?;
         match lock_namespace() {
-            Ok(file) => {
-                lock.namespace = Some(file);
+            Ok(namespace) => {
+                lock.namespace = Some(namespace);
                 Ok(lock)
             }
             Err(error) => {
@@ -85,6 +90,7 @@ impl Lock {
     /// Removes the lock file and the folders that vnet has made, unless something is in them.
     pub(super) fn remove(self) {
         drop(self.pins);
+        drop(self.namespace);
         let _ = fs::remove_file(&self.path);
         for folder in self.made.iter().rev() {
             let _ = fs::remove_dir(folder);
@@ -122,55 +128,25 @@ fn folder_of(socket: &Path) -> &Path {
 
 /// Opens and locks the file at `path`; its text so far.
 fn lock_file(path: &Path) -> Result<(File, String), DaemonError> {
-    loop {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(path)
-            .map_err(|error| failed(error, "open", path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(read_pid(&mut file), path)),
-            Err(TryLockError::Error(error)) => return Err(failed(error, "lock", path)),
-        }
-        // A daemon that was just ending may have removed the file between the two steps.
-        if same_file(&file, path) {
+    match lock_file::lock(path)? {
+        Attempt::Ours(mut file) => {
             let mut text = String::new();
             file.read_to_string(&mut text).map_err(|error| failed(error, "read", path))?;
-            return Ok((file, text));
+            Ok((file, text))
         }
+        Attempt::Held(pid) => Err(held(pid, path)),
     }
 }
 
 /// Locks the thread's network namespace: a daemon takes every device with a name of vnet there for its own.
-fn lock_namespace() -> Result<File, DaemonError> {
-    let path = Path::new("/proc/thread-self/ns/net");
-    let file = File::open(path).map_err(|error| failed(error, "open", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DaemonError::Conflict(
+fn lock_namespace() -> Result<NamespaceLock, DaemonError> {
+    NamespaceLock::try_new(Path::new(NAMESPACE_LOCKS))?.ok_or_else(|| {
+        DaemonError::Conflict(
             "another vnet daemon, with another socket, serves this network namespace; stop it first (commands \
              for it take its --socket), or start this one in another network namespace"
                 .to_owned(),
-        )),
-        Err(TryLockError::Error(error)) => Err(failed(error, "lock", path)),
-    }
-}
-
-fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-        _ => false,
-    }
-}
-
-fn read_pid(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    text.lines().next()?.parse().ok()
+        )
+    })
 }
 
 fn parse_made(text: &str) -> Vec<PathBuf> {
