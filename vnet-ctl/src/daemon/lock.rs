@@ -1,8 +1,8 @@
 //! One daemon at a time: locks that the kernel gives up with the process, however it ends.
 //!
-//! Three things are locked: a file beside the socket, which tells who runs; the network namespace, whose
-//! devices are one daemon's; and the folder of pins, so that daemons with different sockets do not share one
-//! datapath.
+//! Four things are locked: a file beside the socket, which tells who runs; the network namespace, whose
+//! devices are one daemon's; the folder of pins, so that daemons with different sockets do not share one
+//! datapath; and the state, which says what one daemon made.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -13,13 +13,16 @@ use std::{
 
 use super::{
     DaemonError,
-    lock_file::{self, Attempt, NamespaceLock, read_pid},
+    lock_file::{self, Attempt, Held, NamespaceLock, read_pid},
 };
 
 /// Where the locks of network namespaces are. One place for the whole host, whatever the daemons' sockets.
 const NAMESPACE_LOCKS: &str = "/run/vnet-locks";
 /// Before a folder that vnet has made, in the lock file.
 const MADE: &str = "made ";
+
+/// Beside the state file.
+const STATE_LOCK: &str = "state.lock";
 
 /// Proof that no other daemon runs.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(super) struct Lock {
     made: Vec<PathBuf>,
     namespace: Option<NamespaceLock>,
     pins: Option<File>,
+    state: Option<Held>,
 }
 
 impl Lock {
@@ -53,7 +57,7 @@ impl Lock {
         let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
         let path = folder.join("vnet.lock");
         let (file, old) = lock_file(&path)?;
-        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: None };
+        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: None, state: None };
         lock.remember(made)?;
         Ok(lock)
     }
@@ -76,6 +80,24 @@ impl Lock {
         Ok(())
     }
 
+    /// Locks the state kept in `folder` as well.
+    pub(super) fn lock_state(&mut self, folder: &Path) -> Result<(), DaemonError> {
+        let conflict = || {
+            DaemonError::Conflict(format!(
+                "another vnet daemon, with another socket, keeps its state in {}; stop it first (commands for it \
+                 take its --socket), or name another folder with --state-dir",
+                folder.display()
+            ))
+        };
+        self.state = Some(Held::try_new(folder.join(STATE_LOCK))?.ok_or_else(conflict)?);
+        Ok(())
+    }
+
+    /// Whether the state is this process's.
+    pub(super) const fn holds_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Whether the pins are this process's.
     pub(super) const fn holds_pins(&self) -> bool {
         self.pins.is_some()
@@ -91,6 +113,7 @@ impl Lock {
     pub(super) fn remove(self) {
         drop(self.pins);
         drop(self.namespace);
+        drop(self.state);
         let _ = fs::remove_file(&self.path);
         for folder in self.made.iter().rev() {
             let _ = fs::remove_dir(folder);
@@ -218,6 +241,25 @@ mod tests {
         assert!(error.to_string().contains("--bpffs"), "{error}");
         drop(first);
         second.lock_pins(pins.path()).unwrap();
+    }
+
+    #[test]
+    fn daemons_with_different_sockets_do_not_share_a_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let mut first = Lock::acquire(&dir.path().join("a/vnet.sock")).unwrap();
+        first.make_folder(&state).unwrap();
+        first.lock_state(&state).unwrap();
+        let mut second = Lock::acquire(&dir.path().join("b/vnet.sock")).unwrap();
+
+        let error = second.lock_state(&state).unwrap_err();
+
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().contains("--state-dir"), "{error}");
+        drop(first);
+        second.lock_state(&state).unwrap();
+        drop(second);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "the lock's file goes with it");
     }
 
     #[test]
