@@ -113,6 +113,7 @@ impl Engine {
     /// Puts the tables in force, then brings the devices up.
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let observed = self.observe(&change.desired).await?;
+        self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         let located = plan::locate(&change.desired, &observed);
         let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
         let (before, committed) = {

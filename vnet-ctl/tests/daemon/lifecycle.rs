@@ -12,7 +12,7 @@ use vnet_ctl::{
 };
 
 use crate::{
-    support::in_netns,
+    support::{in_netns, ip},
     world::{World, links, policy, runtime, smaller},
 };
 
@@ -218,6 +218,26 @@ fn another_namespace_s_daemon_and_teardown_leave_the_state_alone() {
 
         assert_eq!(fs::read_to_string(&state).unwrap(), before);
         assert!(world.netns_exists(1) && world.netns_exists(2));
+        world.teardown();
+        world.kill();
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn a_namespace_that_somebody_made_anew_stays() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let name = format!("{}-2", world.tag);
+        ip(&format!("netns del {name}"));
+        ip(&format!("netns add {name}"));
+
+        let applied = world.applied(&smaller(&policy(&world.tag)));
+
+        let stays = world.netns_exists(2);
+        ip(&format!("netns del {name}"));
+        assert!(stays, "{applied:?}");
         world.teardown();
         world.kill();
         world.assert_nothing_left();
