@@ -47,7 +47,7 @@ impl Lock {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(held) = try_hold(&lock_path)? {
-                return Ok(Self { target, lock_path, held: held });
+                return Ok(Self { target, lock_path, held });
             }
             if Instant::now() >= deadline {
                 let message = format!("another command has been changing {} for too long", target.display());
