@@ -204,6 +204,16 @@ fn a_group_test_knows_the_addresses_that_were_assigned() {
 }
 
 #[test]
+fn a_group_test_warns_of_a_state_that_it_cannot_read() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path().join("state")).expect("a folder");
+    fs::write(bench.path().join("state/state.json"), "{").expect("written");
+    let args = "sg test --policy policy.toml --from client --to web-1 -p tcp --port 443";
+    let ended = bench.run(&args.split(' ').collect::<Vec<_>>()).code(0);
+    assert!(ended.stderr.contains("state.json is damaged"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_dry_run_shows_the_diff_and_changes_nothing() {
     let bench = Bench::new();
     let before = bench.text();

@@ -13,6 +13,33 @@ use bench::{Answer, Bench};
 const ADD: [&str; 10] = ["sg", "add", "web", "ingress", "-p", "tcp", "--port", "80", "--from", "any"];
 
 #[test]
+fn dry_runs_are_json_when_asked_and_say_so() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    for (args, key) in [("apply --dry-run -o json", "valid"), ("flows flush --dry-run -o json", "removed")] {
+        let json = bench.run(&args.split(' ').collect::<Vec<_>>()).code(0).json();
+        assert_eq!(json["dry_run"], true, "{json}");
+        assert!(!json[key].is_null(), "{json}");
+    }
+}
+
+#[test]
+fn lists_of_what_does_not_exist_suggest_what_does() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    for (args, hint) in [
+        ("port list --network nosuch", "there are no networks at all"),
+        ("flows list --filter port=wbe-1", "did you mean `web-1`?"),
+        ("flows flush --dry-run --filter port=wbe-1", "did you mean `web-1`?"),
+    ] {
+        let ended = bench.run(&args.split(' ').collect::<Vec<_>>()).code(4);
+        assert!(ended.stderr.contains(hint), "{args}: {}", ended.stderr);
+    }
+    bench.run(&["flows", "list", "--filter", "port=web-1"]).code(0);
+    bench.run(&["flows", "list", "--filter", "port=host"]).code(0);
+}
+
+#[test]
 fn a_rule_is_added_to_the_file_once_the_daemon_has_it() {
     let bench = Bench::new();
     let daemon = bench.daemon(Answer::Yes);
@@ -213,7 +240,7 @@ fn answers_of_the_daemon_become_tables() {
     let rows: Vec<Vec<&str>> = ended.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["NAME", "NETWORK", "ADDRESSES", "GROUPS", "STATE"]);
     assert_eq!(rows[1], ["web-1", "front", "10.10.0.10,fd00:10::a", "web", "up"]);
-    let ended = bench.run(&["port", "ls", "--network", "back"]).code(0);
+    let ended = bench.run(&["port", "ls", "--group", "db"]).code(0);
     assert_eq!(ended.stderr, "No port matches.\n");
     bench.run(&["port", "show", "web-2"]).code(4);
     bench.run(&["port", "stats", "web-2"]).code(4);

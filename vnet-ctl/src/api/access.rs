@@ -19,9 +19,9 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    fn admits(self, peer: Peer) -> bool {
-        let Peer(Some((uid, gid))) = peer else { return false };
-        uid == 0 || uid == self.uid || gid == self.gid
+    fn admits(self, peer: &Peer) -> bool {
+        let Peer(Some((uid, groups))) = peer else { return false };
+        *uid == 0 || *uid == self.uid || groups.contains(&self.gid)
     }
 }
 
@@ -32,7 +32,7 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    if owner.admits(peer) {
+    if owner.admits(&peer) {
         return next.run(request).await;
     }
     Refusal::new(StatusCode::FORBIDDEN, "only root and the group that owns the socket may speak to vnet")
@@ -47,9 +47,9 @@ mod tests {
     #[test]
     fn root_the_owner_and_its_group_are_admitted() {
         let owner = Owner { uid: 100, gid: 200 };
-        for admitted in [(0, 7), (100, 7), (7, 200)] {
-            assert!(owner.admits(Peer(Some(admitted))));
+        for admitted in [(0, vec![7]), (100, vec![7]), (7, vec![200]), (7, vec![7, 8, 200])] {
+            assert!(owner.admits(&Peer(Some(admitted))));
         }
-        assert!(!owner.admits(Peer(Some((7, 7)))) && !owner.admits(Peer(None)));
+        assert!(!owner.admits(&Peer(Some((7, vec![7, 8])))) && !owner.admits(&Peer(None)));
     }
 }

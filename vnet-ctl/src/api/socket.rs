@@ -1,7 +1,8 @@
 //! The Unix socket itself: bound so that nobody else gets in, and a request over it.
 
 use std::{
-    fs, io,
+    fs, io, iter,
+    os::fd::AsRawFd as _,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -12,6 +13,7 @@ use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, body::Bytes, header::HOST};
 use hyper_util::rt::TokioIo;
+use nix::libc;
 use serde::de::DeserializeOwned;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -20,14 +22,44 @@ use tokio::{
 
 use super::access::Owner;
 
-/// User and group of whoever is at the other end, as the kernel knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer(pub(super) Option<(u32, u32)>);
+/// A process has no more groups than this: `NGROUPS_MAX`, credentials(7).
+const MAX_GROUPS: usize = 65536;
+
+/// User and groups of whoever is at the other end, as the kernel knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Peer(pub(super) Option<(u32, Vec<u32>)>);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok().map(|peer| (peer.uid(), peer.gid())))
+        Self::of(stream.io())
     }
+}
+
+impl Peer {
+    fn of(stream: &UnixStream) -> Self {
+        let groups = |gid| iter::once(gid).chain(supplementary_groups(stream)).collect();
+        Self(stream.peer_cred().ok().map(|peer| (peer.uid(), groups(peer.gid()))))
+    }
+}
+
+/// The groups of the other end besides its first; none where the kernel does not tell.
+fn supplementary_groups(stream: &UnixStream) -> Vec<u32> {
+    let mut groups: Vec<libc::gid_t> = vec![0; MAX_GROUPS];
+    let Ok(mut length) = libc::socklen_t::try_from(size_of_val(groups.as_slice())) else { return Vec::new() };
+    // SAFETY: the kernel writes at most `length` bytes, the size of `groups`, and then the number of bytes
+    // written to `length`; both outlive the call, and every bit pattern is a group.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let count = if result == 0 { length as usize / size_of::<libc::gid_t>() } else { 0 };
+    groups.truncate(count);
+    groups
 }
 
 /// A listening socket; its file vanishes with it.
@@ -106,4 +138,22 @@ async fn exchange<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     let body = response.into_body().collect().await?.to_bytes();
     ensure!(status.is_success(), "the daemon answered {status}: {}", String::from_utf8_lossy(&body));
     serde_json::from_slice(&body).context("read the daemon's answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_other_end_s_groups_are_all_known() {
+        let (near, _far) = UnixStream::pair().unwrap();
+
+        let Peer(Some((uid, groups))) = Peer::of(&near) else { panic!("the kernel tells") };
+
+        assert_eq!(uid, nix::unistd::Uid::effective().as_raw());
+        assert!(groups.contains(&nix::unistd::Gid::effective().as_raw()));
+        for group in nix::unistd::getgroups().unwrap() {
+            assert!(groups.contains(&group.as_raw()), "{groups:?}");
+        }
+    }
 }

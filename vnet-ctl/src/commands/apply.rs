@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use vnet_ctl::api::types::{Applied, PolicyUpdate, Status};
+use serde::Serialize;
+use vnet_ctl::{
+    api::types::{Applied, PolicyUpdate, Status},
+    policy::{Policy, Warning},
+};
 
 use super::{
     Context,
@@ -36,12 +40,10 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let source = Source::read(context, self.file.file.as_deref()).await?;
-        let (policy, _) = source.parse(context.output)?;
+        let (policy, warnings) = source.parse(context.output)?;
         let origin = std::path::absolute(&source.origin).unwrap_or_else(|_| source.origin.clone());
         if context.globals.dry_run {
-            let summary = validate::summary(&policy);
-            context.output.print(&format!("{}: valid, not applied: {summary}\n", origin.display()))?;
-            return Ok(Done::Success);
+            return checked(context, &origin, &policy, &warnings);
         }
         let update = PolicyUpdate { text: source.text, origin: origin.clone() };
         let applied: Applied = context.client.post("/v1/policy", &update).await?;
@@ -56,6 +58,27 @@ impl Command {
         }
         Ok(Done::Success)
     }
+}
+
+/// What a dry run tells.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    answer: validate::Answer,
+    dry_run: bool,
+}
+
+fn checked(context: &Context<'_>, origin: &Path, policy: &Policy, warnings: &[Warning]) -> Outcome {
+    let file = origin.display().to_string();
+    if context.output.is_for_people() {
+        let summary = validate::summary(policy);
+        context.output.print(&format!("{file}: valid, not applied: {summary}\n"))?;
+        return Ok(Done::Success);
+    }
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    let answer = validate::Answer::new(file.clone(), policy, warnings);
+    context.output.show(&Checked { answer, dry_run: true }, &View::of(&file))?;
+    Ok(Done::Success)
 }
 
 /// Another file than the daemon's own is in force only for the time being.

@@ -1,6 +1,6 @@
 //! The policy file on disk: which one it is, its lock, and its replacement as a whole.
 //!
-//! Whoever changes the file holds the lock of its sibling `FILE.lock` from reading to replacing, so two
+//! Whoever changes the file holds the lock of its sibling `.vnet-FILE.lock` from reading to replacing, so two
 //! changes at once both land. The new text is first written beside the file and then renamed over it:
 //! a reader sees the old file or the new one. What stands in the file is not looked at here.
 
@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use nix::libc;
 use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, Kind};
@@ -31,7 +32,7 @@ pub(crate) struct Lock {
     target: PathBuf,
     lock_path: PathBuf,
     /// Holds the lock while it is open.
-    _held: File,
+    held: File,
 }
 
 impl Lock {
@@ -42,13 +43,11 @@ impl Lock {
 
     fn acquire_within(path: &Path, patience: Duration) -> Result<Self, Failure> {
         let target = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
-        let mut lock_path = OsString::from(&target);
-        lock_path.push(".lock");
-        let lock_path = PathBuf::from(lock_path);
+        let lock_path = lock_path(&target);
         let deadline = Instant::now() + patience;
         loop {
             if let Some(held) = try_hold(&lock_path)? {
-                return Ok(Self { target, lock_path, _held: held });
+                return Ok(Self { target, lock_path, held });
             }
             if Instant::now() >= deadline {
                 let message = format!("another command has been changing {} for too long", target.display());
@@ -88,21 +87,38 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still held: whoever waits for it sees that its file is gone, and makes a new one.
-        let _ = fs::remove_file(&self.lock_path);
+        // Still held: whoever waits for it sees that its file is gone, and makes a new one. What has a text
+        // is somebody's own.
+        if self.held.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = fs::remove_file(&self.lock_path);
+        }
     }
+}
+
+/// Hidden, and with vnet's name, as no one else's file is called.
+fn lock_path(target: &Path) -> PathBuf {
+    let mut name = OsString::from(".vnet-");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".lock");
+    target.with_file_name(name)
 }
 
 /// The lock, unless another holds it or has just removed the file that carried it.
 fn try_hold(lock_path: &Path) -> Result<Option<File>, Failure> {
     let hold = || -> io::Result<Option<File>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock_path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(lock_path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let (held, named) = (file.metadata()?, fs::metadata(lock_path));
+        let (held, named) = (file.metadata()?, fs::symlink_metadata(lock_path));
         let is_current = named.is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino()));
         Ok(is_current.then_some(file))
     };
@@ -195,13 +211,31 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_is_held_by_one_and_then_by_the_next() {
+    fn the_lock_isheld_by_one_and_then_by_the_next() {
         let (_folder, path) = folder_with("old");
         let lock = Lock::acquire(&path).expect("locked");
         let refused = Lock::acquire_within(&path, Duration::ZERO).expect_err("held by another");
         assert_eq!(refused.kind, Kind::Conflict);
         drop(lock);
         Lock::acquire_within(&path, Duration::ZERO).expect("free again");
+    }
+
+    #[test]
+    fn files_of_others_that_are_named_like_locks_stay() {
+        let (folder, path) = folder_with("old");
+        fs::write(folder.path().join("policy.toml.lock"), "").expect("written");
+        fs::write(folder.path().join(".vnet-policy.toml.lock"), "mine").expect("written");
+        drop(Lock::acquire(&path).expect("locked"));
+        assert_eq!(names(folder.path()), [".vnet-policy.toml.lock", "policy.toml", "policy.toml.lock"]);
+    }
+
+    #[test]
+    fn a_lock_is_not_a_link_to_another_file() {
+        let (folder, path) = folder_with("old");
+        let target = folder.path().join("target");
+        symlink(&target, folder.path().join(".vnet-policy.toml.lock")).expect("linked");
+        Lock::acquire(&path).expect_err("a link");
+        assert!(!target.exists());
     }
 
     #[test]

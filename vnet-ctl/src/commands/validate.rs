@@ -29,7 +29,7 @@ pub(crate) struct Command {
 }
 
 #[derive(Serialize)]
-struct Answer {
+pub(crate) struct Answer {
     file: String,
     valid: bool,
     networks: usize,
@@ -51,17 +51,24 @@ impl Command {
             context.output.print(&format!("{file}: valid: {}\n", summary(&policy)))?;
             return Ok(Done::Success);
         }
-        let answer = Answer {
-            file: source.origin.display().to_string(),
+        let answer = Answer::new(source.origin.display().to_string(), &policy, warnings);
+        context.output.show(&answer, &View::of(&answer.file))?;
+        Ok(Done::Success)
+    }
+}
+
+impl Answer {
+    /// What is told of a valid policy to programs.
+    pub(crate) fn new(file: String, policy: &Policy, warnings: Vec<String>) -> Self {
+        Self {
+            file,
             valid: true,
             networks: policy.networks.len(),
             ports: policy.ports.len(),
             security_groups: policy.security_groups.len(),
             rules: policy.rule_count(),
             warnings,
-        };
-        context.output.show(&answer, &View::of(&answer.file))?;
-        Ok(Done::Success)
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     api::types::Applied,
     compile::{self, Assigned, Bridge, Devices, PortDevice},
     datapath::{Committed, names::Hook},
-    host::{Attach, Host},
+    host::{ApplyError as HostError, Attach, Host},
     plan::{self, Desired, Located, Observed, Plan},
     policy::{self, Policy},
     state::State,
@@ -82,22 +82,24 @@ impl Engine {
         let change = Change { policy, assigned, desired, plan };
         match self.carry_out(change).await {
             Ok(outcome) => Ok(outcome),
-            Err(error) => {
-                self.save(before)?;
-                Err(error.into())
+            Err(failed) => {
+                go_back(&mut self.state, &self.state_dir, before, &failed);
+                Err(failed.error.into())
             }
         }
     }
 
     /// Carries a plan out. On failure, what it did is undone.
-    async fn carry_out(&mut self, change: Change) -> Result<Outcome> {
+    async fn carry_out(&mut self, change: Change) -> Result<Outcome, Failed> {
         let mut attach = self.datapath.clone();
         let prepared = self.host.apply(&change.plan.prepare, &mut attach).await?;
         let (committed, located) = match self.commit_and_finish(&change).await {
             Ok(done) => done,
             Err(error) => {
                 let not_undone = self.host.undo(prepared, &mut attach).await;
-                return Err(not_undone.iter().fold(error, |error, left| error.context(left.to_string())));
+                let undone = not_undone.is_empty();
+                let error = not_undone.iter().fold(error, |error, left| error.context(left.to_string()));
+                return Err(Failed { error, undone });
             }
         };
         let mut warnings = change.plan.warnings.clone();
@@ -111,6 +113,7 @@ impl Engine {
     /// Puts the tables in force, then brings the devices up.
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let observed = self.observe(&change.desired).await?;
+        self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         let located = plan::locate(&change.desired, &observed);
         let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
         let (before, committed) = {
@@ -162,11 +165,40 @@ impl Engine {
     }
 
     fn save(&mut self, state: State) -> Result<()> {
-        if state != self.state {
-            state.save(&self.state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
-            self.state = state;
-        }
-        Ok(())
+        save(&mut self.state, &self.state_dir, state)
+    }
+}
+
+/// Keeps `new` in `dir`, where `state` is now.
+fn save(state: &mut State, dir: &Path, new: State) -> Result<()> {
+    if new != *state {
+        new.save(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
+        *state = new;
+    }
+    Ok(())
+}
+
+/// The state is again as before the change that failed, unless something of the change is still there.
+fn go_back(state: &mut State, dir: &Path, before: State, failed: &Failed) {
+    if !failed.undone {
+        return;
+    }
+    // The intended one stays in place otherwise, which names too much rather than too little.
+    if let Err(error) = save(state, dir, before) {
+        tracing::warn!("forget the change that failed: {error:#}");
+    }
+}
+
+/// A change that failed.
+struct Failed {
+    error: anyhow::Error,
+    /// Whether the host is as it was before.
+    undone: bool,
+}
+
+impl From<HostError> for Failed {
+    fn from(error: HostError) -> Self {
+        Self { undone: error.not_undone.is_empty(), error: error.into() }
     }
 }
 
@@ -263,6 +295,37 @@ impl Attach for SharedDatapath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_that_left_something_behind_stays_in_the_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut intended = State::default();
+        intended.devices.insert("tap0".to_owned());
+        for undone in [true, false] {
+            intended.save(dir.path()).unwrap();
+            let mut known = intended.clone();
+            let failed = Failed { error: anyhow::anyhow!("no"), undone };
+
+            go_back(&mut known, dir.path(), State::default(), &failed);
+
+            let expected = if undone { State::default() } else { intended.clone() };
+            assert_eq!((&known, State::load(dir.path()).unwrap()), (&expected, expected.clone()));
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_saved_does_not_hide_what_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let mut intended = State::default();
+        intended.devices.insert("tap0".to_owned());
+        let mut known = intended.clone();
+
+        go_back(&mut known, &file, State::default(), &Failed { error: anyhow::anyhow!("no"), undone: true });
+
+        assert_eq!(known, intended);
+    }
 
     #[test]
     fn half_attached_devices_are_attached_again() {

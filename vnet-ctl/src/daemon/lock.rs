@@ -1,20 +1,28 @@
 //! One daemon at a time: locks that the kernel gives up with the process, however it ends.
 //!
-//! Three things are locked: a file beside the socket, which tells who runs; the network namespace, whose
-//! devices are one daemon's; and the folder of pins, so that daemons with different sockets do not share one
-//! datapath.
+//! Four things are locked: a file beside the socket, which tells who runs; the network namespace, whose
+//! devices are one daemon's; the folder of pins, so that daemons with different sockets do not share one
+//! datapath; and the state, which says what one daemon made.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
-use super::DaemonError;
+use super::{
+    DaemonError,
+    lock_file::{self, Attempt, Held, NamespaceLock, read_pid},
+};
 
+/// Where the locks of network namespaces are. One place for the whole host, whatever the daemons' sockets.
+const NAMESPACE_LOCKS: &str = "/run/vnet-locks";
 /// Before a folder that vnet has made, in the lock file.
 const MADE: &str = "made ";
+
+/// Beside the state file.
+const STATE_LOCK: &str = "state.lock";
 
 /// Proof that no other daemon runs.
 #[derive(Debug)]
@@ -23,8 +31,9 @@ pub(super) struct Lock {
     path: PathBuf,
     /// Folders that vnet has made, this time or before.
     made: Vec<PathBuf>,
-    namespace: Option<File>,
+    namespace: Option<NamespaceLock>,
     pins: Option<File>,
+    state: Option<Held>,
 }
 
 impl Lock {
@@ -32,8 +41,8 @@ impl Lock {
     pub(super) fn alone(socket: &Path) -> Result<Self, DaemonError> {
         let mut lock = Self::acquire(socket)?;
         match lock_namespace() {
-            Ok(file) => {
-                lock.namespace = Some(file);
+            Ok(namespace) => {
+                lock.namespace = Some(namespace);
                 Ok(lock)
             }
             Err(error) => {
@@ -48,7 +57,7 @@ impl Lock {
         let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
         let path = folder.join("vnet.lock");
         let (file, old) = lock_file(&path)?;
-        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: None };
+        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: None, state: None };
         lock.remember(made)?;
         Ok(lock)
     }
@@ -71,6 +80,24 @@ impl Lock {
         Ok(())
     }
 
+    /// Locks the state kept in `folder` as well.
+    pub(super) fn lock_state(&mut self, folder: &Path) -> Result<(), DaemonError> {
+        let conflict = || {
+            DaemonError::Conflict(format!(
+                "another vnet daemon, with another socket, keeps its state in {}; stop it first (commands for it \
+                 take its --socket), or name another folder with --state-dir",
+                folder.display()
+            ))
+        };
+        self.state = Some(Held::try_new(folder.join(STATE_LOCK))?.ok_or_else(conflict)?);
+        Ok(())
+    }
+
+    /// Whether the state is this process's.
+    pub(super) const fn holds_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Whether the pins are this process's.
     pub(super) const fn holds_pins(&self) -> bool {
         self.pins.is_some()
@@ -85,6 +112,8 @@ impl Lock {
     /// Removes the lock file and the folders that vnet has made, unless something is in them.
     pub(super) fn remove(self) {
         drop(self.pins);
+        drop(self.namespace);
+        drop(self.state);
         let _ = fs::remove_file(&self.path);
         for folder in self.made.iter().rev() {
             let _ = fs::remove_dir(folder);
@@ -122,55 +151,25 @@ fn folder_of(socket: &Path) -> &Path {
 
 /// Opens and locks the file at `path`; its text so far.
 fn lock_file(path: &Path) -> Result<(File, String), DaemonError> {
-    loop {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(path)
-            .map_err(|error| failed(error, "open", path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(read_pid(&mut file), path)),
-            Err(TryLockError::Error(error)) => return Err(failed(error, "lock", path)),
-        }
-        // A daemon that was just ending may have removed the file between the two steps.
-        if same_file(&file, path) {
+    match lock_file::lock(path)? {
+        Attempt::Ours(mut file) => {
             let mut text = String::new();
             file.read_to_string(&mut text).map_err(|error| failed(error, "read", path))?;
-            return Ok((file, text));
+            Ok((file, text))
         }
+        Attempt::Held(pid) => Err(held(pid, path)),
     }
 }
 
 /// Locks the thread's network namespace: a daemon takes every device with a name of vnet there for its own.
-fn lock_namespace() -> Result<File, DaemonError> {
-    let path = Path::new("/proc/thread-self/ns/net");
-    let file = File::open(path).map_err(|error| failed(error, "open", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DaemonError::Conflict(
+fn lock_namespace() -> Result<NamespaceLock, DaemonError> {
+    NamespaceLock::try_new(Path::new(NAMESPACE_LOCKS))?.ok_or_else(|| {
+        DaemonError::Conflict(
             "another vnet daemon, with another socket, serves this network namespace; stop it first (commands \
              for it take its --socket), or start this one in another network namespace"
                 .to_owned(),
-        )),
-        Err(TryLockError::Error(error)) => Err(failed(error, "lock", path)),
-    }
-}
-
-fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-        _ => false,
-    }
-}
-
-fn read_pid(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    text.lines().next()?.parse().ok()
+        )
+    })
 }
 
 fn parse_made(text: &str) -> Vec<PathBuf> {
@@ -242,6 +241,25 @@ mod tests {
         assert!(error.to_string().contains("--bpffs"), "{error}");
         drop(first);
         second.lock_pins(pins.path()).unwrap();
+    }
+
+    #[test]
+    fn daemons_with_different_sockets_do_not_share_a_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let mut first = Lock::acquire(&dir.path().join("a/vnet.sock")).unwrap();
+        first.make_folder(&state).unwrap();
+        first.lock_state(&state).unwrap();
+        let mut second = Lock::acquire(&dir.path().join("b/vnet.sock")).unwrap();
+
+        let error = second.lock_state(&state).unwrap_err();
+
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().contains("--state-dir"), "{error}");
+        drop(first);
+        second.lock_state(&state).unwrap();
+        drop(second);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "the lock's file goes with it");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod apply;
 mod desired;
 mod error;
 mod lock;
+mod lock_file;
 mod newcomers;
 mod run;
 mod teardown;

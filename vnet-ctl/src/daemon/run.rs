@@ -90,14 +90,18 @@ impl Before {
     /// The host's devices are as before already.
     fn restore(&self, options: &RunOptions, pins: &Pins, lock: Lock) {
         if !self.state
+            && lock.holds_state()
             && let Err(error) = State::remove(&options.state_dir)
         {
             warn!("{error}");
         }
-        if !self.pins && lock.holds_pins() {
-            remove_own_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
-            lock.remove();
+        if self.pins {
+            return;
         }
+        if lock.holds_pins() {
+            remove_own_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
+        }
+        lock.remove();
     }
 }
 
@@ -109,10 +113,11 @@ fn read_policy(path: &Path) -> Result<String, DaemonError> {
 
 /// Takes over what is there, and puts the policy in force.
 async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<Daemon>, DaemonError> {
+    lock.make_folder(&options.state_dir)?;
+    lock.lock_state(&options.state_dir)?;
     let pins = Pins::new(&options.bpffs);
     make_folders(&pins)?;
     lock.lock_pins(&pins.root())?;
-    lock.make_folder(&options.state_dir)?;
     let datapath = SharedDatapath::new(Datapath::open(&pins)?);
     let host = Arc::new(Host::open()?);
     let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone())?;

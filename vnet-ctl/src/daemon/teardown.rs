@@ -36,6 +36,9 @@ pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, Daemon
     }
     Preflight::new(&options.bpffs).check_privileges().map_err(anyhow::Error::from)?;
     let mut lock = Lock::alone(&options.socket)?;
+    if options.state_dir.exists() {
+        lock.lock_state(&options.state_dir)?;
+    }
     let pins = Pins::new(&options.bpffs);
     if pins.root().exists() {
         lock.lock_pins(&pins.root())?;

@@ -77,6 +77,12 @@ impl Netns {
         self.0.as_raw_fd()
     }
 
+    /// Its number and when it got a file: a number alone is used again.
+    pub(super) fn id(&self) -> Result<String> {
+        let file = self.0.metadata().context("look at the namespace")?;
+        Ok(format!("{}@{}.{:09}", file.ino(), file.ctime(), file.ctime_nsec()))
+    }
+
     /// Whether both are the same namespace.
     pub(super) fn is(&self, other: &Self) -> Result<bool> {
         let (a, b) = (self.0.metadata()?, other.0.metadata()?);

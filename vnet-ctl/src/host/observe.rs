@@ -54,7 +54,9 @@ impl Host {
                 let found = match Netns::open(entry.key())? {
                     Opened::Missing => Namespace::Missing,
                     Opened::NotANamespace => Namespace::NotANamespace,
-                    Opened::Netns(_) => Namespace::Present(Inside::default()),
+                    Opened::Netns(netns) => {
+                        Namespace::Present(Inside { id: netns.id()?, ..Inside::default() })
+                    }
                 };
                 entry.insert(found);
             }
@@ -80,7 +82,7 @@ impl Host {
             }
         }
         let links = links.into_values().map(|link| (link.name.clone(), link)).collect();
-        Ok(Namespace::Present(Inside { nsid, links }))
+        Ok(Namespace::Present(Inside { nsid, links, id: netns.id()? }))
     }
 }
 

@@ -47,7 +47,8 @@ impl Planner<'_> {
         let made = self.state.namespaces.iter().map(|netns| NetnsRef::parse(netns));
         made.filter(|netns| {
             let is_there = !matches!(self.observed.namespaces.get(netns), None | Some(Namespace::Missing));
-            is_there && !self.desired.ports.values().any(|port| is_in(&port.attach, netns))
+            let is_ours = self.observed.is_made_by_us(netns, self.state);
+            is_there && is_ours && !self.desired.ports.values().any(|port| is_in(&port.attach, netns))
         })
         .collect()
     }

@@ -30,6 +30,7 @@ pub use self::{
     desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Workload, port_device},
     observed::{Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer},
     obstacle::{Obstacle, Obstacles},
+    records::with_namespace_ids,
 };
 use crate::state::State;
 

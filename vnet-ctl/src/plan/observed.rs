@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use vnet_common::{Delivery, MacAddr};
 
 use super::NetnsRef;
+use crate::state::State;
 
 /// Group number that marks a device between its creation and the alias that says whose it is: the kernel
 /// takes a group when it makes a device, but an alias only later. "vnet" in ASCII.
@@ -26,6 +27,17 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Whether what is at `netns` is the namespace that `state` says vnet made, or may be.
+    #[must_use]
+    pub fn is_made_by_us(&self, netns: &NetnsRef, state: &State) -> bool {
+        let name = netns.to_string();
+        let is_same = match (self.namespaces.get(netns), state.namespace_ids.get(&name)) {
+            (Some(Namespace::Present(inside)), Some(id)) => inside.id == *id,
+            _ => true,
+        };
+        state.namespaces.contains(&name) && is_same
+    }
+
     /// The host's link of that name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Link> {
@@ -200,4 +212,6 @@ pub struct Inside {
     pub nsid: Option<i32>,
     /// Its links, by name.
     pub links: BTreeMap<String, Link>,
+    /// What no other namespace of that name has.
+    pub id: String,
 }

@@ -1,6 +1,6 @@
 //! What the state must say about the host before a plan is carried out, and after.
 
-use super::{Action, Attach, NetnsRef, Plan, leftovers::is_in, planner::Planner};
+use super::{Action, Attach, Namespace, NetnsRef, Observed, Plan, leftovers::is_in, planner::Planner};
 use crate::state::State;
 
 impl Planner<'_> {
@@ -10,7 +10,8 @@ impl Planner<'_> {
             Action::CreateNamespace(netns) => Some(netns.to_string()),
             _ => None,
         });
-        let made = self.state.namespaces.iter().cloned().chain(coming);
+        let is_ours = |netns: &&String| self.observed.is_made_by_us(&NetnsRef::parse(netns), self.state);
+        let made = self.state.namespaces.iter().filter(is_ours).cloned().chain(coming);
         let namespaces =
             made.filter(|netns| ports().any(|attach| is_in(attach, &NetnsRef::parse(netns)))).collect();
         let devices = ports().filter_map(|attach| match attach {
@@ -29,6 +30,11 @@ impl Plan {
     pub fn intended(&self, state: &State) -> State {
         let mut state = state.clone();
         state.namespaces.extend(self.namespaces.iter().cloned());
+        for step in &self.prepare {
+            if let Action::CreateNamespace(netns) = &step.action {
+                state.namespace_ids.remove(&netns.to_string());
+            }
+        }
         state.devices.extend(self.devices.iter().cloned());
         state
     }
@@ -38,7 +44,19 @@ impl Plan {
     pub fn settled(&self, state: &State) -> State {
         let mut state = state.clone();
         state.namespaces.clone_from(&self.namespaces);
+        state.namespace_ids.retain(|name, _| self.namespaces.contains(name));
         state.devices.clone_from(&self.devices);
         state
     }
+}
+
+/// `state` with the identities of the namespaces that vnet has just made.
+#[must_use]
+pub fn with_namespace_ids(mut state: State, observed: &Observed) -> State {
+    for name in &state.namespaces {
+        if let Some(Namespace::Present(inside)) = observed.namespaces.get(&NetnsRef::parse(name)) {
+            state.namespace_ids.entry(name.clone()).or_insert_with(|| inside.id.clone());
+        }
+    }
+    state
 }

@@ -37,6 +37,9 @@ pub struct State {
     /// The namespaces that vnet created, by name or path.
     #[serde(default)]
     pub namespaces: BTreeSet<String>,
+    /// Which namespaces those were: another may have the name by now. Older files do not tell.
+    #[serde(default)]
+    pub namespace_ids: BTreeMap<String, String>,
     /// The devices of others that vnet put on its bridges.
     #[serde(default)]
     pub devices: BTreeSet<String>,
@@ -48,6 +51,7 @@ impl Default for State {
             version: VERSION,
             addresses: BTreeMap::new(),
             namespaces: BTreeSet::new(),
+            namespace_ids: BTreeMap::new(),
             devices: BTreeSet::new(),
         }
     }

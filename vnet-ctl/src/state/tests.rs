@@ -25,6 +25,14 @@ fn a_missing_file_is_an_empty_state() {
 }
 
 #[test]
+fn a_file_without_namespace_ids_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(FILE_NAME), r#"{"version": 1, "namespaces": ["a"]}"#).unwrap();
+    let state = State::load(dir.path()).unwrap();
+    assert_eq!((state.namespaces.len(), state.namespace_ids.len()), (1, 0));
+}
+
+#[test]
 fn saving_leaves_nothing_but_the_file() {
     let dir = tempfile::tempdir().unwrap();
     State::default().save(dir.path()).unwrap();

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use vnet_common::{MacAddr, NetworkKey, NetworkRecord};
 use vnet_ctl::{
     api::types::{DropReport, FlowInfo, FlowsRemoved, NetworkInfo, PortInfo, PortState, PortStats, Status},
-    daemon::RunOptions,
+    daemon::{RunOptions, TeardownOptions, run, teardown},
     datapath::names,
 };
 
 use crate::{
-    support::in_netns,
-    world::{World, links, policy, smaller},
+    support::{in_netns, ip},
+    world::{World, links, policy, runtime, smaller},
 };
 
 #[test]
@@ -192,6 +192,54 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
         world.teardown();
         world.kill();
         assert!(!scratch.dir().join("other").exists(), "the refused one leaves nothing");
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn another_namespace_s_daemon_and_teardown_leave_the_state_alone() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let (options, state) = (world.options(), scratch.dir().join("state/state.json"));
+        let before = fs::read_to_string(&state).unwrap();
+
+        in_netns(move |other| {
+            let socket = other.dir().join("run/vnet.sock");
+            let bpffs = other.bpffs().to_owned();
+            let second = RunOptions { socket: socket.clone(), bpffs: bpffs.clone(), ..options.clone() };
+            let error = runtime().block_on(run(second)).unwrap_err();
+            assert_eq!(error.exit_code(), 5, "{error}");
+            assert!(error.to_string().contains("--state-dir"), "{error}");
+            assert_eq!(fs::read_dir(other.dir()).unwrap().count(), 0, "the refused one leaves nothing");
+            let places = TeardownOptions { socket, state_dir: options.state_dir, bpffs };
+            assert_eq!(runtime().block_on(teardown(places)).unwrap_err().exit_code(), 5);
+        });
+
+        assert_eq!(fs::read_to_string(&state).unwrap(), before);
+        assert!(world.netns_exists(1) && world.netns_exists(2));
+        world.teardown();
+        world.kill();
+        world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn a_namespace_that_somebody_made_anew_stays() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let name = format!("{}-2", world.tag);
+        ip(&format!("netns del {name}"));
+        ip(&format!("netns add {name}"));
+
+        let applied = world.applied(&smaller(&policy(&world.tag)));
+
+        let stays = world.netns_exists(2);
+        ip(&format!("netns del {name}"));
+        assert!(stays, "{applied:?}");
+        world.teardown();
+        world.kill();
         world.assert_nothing_left();
     });
 }

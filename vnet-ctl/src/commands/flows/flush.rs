@@ -1,5 +1,6 @@
 //! `flows flush`.
 
+use serde::Serialize;
 use vnet_ctl::api::types::FlowsRemoved;
 
 use super::{Context, FilterArg};
@@ -24,19 +25,33 @@ pub(crate) struct Command {
     filter: FilterArg,
 }
 
+/// What is told to programs.
+#[derive(Serialize)]
+struct Answer {
+    /// How many flows are, or would be, removed.
+    removed: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+}
+
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
-        let (done, removed) = if context.globals.dry_run {
+        let dry_run = context.globals.dry_run;
+        let (done, removed) = if dry_run {
             ("would remove", self.filter.flows(context).await?.len() as u64)
         } else {
-            ("removed", context.client.delete::<FlowsRemoved>(&self.filter.path()).await?.removed)
+            let removed = context.client.delete::<FlowsRemoved>(&self.filter.path()).await?.removed;
+            if removed == 0 {
+                self.filter.check(context).await?;
+            }
+            ("removed", removed)
         };
         if context.output.is_for_people() {
             let count = counted(usize::try_from(removed).unwrap_or(usize::MAX), "flow");
             context.output.print(&format!("{done} {count}\n"))?;
         } else {
-            context.output.show(&FlowsRemoved { removed }, &View::default())?;
+            context.output.show(&Answer { removed, dry_run }, &View::default())?;
         }
         Ok(Done::Success)
     }

@@ -5,7 +5,7 @@ mod list;
 
 use vnet_ctl::{api::types::FlowInfo, datapath::FlowFilter};
 
-use super::Context;
+use super::{Context, port};
 use crate::{
     client::segment,
     failure::{Failure, Outcome},
@@ -29,6 +29,9 @@ impl Command {
     }
 }
 
+/// What the filter calls the host, which is no port.
+const HOST: &str = "host";
+
 /// Which flows.
 #[derive(clap::Args, Debug)]
 struct FilterArg {
@@ -47,7 +50,19 @@ impl FilterArg {
     }
 
     async fn flows(&self, context: &Context<'_>) -> Result<Vec<FlowInfo>, Failure> {
-        context.client.get(&self.path()).await
+        let flows: Vec<FlowInfo> = context.client.get(&self.path()).await?;
+        if flows.is_empty() {
+            self.check(context).await?;
+        }
+        Ok(flows)
+    }
+
+    /// Whether the port that the filter names is in force: no flow may be that of a misspelt one.
+    async fn check(&self, context: &Context<'_>) -> Result<(), Failure> {
+        match self.filter.as_ref().and_then(|filter| filter.port.as_deref()) {
+            Some(name) if name != HOST => port::port(context, name).await.map(drop),
+            _ => Ok(()),
+        }
     }
 }
 

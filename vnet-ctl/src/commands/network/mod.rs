@@ -33,6 +33,14 @@ async fn networks(context: &Context<'_>) -> Result<Vec<NetworkInfo>, Failure> {
     context.client.get("/v1/networks").await
 }
 
+/// The network of that name.
+pub(crate) async fn require(context: &Context<'_>, name: &str) -> Result<NetworkInfo, Failure> {
+    let networks = networks(context).await?;
+    let names: Vec<String> = networks.iter().map(|network| network.name.clone()).collect();
+    let found = networks.into_iter().find(|network| network.name == name);
+    found.ok_or_else(|| super::no_such("network", name, &names))
+}
+
 fn subnets(network: &NetworkInfo) -> String {
     joined(network.subnets.iter().map(|subnet| &subnet.subnet))
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use vnet_ctl::api::types::{NetworkInfo, PortInfo};
 
-use super::{Context, gateways, networks, subnets};
+use super::{Context, gateways, require, subnets};
 use crate::{
     commands::port,
     failure::{Done, Outcome},
@@ -34,11 +34,7 @@ struct Answer {
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
-        let networks = networks(context).await?;
-        let names: Vec<String> = networks.iter().map(|network| network.name.clone()).collect();
-        let Some(network) = networks.into_iter().find(|network| network.name == self.name) else {
-            return Err(crate::commands::no_such("network", &self.name, &names));
-        };
+        let network = require(context, &self.name).await?;
         let mut members = port::ports(context).await?;
         members.retain(|port| port.network == self.name);
         let answer = Answer { network, members };

@@ -4,6 +4,7 @@ use vnet_ctl::api::types::PortInfo;
 
 use super::{Context, attach, ports, state};
 use crate::{
+    commands::network,
     failure::{Done, Outcome},
     output::{Table, View, joined},
 };
@@ -31,6 +32,11 @@ impl Command {
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let mut ports = ports(context).await?;
         ports.retain(|port| self.network.as_ref().is_none_or(|network| port.network == *network));
+        if let Some(name) = &self.network
+            && ports.is_empty()
+        {
+            network::require(context, name).await?;
+        }
         ports.retain(|port| self.group.as_ref().is_none_or(|group| port.security_groups.contains(group)));
         let empty = match (&self.network, &self.group) {
             (None, None) => "The policy in force has no ports.",

@@ -79,8 +79,16 @@ impl Command {
 async fn kept(context: &Context<'_>, state_dir: &Path) -> Assigned {
     match port::ports(context).await {
         Ok(ports) => ports.into_iter().map(|port| (port.name, port.addresses)).collect(),
-        Err(_) => State::load(state_dir).unwrap_or_default().addresses,
+        Err(_) => remembered(context.output, state_dir),
     }
+}
+
+fn remembered(output: &Output, state_dir: &Path) -> Assigned {
+    State::load(state_dir).map(|state| state.addresses).unwrap_or_else(|error| {
+        let help = error.help();
+        output.warn(&format!("the answer is for addresses as assigned anew, because {error}; {help}"));
+        Assigned::new()
+    })
 }
 
 fn senseless(error: ExplainError) -> Failure {

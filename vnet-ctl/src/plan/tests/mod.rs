@@ -99,7 +99,7 @@ fn settled() -> (Observed, State) {
         gateways: port.gateways.clone(),
         ..Link::default()
     };
-    let inside = Inside { nsid: Some(0), links: [("eth0".to_owned(), inside)].into() };
+    let inside = Inside { nsid: Some(0), links: [("eth0".to_owned(), inside)].into(), ..Inside::default() };
     let observed = Observed {
         links: [(BRIDGE, bridge), (VETH, veth), (TAP, tap)].into(),
         namespaces: [(name("one"), Namespace::Present(inside))].into(),
