@@ -132,9 +132,12 @@ fn give_b_a_device(world: &World) {
     ] {
         let _ = world.exec("b", argv).ok();
     }
-    vnet_tests::eventually("duplicate address detection on dev-b", || {
-        let shown = world.host_exec(&["ip", "-6", "-o", "addr", "show", "tentative"]).ok().stdout;
-        shown.is_empty().then_some(())
+    // The kernel notices the carrier, gives the device its link-local address and probes it, all on its own
+    // time; before that the host is not what it will be.
+    vnet_tests::eventually("dev-b is up and has its link-local address", || {
+        let link = world.host_exec(&["ip", "-o", "link", "show", "dev", "dev-b"]).ok().stdout;
+        let addr = world.host_exec(&["ip", "-6", "-o", "addr", "show", "dev", "dev-b"]).ok().stdout;
+        (link.contains("state UP") && addr.contains("fe80::") && !addr.contains("tentative")).then_some(())
     });
 }
 
