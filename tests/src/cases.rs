@@ -15,6 +15,7 @@ mod neighbours;
 mod parsing;
 mod policy;
 mod reset;
+mod reviewed;
 mod routing;
 pub mod run;
 mod spoofing;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Case> {
         host::cases(),
         multicast::cases(),
         tables::cases(),
+        reviewed::cases(),
     ];
     modules.into_iter().flatten().collect()
 }

@@ -124,7 +124,7 @@ pub const fn ticks_from_secs(secs: u32) -> u32 {
     ((secs as u64 * 1_000_000_000) >> 30) as u32 + 1
 }
 
-/// Where a connection stands; both of its entries say the same.
+/// Where a connection stands; both of its entries say the same, except while two CPUs change it at once.
 ///
 /// For TCP the names are those of RFC 9293 section 3.3.2, seen from the middle. Other protocols are
 /// `New` until the first answer, then `Established`.

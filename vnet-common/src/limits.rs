@@ -21,8 +21,11 @@ pub const PORT_DROPS: u32 = 1 << 16;
 pub const DROP_REASONS: u32 = 128;
 
 /// IPv6 extension headers that the parser follows. RFC 8200 section 4.1 gives six kinds, each of
-/// which a sane packet carries once.
+/// which a sane packet carries once; destination options may stand twice.
 pub const IPV6_EXTENSIONS: u32 = 6;
+
+/// IPv4 options that the parser looks at: 40 bytes have room for ten of four bytes, the padding aside.
+pub const IPV4_OPTIONS: u32 = 10;
 
 /// Interface indexes that a flow key can tell apart: 24 bits. The kernel counts them up from 1 in
 /// each network namespace.

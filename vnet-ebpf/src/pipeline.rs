@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! from_port, from_host
-//!   parse      what it says            (1)
-//!   track      its flow, if it has one (4)  hit, same generation, routine ----------+
-//!   sender     who sent it             (2)                                          |
-//!   neighbour  ARP, discovery          (3)  answered or passed on                   |
-//!   route      where it goes           (5)                                          |
-//!   judge      what both ends allow    (6)                                          |
-//!   track      what it does to its flow(7)                                          |
-//!   install    remember both directions(8)                                          |
-//!   replay     rewrite and send        (9)  <---------------------------------------+
+//!   parse      what it says             (1)
+//!   track      its flow, if it has one  (2)  hit, same generation, routine ---------+
+//!   neighbour  ARP, discovery           (3)  answered or passed on                  |
+//!   sender     who sent it              (4)                                         |
+//!   route      where it goes            (5)                                         |
+//!   judge      what both ends allow     (6)                                         |
+//!   track      what it does to its flow (7)                                         |
+//!   install    remember both directions (8)                                         |
+//!   replay     rewrite and send         (9)  <--------------------------------------+
 //!
 //! to_port        what the bridge floods to a port: discovery passes, the rest is judged or dropped
 //! ```

@@ -85,21 +85,34 @@ fn with_ipv4_len(len: u16) -> Vec<u8> {
     frame
 }
 
+/// An IPv4 question with these options, a multiple of four bytes.
+fn with_options(options: &[u8]) -> Vec<u8> {
+    let mut frame = question(Version::V4);
+    frame.splice(ABOVE_IPV4..ABOVE_IPV4, options.iter().copied());
+    frame[IP] += options.len() as u8 / 4;
+    frame[IP + 3] += options.len() as u8;
+    fix_ipv4_checksum(&mut frame[IP..]);
+    frame
+}
+
 fn ipv4() -> Vec<Case> {
-    let mut options = question(Version::V4);
-    // Router alert (RFC 2113): four bytes of options.
-    options.splice(ABOVE_IPV4..ABOVE_IPV4, [0x94, 4, 0, 0]);
-    options[IP] = 0x46;
-    options[IP + 3] += 4;
-    fix_ipv4_checksum(&mut options[IP..]);
     let mut padded = question(Version::V4);
     padded.resize(60, 0);
     let ip_len = question(Version::V4).len() as u16 - IP as u16;
     vec![
         Case::new("ipv4_options_are_skipped")
-            .switches(from(&A), options.clone(), &B)
+            // Router alert (RFC 2113); no operation and the end of the list.
+            .switches(from(&A), with_options(&[0x94, 4, 0, 0]), &B)
+            .switches(from(&A), with_options(&[1, 1, 0, 131]), &B)
             .switches(from(&A), question(Version::V4), &B)
             .flows("it is the same flow", |flows| flows.len() == 2),
+        Case::new("an_ipv4_source_route_is_malformed")
+            .drops(from(&A), with_options(&[131, 7, 4, 10, 9, 0, 12, 0]), DropReason::MalformedHeader)
+            .drops(from(&A), with_options(&[1, 137, 7, 4, 10, 9, 0, 12]), DropReason::MalformedHeader)
+            .drops(from(&A), with_options(&[0x94, 4, 0, 0, 131, 3, 4, 0]), DropReason::MalformedHeader)
+            .drops(host(&G), with_options(&[131, 3, 4, 0]), DropReason::MalformedHeader)
+            .drops(from(&A), with_options(&[1; 12]), DropReason::MalformedHeader)
+            .no_flows(),
         Case::new("padding_after_the_packet_is_carried").switches(from(&A), padded, &B),
         Case::new("an_ipv4_header_that_lies_is_malformed")
             .drops(from(&A), with_ipv4_byte(0, 0x44), DropReason::MalformedHeader)
@@ -208,9 +221,13 @@ fn extensions() -> Vec<Case> {
             &[(HOP_BY_HOP, PADDING), (DESTINATION_OPTIONS, PADDING), (ROUTING, &[0; 7])],
             DropReason::ExtensionHeader,
         ),
+        allowed(
+            "as_many_extension_headers_as_the_list_has_are_skipped",
+            &[(DESTINATION_OPTIONS, PADDING); 6],
+        ),
         dropped(
             "too_many_extension_headers_are_dropped",
-            &[(DESTINATION_OPTIONS, PADDING); 8],
+            &[(DESTINATION_OPTIONS, PADDING); 7],
             DropReason::ExtensionHeader,
         ),
         Case::new("an_extension_header_beyond_the_packet_is_malformed")

@@ -85,12 +85,13 @@ fn the_verifier_has_half_of_its_limit_to_spare() {
     });
 }
 
-/// A packet of an allowed flow, from the table.
+/// A packet that is sent or passes, from the table.
 fn allowed_packet(wanted: &str) -> Vec<u8> {
     let case = cases::all().into_iter().find(|case| case.name == wanted).expect("the case");
-    let Some(Step::Packet { frame, outcome: Outcome::Send { .. }, .. }) = case.steps.into_iter().next()
+    let Some(Step::Packet { frame, outcome: Outcome::Send { .. } | Outcome::Pass, .. }) =
+        case.steps.into_iter().next()
     else {
-        panic!("{wanted} does not begin with a packet that is sent")
+        panic!("{wanted} does not begin with a packet that is sent or passes")
     };
     frame
 }
@@ -105,6 +106,18 @@ fn what_vnet_sent_itself_passes_to_the_port_and_loses_its_mark() {
         assert_eq!(run.frame, frame);
         let unmarked = kernel.run_program(&entry, &frame, DECIDED ^ 1);
         assert_ne!(unmarked.action, PASS);
+    });
+}
+
+#[test]
+fn what_a_port_passes_to_the_bridge_carries_no_mark_of_vnet_in() {
+    with_kernel(|kernel| {
+        let frame = allowed_packet("announcements_of_oneself_pass");
+        let entry = Entry { hook: Hook::FromPort, device: Device::A, vlan_tag: false, forwarded: false };
+        let run = kernel.run_program(&entry, &frame, DECIDED);
+        assert_eq!((run.action, run.mark), (PASS, 0));
+        let other = kernel.run_program(&entry, &frame, DECIDED ^ 1);
+        assert_eq!((other.action, other.mark), (PASS, DECIDED ^ 1));
     });
 }
 

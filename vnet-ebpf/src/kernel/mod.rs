@@ -35,7 +35,13 @@ fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome
 /// tc ingress of a port's device: what the workload sends.
 #[classifier]
 fn from_port(context: TcContext) -> i32 {
-    run(context, pipeline::from_port)
+    let skb = Skb::new(TcContext::new(context.skb.skb));
+    let action = run(context, pipeline::from_port);
+    if action == TC_ACT_UNSPEC {
+        // A mark crosses a veth whose ends share one namespace; the bridge must not flood it as a decision.
+        skb.take_decided();
+    }
+    action
 }
 
 /// tc egress of a network's bridge: what the host sends.

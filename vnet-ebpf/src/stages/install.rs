@@ -41,7 +41,8 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.ops = Ops::REPLY;
     entry.ack.set(birth.syn_end);
     decide(entry, case.answered, &case.back, case.device, case.rules);
-    // Without translation a reply tuple belongs to this flow alone, so what stands there is a rest of it.
+    // Without translation a reply tuple belongs to this flow alone, so what stands there is a rest of it;
+    // unless both ends open the same symmetric tuple at once.
     if tables.insert(&case.pair_key, entry, Insert::Replace).is_err() {
         return Err(DropReason::FlowTableFull);
     }

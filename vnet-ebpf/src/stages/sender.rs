@@ -1,4 +1,4 @@
-//! Stage 2: who sent it.
+//! Stage 4: who sent it.
 //!
 //! Decides whether a port sent what only it may send: from its own MAC and addresses, and in no role
 //! that belongs to the network (router, DHCP server). What it says of its neighbours is the neighbour
