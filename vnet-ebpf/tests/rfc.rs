@@ -84,24 +84,37 @@ fn sequence_numbers_are_compared_across_the_wrap() {
     assert_eq!(flow.seq_next.get(), 20 + (1 << 31) - 1);
 }
 
+/// The states after a reset at `seq` of a sender that has sent up to `sent`, its peer having acknowledged
+/// up to `acked`.
+fn after_reset(seq: u32, sent: u32, acked: u32) -> (FlowState, FlowState) {
+    let (own, mut pair) = (Flow::<V4>::default(), Flow::<V4>::default());
+    pair.ops = Ops::REPLY;
+    for flow in [&own, &pair] {
+        flow.state.set(FlowState::Established as u8);
+    }
+    own.seq_next.set(sent);
+    pair.ack.set(acked);
+    let segment = Segment { flags: Segment::RST, seq, end: seq, ack: 0 };
+    let message = Message { kind: Kind::Tcp, segment, ..Message::default() };
+    track::advance(&own, &pair, &message).expect("a reset passes");
+    (own.state(), pair.state())
+}
+
 /// RFC 5961 section 3.2: a reset is obeyed exactly at the next byte that its receiver expects.
 #[test]
 fn a_reset_is_exact_at_one_number_only() {
-    let expected: u32 = 3;
-    for seq in [expected, 0, 2, 4, u32::MAX, 1 << 31, expected.wrapping_add(65_535)] {
-        let (own, mut pair) = (Flow::<V4>::default(), Flow::<V4>::default());
-        pair.ops = Ops::REPLY;
-        for flow in [&own, &pair] {
-            flow.state.set(FlowState::Established as u8);
-        }
-        pair.ack.set(expected);
-        let segment = Segment { flags: Segment::RST, seq, end: seq, ack: 0 };
-        let message = Message { kind: Kind::Tcp, segment, ..Message::default() };
-        track::advance(&own, &pair, &message).expect("a reset passes");
-        let closed = seq == expected;
-        let state = if closed { FlowState::Closed } else { FlowState::Established };
-        assert_eq!((own.state(), pair.state()), (state, state), "reset at {seq}");
+    let (expected, sent): (u32, u32) = (3, 1_000_003);
+    for seq in [expected, 0, 2, 4, u32::MAX, 1 << 31, expected.wrapping_add(65_535), sent - 1, sent + 1] {
+        let state = if seq == expected { FlowState::Closed } else { FlowState::Established };
+        assert_eq!(after_reset(seq, sent, expected), (state, state), "reset at {seq}");
     }
+}
+
+/// What the receiver expects is not known while its acknowledgement is on the way: the sender is done, the
+/// receiver perhaps not.
+#[test]
+fn a_reset_behind_unacknowledged_data_closes_one_end() {
+    assert_eq!(after_reset(103, 103, 3), (FlowState::FinWait, FlowState::FinWait));
 }
 
 #[test]
