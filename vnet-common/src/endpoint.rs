@@ -2,7 +2,7 @@
 //!
 //! A network is known by the ifindex of its bridge, a port by that of its device.
 
-use crate::{DropReason, Ip, MacAddr, Side, shared};
+use crate::{DropReason, Identity, Ip, MacAddr, Side, shared};
 
 /// The one word that a commit flips.
 ///
@@ -158,6 +158,13 @@ impl Endpoint {
             kind: EndpointKind::Gateway as u8,
             delivery: Delivery::Host as u8,
         }
+    }
+
+    /// The host under an address of its own that is not the gateway's: no rule can name it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn host_elsewhere(bridge: u32, mac: MacAddr) -> Self {
+        Self::gateway(bridge, mac, Identity::UNKNOWN.0)
     }
 
     /// Whether the endpoint is the host itself.

@@ -162,7 +162,7 @@ impl Hook for Host {
         (case.network, case.gateway_mac) = (case.device, gateway_mac);
         case.from = match snapshot.endpoint(case.network, case.datagram.src.ip()) {
             Some(endpoint) if endpoint.is_gateway() => *endpoint,
-            _ => Endpoint::gateway(case.network, gateway_mac, 0),
+            _ => Endpoint::host_elsewhere(case.network, gateway_mac),
         };
         Ok(case.datagram.dst.ip().is_multicast().then_some(Verdict::PASS))
     }
@@ -358,7 +358,7 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         return Err(DropReason::UnrelatedError);
     }
     // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
-    case.to = destination(snapshot, case).unwrap_or(Endpoint::gateway(case.network, case.gateway_mac, 0));
+    case.to = destination(snapshot, case).unwrap_or(Endpoint::host_elsewhere(case.network, case.gateway_mac));
     case.pair_key = case.quoted.key(case.to.device);
     let flow = snapshot.tables.find(&case.pair_key).ok_or(DropReason::UnrelatedError)?;
     if flow.generation.get() != snapshot.generation {
@@ -404,7 +404,7 @@ fn judge_again<A: Address, T: Tables>(
 ) -> Result<(), DropReason> {
     case.to = match destination(snapshot, case) {
         // The host may have opened it from an address that is not the gateway's.
-        Err(_) if own.device == case.network => Endpoint::gateway(case.network, case.gateway_mac, 0),
+        Err(_) if own.device == case.network => Endpoint::host_elsewhere(case.network, case.gateway_mac),
         found => found?,
     };
     route::way(case)?;

@@ -3,7 +3,6 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
 use rtnetlink::LinkUnspec;
 
 use super::{addresses, links, links::kernel, namespace::Netns, routes};
@@ -24,7 +23,7 @@ pub(super) async fn configure(workload: &Workload) -> Result<()> {
     let settings = LinkUnspec::new_with_index(ifindex).address(workload.mac.0.to_vec()).mtu(workload.mtu);
     let settings = if workload.up { settings.up() } else { settings.down() };
     netlink.link().set(settings.build()).execute().await.map_err(kernel).context("set MAC and MTU")?;
-    addresses::set(&netlink, ifindex, &workload.addresses, is_link_local).await?;
+    addresses::set(&netlink, ifindex, &workload.addresses, crate::plan::is_link_local).await?;
     if workload.up {
         routes::set(&netlink, ifindex, &workload.gateways, &workload.addresses).await?;
     }
@@ -45,9 +44,4 @@ pub(super) async fn enable_ipv6(netns: &Netns, interface: &str) -> Result<()> {
             Ok(())
         })
         .await
-}
-
-/// The kernel may have made it for another MAC, and a workload may want one of its own.
-fn is_link_local(net: &IpNet) -> bool {
-    matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }

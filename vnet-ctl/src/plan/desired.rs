@@ -8,6 +8,8 @@ use std::{
 use ipnet::{IpNet, Ipv6Net};
 use vnet_common::MacAddr;
 
+use crate::policy::fnv1a;
+
 /// Where named namespaces are, as `ip netns` keeps them.
 pub const NETNS_DIR: &str = "/run/netns";
 
@@ -172,9 +174,4 @@ fn with_link_local(addresses: &[IpNet], mac: MacAddr) -> Vec<IpNet> {
 pub fn port_device(port: &str, attempt: u32) -> String {
     let seed = if attempt == 0 { String::new() } else { format!("\0{attempt}") };
     format!("vp-{:012x}", fnv1a(port.bytes().chain(seed.bytes())) >> 16)
-}
-
-/// 64-bit FNV-1a (draft-eastlake-fnv): stable across versions of vnet and of Rust.
-fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vnet_common::{Delivery, MacAddr};
 
 use self::planner::Planner;
+pub(crate) use self::ports::is_link_local;
 pub use self::{
     action::{Action, Step, Target},
     desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Workload, port_device},

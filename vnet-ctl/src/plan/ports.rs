@@ -217,6 +217,7 @@ fn is_port(link: &Link) -> bool {
     link.kind == Kind::Veth && matches!(link.ownership, Ownership::Ours(Owner::Port(_)) | Ownership::Newborn)
 }
 
-fn is_link_local(net: &ipnet::IpNet) -> bool {
+/// Whether an address is one that an interface makes for itself (RFC 4291 section 2.5.6).
+pub(crate) fn is_link_local(net: &ipnet::IpNet) -> bool {
     matches!(net, ipnet::IpNet::V6(net) if net.addr().is_unicast_link_local())
 }

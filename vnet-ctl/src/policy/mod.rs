@@ -26,6 +26,7 @@ pub(crate) use rule::direction_name;
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
 pub use mistake::Mistake;
 pub use model::{Attach, NetnsRef, Network, NetworkKind, Policy, Port, SecurityGroup, Subnet};
+pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
 pub use protocol::{PortRange, Protocol};

@@ -22,14 +22,15 @@ pub fn bridge_name(network: &str) -> String {
     format!("vnet-{network}")
 }
 
+/// 64-bit FNV-1a (draft-eastlake-fnv): stable across versions of vnet and of Rust.
+pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// The MAC of a port that names none: locally administered, unicast, the same for the same name.
 #[must_use]
 pub fn port_mac(port: &str) -> MacAddr {
-    // FNV-1a (Fowler, Noll, Vo): offset basis and prime of the 64-bit variant.
-    let hash = port.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let [a, b, c, d, e, ..] = hash.to_be_bytes();
+    let [a, b, c, d, e, ..] = fnv1a(port.bytes()).to_be_bytes();
     MacAddr([0x02, a, b, c, d, e])
 }
 
