@@ -16,8 +16,8 @@ use axum::{
 use super::{
     Refusal, Socket, access,
     types::{
-        Applied, DropReport, FlowInfo, FlowsQuery, FlowsRemoved, NetworkInfo, PolicyUpdate, PortInfo,
-        PortStats, ShutdownQuery, Status, TeardownReport,
+        Applied, DropReport, Event, EventsQuery, FlowInfo, FlowsQuery, FlowsRemoved, NetworkInfo,
+        PolicyUpdate, PortInfo, PortStats, ShutdownQuery, Status, TeardownReport,
     },
 };
 use crate::{daemon::Daemon, datapath::FlowFilter};
@@ -37,6 +37,7 @@ pub(crate) fn router(daemon: Arc<Daemon>, socket: &Socket) -> Router {
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}/stats", get(port_stats))
         .route("/v1/drops", get(drops))
+        .route("/v1/events", get(events))
         .route("/v1/flows", get(flows).delete(flush))
         .route("/v1/shutdown", post(shutdown))
         .fallback(not_found)
@@ -76,6 +77,14 @@ async fn port_stats(State(daemon): Handle, Path(name): Path<String>) -> Answer<P
 
 async fn drops(State(daemon): Handle) -> Answer<DropReport> {
     Ok(Json(daemon.drops()?))
+}
+
+async fn events(
+    State(daemon): Handle,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Answer<Vec<Event>> {
+    let Query(query) = query?;
+    Ok(Json(daemon.events(query.after, query.wait).await))
 }
 
 async fn flows(

@@ -5,7 +5,7 @@ use vnet_common::ABI_VERSION;
 
 use super::{Daemon, view::drops_at};
 use crate::{
-    api::types::{DropReport, FlowInfo, NetworkInfo, PortInfo, PortState, PortStats, Status, Traffic},
+    api::types::{DropReport, Event, FlowInfo, NetworkInfo, PortInfo, PortState, PortStats, Status, Traffic},
     datapath::FlowFilter,
     plan::Desired,
     state::State,
@@ -64,6 +64,14 @@ impl Daemon {
             device,
             ifindex,
         }))
+    }
+
+    /// The events after the one numbered `id`; with `wait`, as soon as there are any.
+    pub(crate) async fn events(&self, id: u64, wait: bool) -> Vec<Event> {
+        if wait {
+            self.events.wait_after(id).await;
+        }
+        self.events.after(id)
     }
 
     /// What was dropped, and why.

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Daemon, SharedDatapath,
+    declared::{Declared, PolicyFile},
     desired::{bridge_mac, desired},
     error::ApplyError,
     newcomers::announcements,
@@ -35,12 +36,22 @@ impl Daemon {
     pub(crate) async fn apply(&self, text: &str, origin: &Path) -> Result<Applied, ApplyError> {
         let (policy, warnings) =
             policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
+        let file = PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy };
+        let mut applied = self.declare(|declared| declared.file = file).await?;
+        applied.warnings.splice(..0, warnings.iter().map(ToString::to_string));
+        Ok(applied)
+    }
+
+    /// Changes what is declared, and puts it in force; on failure, neither is changed.
+    pub(super) async fn declare(&self, change: impl FnOnce(&mut Declared)) -> Result<Applied, ApplyError> {
         let mut engine = self.engine.lock().await;
         let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
-        let outcome = engine.apply(policy).await?;
+        let mut declared = engine.declared.clone();
+        change(&mut declared);
+        let outcome = engine.enforce(declared.joined()).await?;
+        engine.declared = declared;
         self.show(outcome.view);
-        let warnings = warnings.iter().map(ToString::to_string).chain(outcome.warnings).collect();
-        Ok(Applied { generation: outcome.generation, changes: outcome.changes, warnings })
+        Ok(Applied { generation: outcome.generation, changes: outcome.changes, warnings: outcome.warnings })
     }
 }
 
@@ -51,6 +62,7 @@ pub(super) struct Engine {
     state: State,
     state_dir: PathBuf,
     datapath: SharedDatapath,
+    declared: Declared,
 }
 
 /// What came of a change.
@@ -65,10 +77,12 @@ impl Engine {
     /// Nothing is changed yet.
     pub(super) fn new(state_dir: &Path, host: Arc<Host>, datapath: SharedDatapath) -> Result<Self> {
         let state = load_state(state_dir)?;
-        Ok(Self { host, state, state_dir: state_dir.to_owned(), datapath })
+        let state_dir = state_dir.to_owned();
+        Ok(Self { host, state, state_dir, datapath, declared: Declared::default() })
     }
 
-    async fn apply(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
+    /// Brings the host and the datapath to what `policy` says.
+    async fn enforce(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
         compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;

@@ -8,8 +8,10 @@
 
 mod answers;
 mod apply;
+mod declared;
 mod desired;
 mod error;
+mod events;
 mod lock;
 mod lock_file;
 mod newcomers;
@@ -29,7 +31,7 @@ pub use error::DaemonError;
 pub use run::run;
 pub use teardown::teardown;
 
-use self::{apply::Engine, view::View};
+use self::{apply::Engine, events::Events, view::View};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -79,6 +81,7 @@ pub(crate) struct Daemon {
     host: Arc<Host>,
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
+    events: Events,
     stopping: watch::Sender<bool>,
 }
 

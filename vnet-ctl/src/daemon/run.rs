@@ -16,7 +16,9 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, lock::Lock, view::View};
+use super::{
+    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock, view::View,
+};
 use crate::{
     api::{Peer, Socket, router},
     datapath::{Datapath, Preflight, make_folders, names::Pins, remove_own_pins},
@@ -129,6 +131,7 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
         datapath,
         host,
         view: RwLock::new(Arc::new(View::default())),
+        events: Events::default(),
         stopping: watch::Sender::new(false),
     };
     let applied = daemon.apply(text, &origin).await?;
