@@ -10,6 +10,7 @@ mod ipam;
 mod networks;
 mod policy;
 mod ports;
+mod progress;
 mod status;
 
 pub use self::{
@@ -24,6 +25,7 @@ pub use self::{
         AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
         RuntimePort, Traffic,
     },
+    progress::ProgressInfo,
     status::{FlowCounts, ShutdownQuery, Status, TeardownReport},
 };
 pub use crate::policy::Diagnostic;
