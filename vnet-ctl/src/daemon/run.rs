@@ -17,8 +17,13 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock,
-    progress::Progress, view::View,
+    Daemon, DaemonError, RunOptions, SharedDatapath,
+    apply::{Engine, Occasion},
+    events::Events,
+    lock::Lock,
+    progress::Progress,
+    runtime::Queue,
+    view::View,
 };
 use crate::{
     api::{Peer, Socket, router},
@@ -134,10 +139,11 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
         host,
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
+        queue: Queue::default(),
         progress,
         stopping: watch::Sender::new(false),
     };
-    let applied = daemon.apply(text, &origin).await?;
+    let applied = daemon.apply_on(&Occasion::Upkeep, text, &origin).await?;
     applied.warnings.iter().for_each(|warning| warn!("{warning}"));
     applied.changes.iter().for_each(|change| debug!("{change}"));
     match applied.changes.len() {

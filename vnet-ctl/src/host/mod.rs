@@ -20,7 +20,7 @@ mod observe;
 mod routes;
 mod workload;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context as _, Result};
 use rtnetlink::Handle;
@@ -38,6 +38,7 @@ pub struct Host {
     netlink: Handle,
     own: Netns,
     insides: Arc<Insides>,
+    watched: AtomicBool,
 }
 
 impl Host {
@@ -49,7 +50,7 @@ impl Host {
         let own = Netns::of_this_thread()?;
         let (connection, netlink, _) = rtnetlink::new_connection().context("open a netlink socket")?;
         tokio::spawn(connection);
-        Ok(Self { netlink, own, insides: Arc::default() })
+        Ok(Self { netlink, own, insides: Arc::default(), watched: AtomicBool::new(false) })
     }
 }
 

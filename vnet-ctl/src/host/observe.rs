@@ -1,6 +1,9 @@
 //! What is on the host, as [`crate::plan`] wants to know it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use anyhow::{Context as _, Result};
 use rtnetlink::packet_route::{
@@ -64,6 +67,35 @@ impl Host {
             Ok(Observed { links, namespaces, attached: BTreeSet::new() })
         })
         .await
+    }
+
+    /// The one or the other, as far as what was seen before is good for another change.
+    ///
+    /// # Errors
+    /// As [`Host::observe`].
+    pub async fn look(&self, desired: &Desired, state: &State) -> Result<Observed> {
+        if self.is_watched() {
+            self.observe_again(desired, state).await
+        } else {
+            self.observe(desired, state).await
+        }
+    }
+
+    /// Says whether a monitor tells of every change by others, in namespaces too, through
+    /// [`Host::forget_inside`]: only then is what was seen once good for another change.
+    pub fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Release);
+    }
+
+    /// Whether a monitor tells of every change by others.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+
+    /// Forgets what was seen in all namespaces.
+    pub fn forget_insides(&self) {
+        self.insides.forget_all();
     }
 
     /// Forgets what was seen inside the namespace that the host calls by the id `nsid`.

@@ -31,6 +31,7 @@ pub use model::{Attach, NetnsRef, Network, NetworkKind, Policy, Port, SecurityGr
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
+pub use ports::DEFAULT_INTERFACE;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
 pub use rule::{Peer, Rule, RuleSpec, format_rule_id, parse_rule_id};
