@@ -98,11 +98,15 @@ mod tests {
     use crate::plan::{Attach, NetnsRef, Network, Port};
 
     fn desired() -> Desired {
-        let network =
-            Network { bridge: "vnet-web".to_owned(), mac: [2; 6].into(), mtu: 1500, gateways: Vec::new() };
+        let network = Network {
+            bridge: "vnet-web".to_owned(),
+            mac: vnet_common::MacAddr([2; 6]),
+            mtu: 1500,
+            gateways: Vec::new(),
+        };
         let port = |attach| Port {
             network: "web".to_owned(),
-            mac: [2; 6].into(),
+            mac: vnet_common::MacAddr([2; 6]),
             mtu: 1500,
             addresses: Vec::new(),
             gateways: Vec::new(),

@@ -263,9 +263,11 @@ fn a_start_that_fails_leaves_nothing() {
     in_netns(|scratch| {
         let world = World::new(scratch);
         let text = policy(&world.tag)
-            .replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"tap9\"");
+            .replace(&format!("netns = \"{}-2\", create = true", world.tag), "device = \"br9\"");
         fs::write(world.policy_path(), text).unwrap();
+        ip("link add br9 type bridge");
         let error = world.run(world.options()).unwrap_err();
+        ip("link del br9");
         assert_eq!(error.exit_code(), 2, "{error}");
         world.assert_nothing_left();
 

@@ -6,5 +6,6 @@
 
 mod datapath;
 mod lifecycle;
+mod runtime;
 mod support;
 mod world;
