@@ -62,15 +62,28 @@ pub(super) struct Engine {
     state: State,
     state_dir: PathBuf,
     datapath: SharedDatapath,
-    declared: Declared,
+    pub(super) declared: Declared,
+    /// What the host is to be, and where it was found, once something is in force.
+    in_force: Option<(Desired, Located)>,
 }
 
 /// What came of a change.
-struct Outcome {
-    generation: u32,
-    view: View,
-    changes: Vec<String>,
-    warnings: Vec<String>,
+pub(super) struct Outcome {
+    pub(super) generation: u32,
+    pub(super) view: View,
+    pub(super) changes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// What was put right, in words.
+    pub(super) repairs: Vec<String>,
+}
+
+/// Why the host is brought to what a policy says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// People or runtimes changed what is declared: everything becomes exactly that.
+    Apply,
+    /// Somebody changed the host: what is missing comes back ([`Plan::restoring`]).
+    Restore,
 }
 
 impl Engine {
@@ -78,17 +91,38 @@ impl Engine {
     pub(super) fn new(state_dir: &Path, host: Arc<Host>, datapath: SharedDatapath) -> Result<Self> {
         let state = load_state(state_dir)?;
         let state_dir = state_dir.to_owned();
-        Ok(Self { host, state, state_dir, datapath, declared: Declared::default() })
+        Ok(Self { host, state, state_dir, datapath, declared: Declared::default(), in_force: None })
     }
 
     /// Brings the host and the datapath to what `policy` says.
     async fn enforce(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
+        self.bring_about(policy, Purpose::Apply).await
+    }
+
+    /// Puts right what somebody else changed. `None` if nothing was to be done, which costs a look at the host.
+    pub(super) async fn restore(&mut self) -> Result<Option<Outcome>, ApplyError> {
+        if let Some((desired, located)) = &self.in_force {
+            let observed = self.observe(desired).await?;
+            let plan = plan::plan(desired, &observed, &self.state)
+                .map_err(|obstacles| ApplyError::Unfit(obstacles.to_string()))?
+                .restoring();
+            if plan.is_empty() && plan::locate(desired, &observed).is_same_place(located) {
+                return Ok(None);
+            }
+        }
+        self.bring_about(self.declared.joined(), Purpose::Restore).await.map(Some)
+    }
+
+    async fn bring_about(&mut self, policy: Policy, purpose: Purpose) -> Result<Outcome, ApplyError> {
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
         compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;
         let desired = desired(&policy, &assigned);
         let observed = self.observe(&desired).await?;
-        let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
+        let mut plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
+        if purpose == Purpose::Restore {
+            plan = plan.restoring();
+        }
 
         let before = self.state.clone();
         // A crash from here on leaves nothing that the state does not know.
@@ -120,8 +154,10 @@ impl Engine {
         warnings.extend(self.clean_up(&change, &located).await);
         let mut changes = change.plan.changes();
         changes.extend(committed.changes.describe());
+        let repairs = change.plan.repairs();
+        self.in_force = Some((change.desired.clone(), located.clone()));
         let view = view(change, &located);
-        Ok(Outcome { generation: committed.generation, view, changes, warnings })
+        Ok(Outcome { generation: committed.generation, view, changes, warnings, repairs })
     }
 
     /// Puts the tables in force, then brings the devices up.
@@ -172,8 +208,8 @@ impl Engine {
     async fn observe(&self, desired: &Desired) -> Result<Observed> {
         let mut observed = self.host.observe(desired, &self.state).await.context("look at the host")?;
         let mut datapath = self.datapath.lock();
-        datapath.forget_stale()?;
-        observed.attached = attached(datapath.attached());
+        datapath.look_after()?;
+        observed.attached = attached(&datapath.attached());
         drop(datapath);
         Ok(observed)
     }
@@ -275,6 +311,7 @@ fn view(change: Change, located: &Located) -> View {
         assigned: change.assigned,
         devices: devices(located),
         device_names: bridges.chain(ports).collect(),
+        namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
     }
 }
 

@@ -15,6 +15,7 @@ mod events;
 mod lock;
 mod lock_file;
 mod newcomers;
+mod reconcile;
 mod run;
 mod teardown;
 mod view;

@@ -2,7 +2,7 @@
 //!
 //! Pure: the policy, the devices and the counters in, answers out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::types::{
@@ -27,6 +27,8 @@ pub(super) struct View {
     pub(super) devices: Devices,
     /// The names of those devices.
     pub(super) device_names: BTreeMap<u32, String>,
+    /// The host's ids of the namespaces that the ports lead to.
+    pub(super) namespaces: BTreeSet<i32>,
 }
 
 impl View {
@@ -36,6 +38,11 @@ impl View {
             return HOST.to_owned();
         }
         self.port_at(ifindex).map_or_else(|| format!("if{ifindex}"), str::to_owned)
+    }
+
+    /// What a repair calls the device `ifindex`, now known as `device`.
+    pub(super) fn place(&self, ifindex: u32, device: &str) -> String {
+        self.port_at(ifindex).map_or_else(|| device.to_owned(), |port| format!("port {port} ({device})"))
     }
 
     fn port_at(&self, ifindex: u32) -> Option<&str> {

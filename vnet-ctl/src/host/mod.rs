@@ -13,6 +13,7 @@ mod announce;
 mod apply;
 mod counters;
 mod links;
+pub mod monitor;
 mod namespace;
 mod observe;
 mod routes;

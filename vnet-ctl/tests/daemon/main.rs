@@ -6,5 +6,8 @@
 
 mod datapath;
 mod lifecycle;
+mod repair;
 mod support;
+mod traffic;
+mod upgrade;
 mod world;
