@@ -57,7 +57,8 @@ impl Lock {
         let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
         let path = folder.join("vnet.lock");
         let (file, old) = lock_file(&path)?;
-        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: Vec::new(), state: None };
+        let mut lock =
+            Self { file, path, made: parse_made(&old), namespace: None, pins: Vec::new(), state: None };
         lock.remember(made)?;
         Ok(lock)
     }

@@ -52,7 +52,8 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
     let monitor = match Monitor::open(BUFFER) {
         Ok(monitor) => Some(monitor),
         Err(error) => {
-            let message = format!("changes of the host are not noticed, only those of the datapath: {error:#}");
+            let message =
+                format!("changes of the host are not noticed, only those of the datapath: {error:#}");
             daemon.events.tell(EventKind::Problem, message);
             None
         }
@@ -166,7 +167,8 @@ impl Keeper {
             self.daemon.events.tell(EventKind::Problem, problem.as_str());
         }
         self.unmended = problems;
-        let open = unmended.iter().filter(|unmended| matches!(unmended.place.2, Hook::FromPort | Hook::ToPort));
+        let open =
+            unmended.iter().filter(|unmended| matches!(unmended.place.2, Hook::FromPort | Hook::ToPort));
         let down: Vec<_> = open.map(|open| Action::Down { device: open.place.1.clone() }).collect();
         if !down.is_empty() {
             let mut datapath = self.daemon.datapath.clone();
@@ -285,7 +287,9 @@ impl Places {
                 }
                 Attach::Netns { netns, .. } => {
                     let file = NetnsRef::parse(&netns.to_string()).path();
-                    places.folders.extend(file.parent().filter(|folder| is_watchable(folder)).map(Path::to_owned));
+                    places
+                        .folders
+                        .extend(file.parent().filter(|folder| is_watchable(folder)).map(Path::to_owned));
                     places.files.insert(file);
                 }
             }

@@ -71,12 +71,14 @@ impl<M: CounterMap> Under<M, M::Key> {
     /// `None` if the maps do not hold the same.
     fn open(old: &Path, new: &Path, name: &str) -> Result<Option<Self>> {
         let (old, new) = (old.join(name), new.join(name));
-        let sizes = |path: &Path| object::shape(path).map(|shape| (shape.map_type, shape.key_size, shape.value_size));
+        let sizes =
+            |path: &Path| object::shape(path).map(|shape| (shape.map_type, shape.key_size, shape.value_size));
         let (Ok(of_old), Ok(of_new)) = (sizes(&old), sizes(&new)) else { return Ok(None) };
         if of_old != of_new {
             return Ok(None);
         }
-        let open = |path: &Path| Ok::<M, anyhow::Error>(Map::from_map_data(MapData::from_pin(path)?)?.try_into()?);
+        let open =
+            |path: &Path| Ok::<M, anyhow::Error>(Map::from_map_data(MapData::from_pin(path)?)?.try_into()?);
         Ok(Some(Self { old: open(&old)?, new: open(&new)?, carried: BTreeMap::new() }))
     }
 
@@ -105,9 +107,8 @@ impl<M: CounterMap> Under<M, M::Key> {
             let at = |numbers: Option<&Numbers>, cpu: usize| {
                 numbers.and_then(|numbers| numbers.get(cpu)).copied().unwrap_or(0)
             };
-            let sum = |(cpu, old): (usize, &u64)| {
-                at(known.get(&key), cpu) + old.saturating_sub(at(carried, cpu))
-            };
+            let sum =
+                |(cpu, old): (usize, &u64)| at(known.get(&key), cpu) + old.saturating_sub(at(carried, cpu));
             let sums = old.iter().enumerate().map(sum).collect();
             self.new.write(key, sums)?;
         }

@@ -106,13 +106,7 @@ impl Links {
     }
 
     /// Gives the link pinned at `path` the program of `object`, and holds it; false if its device is gone.
-    pub(super) fn take(
-        &mut self,
-        path: &Path,
-        ifindex: u32,
-        hook: Hook,
-        object: &mut Ebpf,
-    ) -> Result<bool> {
+    pub(super) fn take(&mut self, path: &Path, ifindex: u32, hook: Hook, object: &mut Ebpf) -> Result<bool> {
         let link = sys::open_pin(path).with_context(|| format!("open {}", path.display()))?;
         let attached = sys::tcx_info(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
         let Some(device) = device_name(ifindex).filter(|_| attached.ifindex == ifindex) else {
@@ -184,7 +178,9 @@ impl Links {
                 let mended = match health {
                     Health::Sound if pinned.contains(&path) => continue,
                     Health::Sound => repin(record, &path).map(|()| What::Unpinned),
-                    Health::Replaced => put_back(record, &path, program(object, *hook)?).map(|()| What::Replaced),
+                    Health::Replaced => {
+                        put_back(record, &path, program(object, *hook)?).map(|()| What::Replaced)
+                    }
                     Health::Detached => {
                         record.link = None;
                         attach(&path, program(object, *hook)?, &device, *hook).map(|link| {

@@ -78,7 +78,8 @@ impl Monitor {
     /// # Errors
     /// When the system refuses the sockets.
     pub fn open(buffer: usize) -> Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("watch folders")?;
+        let inotify =
+            Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("watch folders")?;
         Ok(Self {
             netlink: AsyncFd::new(netlink(buffer).context("listen for changes of the network")?)?,
             inotify: AsyncFd::new(Watcher(inotify))?,
@@ -249,9 +250,7 @@ mod tests {
         let mut monitor = Monitor::open(4096).unwrap();
         monitor.watch(&[folder.clone()].into());
         let mut wait_for = async |file: PathBuf| {
-            let seen = async {
-                while !monitor.next().await.unwrap().files.contains(&file) {}
-            };
+            let seen = async { while !monitor.next().await.unwrap().files.contains(&file) {} };
             timeout(Duration::from_secs(5), seen).await.unwrap();
         };
         fs::create_dir(dir.path().join("run")).unwrap();

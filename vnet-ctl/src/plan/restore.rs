@@ -86,7 +86,9 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
                 _ => &[],
             };
             let lost = missing(addresses, before).into_iter();
-            return lost.map(|addr| format!("address {addr} of {device} had been removed: set again")).collect();
+            return lost
+                .map(|addr| format!("address {addr} of {device} had been removed: set again"))
+                .collect();
         }
         Action::Configure(workload) => match &step.undo {
             Some(Action::Configure(before)) => return inside(workload, before),
@@ -105,7 +107,9 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         }
         Action::SetMac { device, mac } => format!("the MAC of {device} had been changed: set to {mac} again"),
         Action::SetMtu { device, mtu } => format!("the MTU of {device} had been changed: set to {mtu} again"),
-        Action::SetOwner { device, owner } => format!("{device} had lost its mark: it is that of {owner} again"),
+        Action::SetOwner { device, owner } => {
+            format!("{device} had lost its mark: it is that of {owner} again")
+        }
         other => format!("repaired: {other}"),
     };
     vec![text]

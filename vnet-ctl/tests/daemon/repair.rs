@@ -1,6 +1,6 @@
 //! What somebody else changes comes back, and is told.
 
-use std::{fs, os::fd::AsRawFd as _, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 use nix::libc;
@@ -62,11 +62,21 @@ fn a_deleted_bridge_comes_back_with_all_that_was_on_it() {
 
         ip("link del vnet-web");
 
-        world.wait_for_event(EventKind::Repaired, "bridge vnet-web of network web had been deleted: made again");
+        world.wait_for_event(
+            EventKind::Repaired,
+            "bridge vnet-web of network web had been deleted: made again",
+        );
         wait_for_print("ip addr show vnet-web", "10.10.0.1/24");
         wait_for_print(&format!("ip link show {}", port.device), "master vnet-web");
         wait_until(
-            || std::process::Command::new("ping").args(["-c1", "-W1", &workload.to_string()]).output().unwrap().status.success(),
+            || {
+                std::process::Command::new("ping")
+                    .args(["-c1", "-W1", &workload.to_string()])
+                    .output()
+                    .unwrap()
+                    .status
+                    .success()
+            },
             || "the host does not reach its workload".to_owned(),
         );
         let report = connection.close();
@@ -85,7 +95,10 @@ fn addresses_and_routes_that_somebody_removed_come_back_and_what_they_added_stay
         ip_in(&netns, "addr add 192.0.2.2/32 dev eth0");
 
         ip("addr del 10.10.0.1/24 dev vnet-web");
-        world.wait_for_event(EventKind::Repaired, "address 10.10.0.1/24 of vnet-web had been removed: set again");
+        world.wait_for_event(
+            EventKind::Repaired,
+            "address 10.10.0.1/24 of vnet-web had been removed: set again",
+        );
         ip(&format!("link set {} nomaster", port.device));
         world.wait_for_event(EventKind::Repaired, "had been taken off vnet-web: put back");
         ip(&format!("link set {} down", port.device));
@@ -159,7 +172,9 @@ fn detached_programs_and_removed_pins_come_back_under_their_connections() {
         fs::remove_file(pins.map(names::FLOWS4)).unwrap();
         world.wait_for_event(EventKind::Repaired, "the pin of the map FLOWS4 had been removed: pinned again");
 
-        for pin in [pins.link(device, Hook::FromPort), pins.link(bridge, Hook::FromHost), pins.map(names::FLOWS4)] {
+        for pin in
+            [pins.link(device, Hook::FromPort), pins.link(bridge, Hook::FromHost), pins.map(names::FLOWS4)]
+        {
             assert!(pin.exists(), "{}", pin.display());
         }
         world.kill();

@@ -74,7 +74,10 @@ fn echo(mut stream: TcpStream) {
 }
 
 /// Runs `work` on a thread in a named namespace.
-pub(crate) fn inside<T: Send + 'static>(netns: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn inside<T: Send + 'static>(
+    netns: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
     let file = File::open(Path::new("/run/netns").join(netns)).unwrap();
     thread::spawn(move || {
         setns(file, CloneFlags::CLONE_NEWNET).unwrap();
@@ -86,5 +89,7 @@ pub(crate) fn inside<T: Send + 'static>(netns: &str, work: impl FnOnce() -> T + 
 pub(crate) fn connects(from: &str, to: &str, addr: IpAddr, port: u16) -> bool {
     let place = SocketAddr::new(addr, port);
     let _listener = inside(to, move || TcpListener::bind(place).unwrap()).join().unwrap();
-    inside(from, move || TcpStream::connect_timeout(&place, Duration::from_millis(1500)).is_ok()).join().unwrap()
+    inside(from, move || TcpStream::connect_timeout(&place, Duration::from_millis(1500)).is_ok())
+        .join()
+        .unwrap()
 }

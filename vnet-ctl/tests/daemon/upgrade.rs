@@ -97,7 +97,8 @@ fn an_upgrade_that_was_interrupted_goes_on_at_the_next_start() {
         // Killed before anything was committed, and before the pins of some links were moved.
         drop(Datapath::open(&scratch.pins()).unwrap());
         let other = Pins::of_abi(scratch.bpffs(), OTHER);
-        fs::rename(other.link(port.ifindex, Hook::ToPort), scratch.pins().link(port.ifindex, Hook::ToPort)).unwrap();
+        fs::rename(other.link(port.ifindex, Hook::ToPort), scratch.pins().link(port.ifindex, Hook::ToPort))
+            .unwrap();
 
         world.start(world.options());
 
