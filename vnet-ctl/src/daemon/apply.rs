@@ -165,7 +165,7 @@ impl Engine {
         let observed = self.observe(&change.desired).await?;
         self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         let located = plan::locate(&change.desired, &observed);
-        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
+        let tables = Arc::new(compile::compile(&change.policy, &change.assigned, &devices(&located))?);
         let (before, committed) = {
             let mut datapath = self.datapath.lock();
             (datapath.in_force()?.clone(), datapath.commit(&tables)?)

@@ -179,6 +179,7 @@ attach = { device = "tap0" }
             policy,
             devices,
             device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned())].into(),
+            namespaces: BTreeSet::new(),
         }
     }
 

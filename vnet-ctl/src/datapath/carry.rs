@@ -37,7 +37,7 @@ use super::{
     links::{self, Links, causes},
     names::{CONTROL, Hook, LINKS_FOLDER, MAPS_FOLDER, Pins},
     object::{self, Shape},
-    remove, sys,
+    readers, remove, sys,
 };
 
 /// The layout of flows that ABI 1 had, which did not say so.
@@ -140,7 +140,7 @@ impl Carry {
             links.attach(object, ifindex, hook)?;
         }
         // A packet may still be in one of the programs that were replaced.
-        sys::wait_for_readers();
+        readers::wait();
         for old in self.old.iter().filter(|old| old.has_flows) {
             copy_flows(&old.root, &self.own)?;
         }
@@ -257,11 +257,9 @@ where
     let known: Index<FlowKey<A>, A::Image> = read(&data)?.into_iter().collect();
     let live = flows.iter().filter(|(_, flow)| flow.last_seen.get() != Flow::<A>::EXPIRED);
     if known.is_empty() {
-        let (keys, values): (Vec<_>, Vec<_>) = live.copied().unzip();
-        return match sys::put_entries(&data, &keys, &values) {
-            Ok(()) => Ok(keys.len()),
-            Err(error) => Err(error).with_context(|| format!("copy the flows of {}", path.display())),
-        };
+        let live: Vec<_> = live.copied().collect();
+        sys::put_all(&data, &live).with_context(|| format!("copy the flows of {}", path.display()))?;
+        return Ok(live.len());
     }
     let mut table: HashMap<MapData, FlowKey<A>, A::Image> = Map::from_map_data(data)?.try_into()?;
     for (key, flow) in live {

@@ -10,6 +10,7 @@
 mod carry;
 mod commit;
 mod counters;
+mod difference;
 mod drops;
 mod filter;
 mod flows;
@@ -19,6 +20,7 @@ pub mod names;
 mod object;
 mod pairs;
 mod preflight;
+mod readers;
 mod remove;
 mod sys;
 mod tables;
@@ -28,6 +30,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -213,7 +216,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When they are too large, or the kernel refuses an entry; what was in force stays in force.
-    pub fn commit(&mut self, tables: &Tables) -> Result<Committed> {
+    pub fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
         let committed = self.commits.commit(tables)?;
         if let Some(carry) = &mut self.carry {
             self.carried = carry
@@ -228,7 +231,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When the maps cannot be read.
-    pub fn in_force(&mut self) -> Result<&Tables> {
+    pub fn in_force(&mut self) -> Result<&Arc<Tables>> {
         self.commits.in_force()
     }
 
