@@ -257,7 +257,8 @@ mod tests {
         assert_eq!(next_generation(0, 6), 7);
         assert_eq!(next_generation(0, 7), 9);
         assert_eq!(next_generation(9, 9), 10);
-        assert_eq!(next_generation(u32::MAX, 0), 0);
+        // 0 means that there is no policy yet.
+        assert_eq!(next_generation(u32::MAX, 0), 2);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod datapath;
 mod lifecycle;
+mod partial;
 mod repair;
 mod support;
 mod traffic;

@@ -8,6 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::channel,
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -35,11 +36,14 @@ impl Connection {
         let listener = inside(to, move || TcpListener::bind(place).unwrap()).join().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let until = stop.clone();
+        let (opened, is_open) = channel();
         let client = inside(from, move || {
             let stream = TcpStream::connect_timeout(&place, Duration::from_secs(5)).unwrap();
+            opened.send(()).unwrap();
             talk(stream, &until)
         });
         thread::spawn(move || echo(listener.accept().unwrap().0));
+        is_open.recv_timeout(Duration::from_secs(5)).expect("the connection opens");
         Self { stop, client }
     }
 

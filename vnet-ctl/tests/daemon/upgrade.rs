@@ -120,7 +120,7 @@ fn flows_of_a_layout_that_is_not_understood_stay_with_their_datapath() {
         let port = crate::support::ifindex("vp0");
         let mut datapath = Datapath::open(&scratch.pins()).unwrap();
         datapath.attach_port(port).unwrap();
-        datapath.commit(&vnet_ctl::compile::Tables::default()).unwrap();
+        datapath.commit(&std::sync::Arc::default()).unwrap();
         drop(datapath);
         let layout = |flow_layout| {
             let mut map = control(&scratch.pins());
@@ -144,5 +144,26 @@ fn flows_of_a_layout_that_is_not_understood_stay_with_their_datapath() {
         fs::remove_file(Pins::of_abi(scratch.bpffs(), OTHER).map(names::FLOWS6)).unwrap();
         let text = Datapath::open(&scratch.pins()).unwrap_err().to_string();
         assert!(text.contains("its map FLOWS6 is not there"), "{text}");
+    });
+}
+
+#[test]
+fn a_datapath_that_another_daemon_uses_is_not_carried_over() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        world.kill();
+        rename(scratch, ABI_VERSION, OTHER);
+        let root = Pins::of_abi(scratch.bpffs(), OTHER).root();
+        let other_daemon = fs::File::open(&root).unwrap();
+        other_daemon.lock().unwrap();
+
+        let error = world.run(world.options()).unwrap_err();
+
+        assert_eq!(error.exit_code(), 5, "{error}");
+        assert!(error.to_string().contains(&root.display().to_string()), "{error}");
+        drop(other_daemon);
+        world.start(world.options());
+        assert_eq!(names_in(&scratch.bpffs().join("vnet")), [format!("v{ABI_VERSION}")].into());
     });
 }
