@@ -6,17 +6,22 @@
 //!
 //! Ending it changes nothing for traffic, unless it is ephemeral or told to tear down.
 
+mod absent;
 mod answers;
 mod apply;
 mod declared;
 mod desired;
+mod devices;
 mod error;
 mod events;
+mod ipam;
 mod lock;
 mod lock_file;
 mod newcomers;
+mod progress;
 mod reconcile;
 mod run;
+mod runtime;
 mod teardown;
 mod view;
 
@@ -32,7 +37,7 @@ pub use error::DaemonError;
 pub use run::run;
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, view::View};
+use self::{apply::Engine, events::Events, progress::Progress, runtime::Queue, view::View};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -83,6 +88,9 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    /// Changes of ports that runtimes wait for.
+    queue: Queue,
+    progress: Progress,
     stopping: watch::Sender<bool>,
 }
 
@@ -91,8 +99,8 @@ impl Daemon {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn show(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    fn show(&self, view: Arc<View>) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }
 

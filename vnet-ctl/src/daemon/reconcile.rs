@@ -24,7 +24,7 @@ use tokio::time::{Instant as Deadline, sleep_until};
 use super::{Daemon, error::ApplyError, view::View};
 use crate::{
     api::types::EventKind,
-    datapath::{Mended, Unmended, names::Hook},
+    datapath::{Mended, Preflight, Unmended, names::Hook},
     host::monitor::{BUFFER, Dirt, Monitor, is_watchable},
     plan::{Action, NETNS_DIR, NetnsRef},
     policy::{Attach, bridge_name},
@@ -50,7 +50,18 @@ const OVERRUN_PERIOD: Duration = Duration::from_secs(60);
 /// Keeps what is in force in force, until the daemon ends.
 pub(super) async fn keep(daemon: Arc<Daemon>) {
     let monitor = match Monitor::open(BUFFER) {
-        Ok(monitor) => Some(monitor),
+        Ok(monitor) => {
+            // What was seen before anybody listened may have changed since.
+            daemon.host.forget_insides();
+            let hears_all = Preflight::new(&daemon.options.bpffs).hears_namespaces();
+            daemon.host.set_watched(hears_all);
+            if !hears_all {
+                let message =
+                    "changes in the namespaces of workloads are not noticed: give vnet CAP_NET_BROADCAST";
+                daemon.events.tell(EventKind::Problem, message);
+            }
+            Some(monitor)
+        }
         Err(error) => {
             let message =
                 format!("changes of the host are not noticed, only those of the datapath: {error:#}");
@@ -130,6 +141,7 @@ impl Keeper {
                 let message = format!("changes of the host are not noticed any more: {error:#}");
                 self.daemon.events.tell(EventKind::Problem, message);
                 self.monitor = None;
+                self.daemon.host.set_watched(false);
                 return;
             }
         };
@@ -137,6 +149,12 @@ impl Keeper {
             self.overrun = Some(Instant::now());
             let message = "the host changes faster than the kernel can tell: everything is looked at again";
             self.daemon.events.tell(EventKind::Problem, message);
+        }
+        for nsid in &dirt.namespaces {
+            self.daemon.host.forget_inside(*nsid);
+        }
+        if dirt.overrun || !dirt.files.is_empty() {
+            self.daemon.host.forget_insides();
         }
         if self.places.concern(&dirt) {
             self.restore_at.get_or_insert_with(|| Deadline::now() + DEBOUNCE);
@@ -228,7 +246,7 @@ impl Daemon {
         let mut engine = self.engine.lock().await;
         let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
         let Some(outcome) = engine.restore().await? else { return Ok(Vec::new()) };
-        self.show(outcome.view);
+        self.publish(&outcome);
         Ok(outcome.repairs)
     }
 }
@@ -333,7 +351,7 @@ attach = { device = "tap0" }
     fn only_what_is_of_vnet_is_a_reason_to_look() {
         let (policy, _) = policy::parse(POLICY, Path::new("policy.toml")).unwrap();
         let view = View {
-            policy,
+            policy: policy.into(),
             device_names: [(7, "vnet-web".to_owned())].into(),
             namespaces: [3].into(),
             ..View::default()

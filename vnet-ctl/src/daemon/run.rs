@@ -18,7 +18,13 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock, reconcile,
+    Daemon, DaemonError, RunOptions, SharedDatapath,
+    apply::{Engine, Occasion},
+    events::Events,
+    lock::Lock,
+    progress::Progress,
+    reconcile,
+    runtime::Queue,
     view::View,
 };
 use crate::{
@@ -131,7 +137,8 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
     let adopted = datapath.attached().len();
     let datapath = SharedDatapath::new(datapath);
     let host = Arc::new(Host::open()?);
-    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone())?;
+    let progress = Progress::default();
+    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone(), progress.clone())?;
     let origin = options.policy.clone();
     let daemon = Daemon {
         options,
@@ -141,9 +148,11 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
         host,
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
+        queue: Queue::default(),
+        progress,
         stopping: watch::Sender::new(false),
     };
-    let applied = daemon.apply(text, &origin).await?;
+    let applied = daemon.apply_on(&Occasion::Upkeep, text, &origin).await?;
     applied.warnings.iter().for_each(|warning| warn!("{warning}"));
     applied.changes.iter().for_each(|change| debug!("{change}"));
     if adopted > 0 {
