@@ -22,6 +22,7 @@ use super::{
     error::ApplyError,
     newcomers::announcements,
     progress::Progress,
+    table_maker::TableMaker,
     view::View,
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     compile::{self, Assigned},
     datapath::Committed,
     host::{ApplyError as HostError, Attach, Host},
-    plan::{self, Desired, Located, Observed, Plan},
+    plan::{self, Desired, Located, Observed, Obstacle, Plan},
     policy::{self, Policy},
     state::{PortStore, State},
 };
@@ -37,8 +38,10 @@ use crate::{
 /// Why something changes, and so what must be there for it to succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
-    /// The daemon starts, or puts right what others changed. What is missing is left out.
+    /// The daemon starts. What is missing is left out.
     Upkeep,
+    /// Somebody changed the host, or a workload came: what is missing comes back ([`Plan::restoring`]).
+    Repair,
     /// A person applies a policy: the workloads of all its ports must be there.
     Edit,
     /// Runtimes change these ports: their workloads must be there.
@@ -70,12 +73,6 @@ impl Daemon {
     #[expect(dead_code, reason = "the history of policies is to call it")]
     pub(super) async fn declare(&self, change: impl FnOnce(&mut Declared)) -> Result<Applied, ApplyError> {
         self.declare_on(&Occasion::Edit, change).await
-    }
-
-    /// Puts in force again what is declared: others may have changed the host, or workloads may have come.
-    #[expect(dead_code, reason = "the monitor of the host is to call it")]
-    pub(super) async fn keep_up(&self) -> Result<Applied, ApplyError> {
-        self.declare_on(&Occasion::Upkeep, |_| ()).await
     }
 
     /// Changes what is declared, and puts it in force on `occasion`; on failure, neither is changed.
@@ -113,6 +110,7 @@ pub(super) struct Engine {
     state_dir: PathBuf,
     pub(super) store: PortStore,
     datapath: SharedDatapath,
+    tables: TableMaker,
     pub(super) declared: Declared,
     /// The ports that are not in force, and why.
     pub(super) waiting: Waiting,
@@ -139,6 +137,8 @@ pub(super) struct Outcome {
     pub(super) waiting: Vec<String>,
     /// What of it was not so before.
     news: Vec<String>,
+    /// What was put right, in words.
+    pub(super) repairs: Vec<String>,
 }
 
 impl Engine {
@@ -157,6 +157,7 @@ impl Engine {
             state,
             state_dir: state_dir.to_owned(),
             store,
+            tables: TableMaker::new(datapath.clone()),
             datapath,
             declared: Declared::default().with_runtime(ports),
             waiting: Waiting::default(),
@@ -186,12 +187,32 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Puts right what somebody else changed. `None` if nothing was to be done, which costs a look at the host.
+    pub(super) async fn restore(&mut self) -> Result<Option<Outcome>, ApplyError> {
+        if let Some(Settled { wanted, located }) = &self.settled {
+            let mut desired = wanted.clone();
+            let observed = self.observe(&desired, &Occasion::Repair).await?;
+            let (plan, absent) = leave_out(&mut desired, &observed, &self.state, &|_| true)
+                .map_err(|obstacles| ApplyError::Unfit(obstacles.to_string()))?;
+            let is_as_before =
+                absent.iter().filter_map(Obstacle::absent).all(|port| self.waiting.names().contains(port));
+            let is_in_place = plan::locate(&desired, &observed).is_same_place(located);
+            if plan.restoring().is_empty() && is_in_place && is_as_before {
+                return Ok(None);
+            }
+        }
+        let mut declared = self.declared.clone();
+        let outcome = self.enforce(&mut declared, &Occasion::Repair).await?;
+        self.declared = declared;
+        Ok(Some(outcome))
+    }
+
     /// What has to be done for what is declared; nothing is changed yet.
     async fn plan(&self, declared: &mut Declared, occasion: &Occasion) -> Result<Change, ApplyError> {
         self.progress.stage("checking the policy", 0);
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let Joined { policy, conflicts } = declared.join(&self.state.addresses);
-        if *occasion != Occasion::Upkeep {
+        if !matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
             // Those that wait already stand in nobody's way.
             let new = conflicts.clone().without(self.waiting.names());
             if !new.0.is_empty() {
@@ -214,12 +235,15 @@ impl Engine {
         let observed = self.observe(&change.desired, occasion).await?;
         let mut desired = change.desired;
         let may_wait = |port: &str| match occasion {
-            Occasion::Upkeep => true,
+            Occasion::Upkeep | Occasion::Repair => true,
             Occasion::Edit => change.origins.contains_key(port),
             Occasion::Ports(changed) => !changed.contains(port),
         };
-        let (plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
+        let (mut plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
             .map_err(|obstacles| unfit(&obstacles))?;
+        if *occasion == Occasion::Repair {
+            plan = plan.restoring();
+        }
         let waiting = Waiting::new(&conflicts, absent);
         Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
     }
@@ -230,7 +254,7 @@ impl Engine {
         let settled = self.settled.as_ref().filter(|_| self.host.is_watched())?;
         let is_known = settled.wanted == change.wanted
             && match occasion {
-                Occasion::Upkeep => false,
+                Occasion::Upkeep | Occasion::Repair => false,
                 Occasion::Edit => self.waiting.is_empty(),
                 Occasion::Ports(changed) => self.waiting.names().is_disjoint(changed),
             };
@@ -241,12 +265,12 @@ impl Engine {
     async fn commit_alone(&mut self, change: Change) -> Result<Outcome, ApplyError> {
         let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
         self.progress.stage("writing the tables", 0);
-        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))
+        let tables = self
+            .tables
+            .compile(&change.policy, &change.assigned, &devices(&located))
             .map_err(|error| ApplyError::Unfit(error.to_string()))?;
-        let (before, committed) = {
-            let mut datapath = self.datapath.lock();
-            (datapath.in_force()?.clone(), datapath.commit(&tables)?)
-        };
+        let (before, committed) = self.tables.commit(&tables)?;
+        self.tables.settle();
         self.announce(&before, &tables).await;
         Ok(Outcome::of(committed, change, &located))
     }
@@ -293,21 +317,19 @@ impl Engine {
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let located = self.locate(change).await?;
         self.progress.stage("writing the tables", 0);
-        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
-        let (before, committed) = {
-            let mut datapath = self.datapath.lock();
-            (datapath.in_force()?.clone(), datapath.commit(&tables)?)
-        };
+        let tables = self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
+        let (before, committed) = self.tables.commit(&tables)?;
         self.progress.stage("bringing devices up", change.steps().finish.len());
         let mut attach = self.progress.counting(self.datapath.clone());
         match self.host.apply(&change.steps().finish, &mut attach).await {
             // What is in force now is not taken back.
             Ok(_) => {
+                self.tables.settle();
                 self.announce(&before, &tables).await;
                 Ok((committed, located))
             }
             Err(error) => {
-                self.datapath.lock().commit(&before).context("put the old policy in force again")?;
+                self.tables.commit(&before).context("put the old policy in force again")?;
                 Err(error).context("the old policy is in force again")
             }
         }
@@ -357,10 +379,10 @@ impl Engine {
         let mut observed = self.host.look(desired, &self.state).await.context("look at the host")?;
         let mut datapath = self.datapath.lock();
         // Each program is asked after, which takes its time.
-        if !is_watched || *occasion == Occasion::Upkeep {
-            datapath.forget_stale()?;
+        if !is_watched || matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
+            datapath.look_after()?;
         }
-        observed.attached = attached(datapath.attached());
+        observed.attached = attached(&datapath.attached());
         drop(datapath);
         Ok(observed)
     }
@@ -375,6 +397,7 @@ impl Outcome {
         let mut changes = change.plan.as_ref().map(Plan::changes).unwrap_or_default();
         changes.extend(committed.changes.describe());
         let warnings = change.plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
+        let repairs = change.plan.as_ref().map(Plan::repairs).unwrap_or_default();
         let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
         let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
         let view = View {
@@ -383,9 +406,10 @@ impl Outcome {
             assigned: change.assigned,
             devices: devices(located),
             device_names: bridges.chain(ports).collect(),
+            namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
         };
-        let generation = committed.generation;
-        Self { generation, view: Arc::new(view), changes, warnings, waiting: Vec::new(), news: Vec::new() }
+        let (generation, view) = (committed.generation, Arc::new(view));
+        Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
     }
 }
 

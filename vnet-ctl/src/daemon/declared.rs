@@ -169,7 +169,7 @@ fn judge(name: &str, declared: &RuntimePort, policy: &Policy) -> Result<Arc<Port
     }
     let RuntimePort { network, addresses, mac, security_groups, attach, .. } = declared;
     let in_file = InFile { network, addresses, mac: mac.as_deref(), security_groups, attach };
-    let text = toml::to_string(&in_file).map_err(|error| vec![Mistake::new(error.to_string())])?;
+    let text = serde_json::to_string(&in_file).map_err(|error| vec![Mistake::new(error.to_string())])?;
     parse_port(name, &text, policy).map(Arc::new)
 }
 

@@ -19,8 +19,10 @@ mod lock;
 mod lock_file;
 mod newcomers;
 mod progress;
+mod reconcile;
 mod run;
 mod runtime;
+mod table_maker;
 mod teardown;
 mod view;
 

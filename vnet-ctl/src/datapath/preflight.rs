@@ -13,6 +13,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 const OLDEST_KERNEL: (u32, u32) = (6, 6);
 
 /// Capabilities by number (linux/capability.h): what each is needed for comes with the message.
+const CAP_NET_BROADCAST: u32 = 11;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -92,6 +93,14 @@ impl Preflight {
         let status = fs::read_to_string(&self.process_status).unwrap_or_default();
         let missing = missing_capabilities(effective_capabilities(&status).unwrap_or_default());
         if missing.is_empty() { Ok(()) } else { Err(PreflightError::NotRoot(missing.join(", "))) }
+    }
+
+    /// Whether the kernel tells this process of changes in other namespaces; without that, they are only looked
+    /// at when something changes here.
+    #[must_use]
+    pub fn hears_namespaces(&self) -> bool {
+        let status = fs::read_to_string(&self.process_status).unwrap_or_default();
+        effective_capabilities(&status).is_some_and(|effective| effective >> CAP_NET_BROADCAST & 1 == 1)
     }
 }
 

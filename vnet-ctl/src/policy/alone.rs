@@ -6,33 +6,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
-
 use super::{
-    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Policy, Port, diagnostic::Finding, parse::Names,
-    ports::ports, section::Report,
+    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Policy, Port, diagnostic::Finding, parse::Names, ports::ports,
+    section::Report, tree::Tree,
 };
 
-/// The port called `name` that `declaration` describes with the keys of `[ports.NAME]`.
+/// The port called `name` that `declaration` describes as JSON with the keys of `[ports.NAME]`.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the words that the policy file's mistakes have.
 pub fn parse_port(name: &str, declaration: &str, policy: &Policy) -> Result<Port, Vec<Mistake>> {
-    let table = DeTable::parse(declaration)
-        .map_err(|error| vec![Mistake::new(format!("this is not TOML: {}", error.message()))])?;
-    let node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
     let names = Names {
         networks: keys(&policy.networks),
         lists: keys(&policy.prefix_lists),
         groups: keys(&policy.security_groups).into_iter().chain([DEFAULT_GROUP]).collect(),
     };
     let mut report = Report::default();
-    let networks: &BTreeMap<String, Network> = &policy.networks;
-    let mut read = ports(&[(name, 0..0, &node)], networks, &names, &mut report);
-    match read.remove(name) {
+    let tree = Tree::of_json(declaration, &mut report);
+    let port = tree.as_ref().and_then(|tree| {
+        ports(&[(name, 0..0, tree.root())], &policy.networks, &names, &mut report).remove(name)
+    });
+    match port {
         Some(port) if report.errors.is_empty() => Ok(port),
         _ => Err(report.errors.into_iter().map(Finding::into_mistake).collect()),
     }
@@ -112,7 +106,7 @@ mod tests {
     fn a_port_alone_is_as_if_it_stood_in_the_file() {
         let port = parse_port(
             "c1",
-            "network = \"web\"\naddresses = [\"10.10.0.9\"]\nattach = { netns = \"n1\" }",
+            r#"{"network": "web", "addresses": ["10.10.0.9"], "attach": {"netns": "n1"}}"#,
             &policy(),
         )
         .unwrap();
@@ -124,10 +118,10 @@ mod tests {
     #[test]
     fn its_mistakes_are_told_in_the_words_of_the_file() {
         let text =
-            mistakes("network = \"wbe\"\naddresses = [\"10.10.0.1\"]\nattach = { device = \"vnet-web\" }");
+            mistakes(r#"{"network": "wbe", "addresses": ["10.10.0.1"], "attach": {"device": "vnet-web"}}"#);
         assert!(text.contains("there is no network `wbe`; did you mean `web`?"), "{text}");
         assert!(text.contains("`vnet-web` is the bridge of a network"), "{text}");
-        let text = mistakes("network = \"web\"\naddresses = [\"10.10.0.1\"]\ncolour = 1");
+        let text = mistakes(r#"{"network": "web", "addresses": ["10.10.0.1"], "colour": 1}"#);
         assert!(text.contains("10.10.0.1 is the gateway of network `web`"), "{text}");
         assert!(text.contains("unknown key `ports.c1.colour`") && text.contains("no `attach`"), "{text}");
     }

@@ -6,6 +6,10 @@
 
 mod datapath;
 mod lifecycle;
+mod partial;
+mod repair;
 mod runtime;
 mod support;
+mod traffic;
+mod upgrade;
 mod world;

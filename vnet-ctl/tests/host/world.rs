@@ -28,6 +28,8 @@ pub(crate) struct Notes {
     pub(crate) attached: BTreeSet<u32>,
     pub(crate) calls: Vec<Call>,
     pub(crate) fail_on: Option<String>,
+    /// A device that somebody deletes as soon as it is attached.
+    pub(crate) vanishes: Option<String>,
 }
 
 /// What the datapath was asked for.
@@ -43,6 +45,9 @@ impl Notes {
         let link = ip(&format!("link show {device}"));
         let (was_up, was_enslaved) = (link.contains("UP"), link.contains("master"));
         self.attached.insert(ifindex);
+        if self.vanishes.as_deref() == Some(device) {
+            ip(&format!("link del {device}"));
+        }
         self.calls.push(Call::Attached { was_up, was_enslaved });
         Ok(())
     }
