@@ -14,6 +14,8 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     names: BTreeSet<String>,
+    /// Those of them that conflict with the policy file.
+    conflicting: BTreeSet<String>,
     reasons: BTreeMap<String, String>,
 }
 
@@ -31,12 +33,18 @@ impl Waiting {
             Some((obstacle.absent()?.to_owned(), message))
         });
         let reasons: BTreeMap<_, _> = taken.chain(absent).collect();
-        Self { names: reasons.keys().cloned().collect(), reasons }
+        let conflicting = conflicts.0.iter().map(|conflict| conflict.port.clone()).collect();
+        Self { names: reasons.keys().cloned().collect(), conflicting, reasons }
     }
 
     /// The ports.
     pub(super) const fn names(&self) -> &BTreeSet<String> {
         &self.names
+    }
+
+    /// Those that conflict with the policy file.
+    pub(super) const fn conflicting(&self) -> &BTreeSet<String> {
+        &self.conflicting
     }
 
     /// Whether none has to wait.

@@ -213,8 +213,8 @@ impl Engine {
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let Joined { policy, conflicts } = declared.join(&self.state.addresses);
         if !matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
-            // Those that wait already stand in nobody's way.
-            let new = conflicts.clone().without(self.waiting.names());
+            // Those that conflict already stand in nobody's way.
+            let new = conflicts.clone().without(self.waiting.conflicting());
             if !new.0.is_empty() {
                 return Err(ApplyError::Conflict { help: new.help(), conflicts: new.to_string() });
             }
