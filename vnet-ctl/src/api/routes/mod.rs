@@ -6,6 +6,7 @@ mod flows;
 mod networks;
 mod policy;
 mod ports;
+mod progress;
 mod status;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ fn routes() -> Vec<Route> {
         Route::get("/v1/ports/{name}/stats", ports::stats),
         Route::get("/v1/drops", drops::show),
         Route::get("/v1/events", events::list),
+        Route::get("/v1/progress", progress::show),
         Route::get("/v1/flows", flows::list),
         Route::delete("/v1/flows", flows::flush),
     ]

@@ -9,6 +9,7 @@ mod flows;
 mod networks;
 mod policy;
 mod ports;
+mod progress;
 mod status;
 
 pub use self::{
@@ -19,6 +20,7 @@ pub use self::{
     networks::{NetworkInfo, SubnetInfo},
     policy::{Applied, PolicyUpdate},
     ports::{AttachInfo, PortInfo, PortState, PortStats, Traffic},
+    progress::ProgressInfo,
     status::{FlowCounts, ShutdownQuery, Status, TeardownReport},
 };
 pub use crate::policy::Diagnostic;
