@@ -18,9 +18,9 @@ pub use self::{
     events::{Event, EventKind, EventsQuery},
     flows::{FlowInfo, FlowsQuery, FlowsRemoved},
     networks::{NetworkInfo, SubnetInfo},
-    policy::{Applied, PolicyUpdate},
+    policy::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
     ports::{AttachInfo, PortInfo, PortState, PortStats, Traffic},
     progress::ProgressInfo,
-    status::{FlowCounts, ShutdownQuery, Status, TeardownReport},
+    status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
 };
 pub use crate::policy::Diagnostic;
