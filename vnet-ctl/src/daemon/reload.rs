@@ -57,6 +57,10 @@ impl Daemon {
             Err(ApplyError::File(FileError::Unreadable(ReadError::NotFound(_)))) => {
                 Err(format!("the policy file {file} is gone; the policy in force stays"))
             }
+            Err(ApplyError::Policy(errors)) => {
+                let errors: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
+                Err(format!("not valid, so the policy in force stays: {}", errors.join("; ")))
+            }
             Err(error) => Err(format!("{file} is not put in force: {error}; the policy in force stays")),
         }
     }

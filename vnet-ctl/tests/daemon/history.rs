@@ -89,7 +89,7 @@ fn a_policy_that_nobody_confirms_goes_by_itself() {
         eventually("rolled back", || daemon.status().pending.is_none());
 
         daemon.assert_has(&old);
-        assert_eq!(daemon.events("which nobody confirmed").len(), 1);
+        assert_eq!(daemon.events("nobody confirmed").len(), 1);
         let withdrawn = withdrawn(daemon);
         assert_eq!(withdrawn.len(), 1);
         assert_eq!(fs::read_to_string(&withdrawn[0]).unwrap(), new);

@@ -94,9 +94,9 @@ fn sighup_reloads_and_ends_only_an_ephemeral_daemon() {
         eventually("reloaded", || daemon.in_force() == old);
         assert_eq!(daemon.status().ports, 2);
         fs::write(daemon.world.policy_path(), "version = 2\n").unwrap();
-        eventually("told", || !daemon.events("is not put in force").is_empty());
+        eventually("told", || !daemon.events("not valid, so").is_empty());
         daemon.signal("HUP");
-        eventually("told again, as it was asked", || daemon.events("is not put in force").len() == 2);
+        eventually("told again, as it was asked", || daemon.events("not valid, so").len() == 2);
         fs::write(daemon.world.policy_path(), &old).unwrap();
 
         daemon.kill();

@@ -34,6 +34,15 @@ impl Parsed {
     }
 }
 
+/// Why a text gets in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Somebody wants it.
+    Applied,
+    /// It was in force before.
+    RolledBack,
+}
+
 /// What is ready before a text gets in force that then goes into the policy file.
 #[derive(Default)]
 struct Prepared<'a> {
@@ -48,7 +57,10 @@ impl Daemon {
         let parsed = Parsed::new(text, origin)?;
         let _turn = self.history.turn().await;
         self.history.refuse_while_pending()?;
-        self.put_in_force(parsed).await
+        let kept = self.stage_text(&parsed)?;
+        let applied = self.enforce_text(parsed).await?;
+        self.keep_text(kept, Cause::Applied, applied.generation);
+        Ok(applied)
     }
 
     /// Puts `text` in force and in the policy file; with `confirm_secs`, for so long unless it is confirmed.
@@ -67,7 +79,7 @@ impl Daemon {
         let prepared = self.prepare(&lock, text, Some(&before.text))?;
         match confirm_secs {
             Some(secs) if text != before.text => self.install_for(secs, parsed, prepared, &before).await,
-            _ => self.install_for_good(parsed, prepared, &before).await,
+            _ => self.install_for_good(parsed, prepared, (&before, Cause::Applied)).await,
         }
     }
 
@@ -75,10 +87,13 @@ impl Daemon {
         &self,
         parsed: Parsed,
         prepared: Prepared<'_>,
-        before: &InForce,
+        (before, cause): (&InForce, Cause),
     ) -> Result<Applied, ApplyError> {
-        let applied = self.put_in_force(parsed).await?;
-        self.replace_or_return(prepared, before, applied).await
+        let kept = self.stage_text(&parsed)?;
+        let applied = self.enforce_text(parsed).await?;
+        let applied = self.replace_or_return(prepared, before, applied).await?;
+        self.keep_text(kept, cause, applied.generation);
+        Ok(applied)
     }
 
     async fn install_for(
@@ -161,7 +176,7 @@ impl Daemon {
             self.mark_expired(pending);
             let applied = self.replace(prepared, applied)?;
             self.forget_pending();
-            self.tell_rolled_back("as asked");
+            self.tell_rolled_back(applied.generation, "as asked");
             return Ok(applied);
         }
         let previous = history.texts.previous()?.filter(|previous| *previous != before.text);
@@ -172,14 +187,11 @@ impl Daemon {
         };
         let parsed = Parsed::new(&previous, &history.file)?;
         let prepared = self.prepare(&lock, &previous, Some(&before.text))?;
-        let applied = self.install_for_good(parsed, prepared, &before).await?;
-        self.tell_rolled_back("as asked");
-        Ok(applied)
+        self.install_for_good(parsed, prepared, (&before, Cause::RolledBack)).await
     }
 
-    pub(super) fn tell_rolled_back(&self, why: &str) {
-        let generation = self.datapath.lock().generation();
-        let message = format!("rolled back to the previous policy, {why}: generation {generation}");
+    pub(super) fn tell_rolled_back(&self, generation: u32, why: &str) {
+        let message = format!("rolled back to the previous policy as generation {generation}, {why}");
         self.events.tell(EventKind::Applied, message);
     }
 
@@ -225,7 +237,8 @@ impl Daemon {
             Ok(applied) => return Ok(applied),
             Err(error) => error,
         };
-        match self.put_in_force(Parsed::new(&before.text, &before.origin)?).await {
+        let returned = Parsed::new(&before.text, &before.origin)?;
+        match self.enforce_text(returned).await {
             Ok(_) => Err(error),
             Err(second) => {
                 let message = format!("the new policy is in force, the file has the old one: {second}");
@@ -244,22 +257,30 @@ impl Daemon {
         Ok(applied)
     }
 
-    /// Puts a policy in force, and keeps the one before it.
-    async fn put_in_force(&self, parsed: Parsed) -> Result<Applied, ApplyError> {
+    /// Writes a text down that is about to be in force, unless it is already.
+    fn stage_text(&self, parsed: &Parsed) -> Result<Option<StagedText>, ApplyError> {
         let before = self.history.in_force();
         if parsed.file.text == before.text {
-            return self.enforce_text(parsed).await;
+            return Ok(None);
         }
-        let staged = self.history.texts.stage([&before.text, &parsed.file.text])?;
-        let origin = parsed.file.origin.clone();
-        let applied = self.enforce_text(parsed).await?;
+        Ok(Some(self.history.texts.stage([&before.text, &parsed.file.text])?))
+    }
+
+    /// Tells of a text that is in force now, and keeps the one before it.
+    fn keep_text(&self, staged: Option<StagedText>, cause: Cause, generation: u32) {
+        let Some(staged) = staged else { return };
         if let Err(error) = staged.keep() {
             let message = format!("`vnet-ctl rollback` will not return to the policy of before: {error:#}");
             self.events.tell(EventKind::Problem, message);
         }
-        let message = format!("{} is in force as generation {}", origin.display(), applied.generation);
-        self.events.tell(EventKind::Applied, message);
-        Ok(applied)
+        match cause {
+            Cause::Applied => {
+                let origin = self.history.in_force().origin.display().to_string();
+                self.events
+                    .tell(EventKind::Applied, format!("{origin} is in force as generation {generation}"));
+            }
+            Cause::RolledBack => self.tell_rolled_back(generation, "as asked"),
+        }
     }
 
     /// Puts a policy in force, and keeps nothing.

@@ -17,6 +17,8 @@ use crate::{
 
 /// A sleeping machine's time is not seen by a timer: the clock is read again after this long.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Why it goes.
+const UNCONFIRMED: &str = "for nobody confirmed the new one";
 /// Between two attempts.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -77,12 +79,11 @@ impl Daemon {
         };
         self.forget_pending();
         let why = match saved {
-            Some(saved) => {
-                format!("which nobody confirmed; what the file said is kept as {}", saved.display())
-            }
-            None => "which nobody confirmed".to_owned(),
+            Some(saved) => format!("{UNCONFIRMED}; what the file said is kept as {}", saved.display()),
+            None => UNCONFIRMED.to_owned(),
         };
-        self.tell_rolled_back(&why);
+        let generation = self.datapath.lock().generation();
+        self.tell_rolled_back(generation, &why);
         Ok(())
     }
 }

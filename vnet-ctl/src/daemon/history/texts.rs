@@ -5,7 +5,7 @@
 //! losing the way back.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -40,15 +40,17 @@ impl Texts {
 
     /// Writes down `text`, which is about to be in force after `old`.
     pub(super) fn stage(&self, [old, text]: [&str; 2]) -> Result<Staged> {
+        // Not synced, which would cost more than a change of a rule: after a power cut the policy file is what
+        // counts.
         let write = |text: &str| -> io::Result<NamedTempFile> {
             let mut file = NamedTempFile::new_in(&self.dir)?;
             file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
             Ok(file)
         };
         let failed = || format!("keep the policy in {}", self.dir.display());
-        // What is there is usually the old one; who removed it has not removed the way back.
-        let is_known = read(&self.dir.join(CURRENT)).is_ok_and(|current| current.as_deref() == Some(old));
+        // It is there but for the first change, and when somebody has removed it.
+        let is_known =
+            fs::metadata(self.dir.join(CURRENT)).is_ok_and(|current| current.len() == old.len() as u64);
         let old = if is_known { None } else { Some(write(old).with_context(failed)?) };
         Ok(Staged { dir: self.dir.clone(), old, new: write(text).with_context(failed)? })
     }
@@ -118,7 +120,7 @@ impl Staged {
                 None => fs::rename(dir.join(CURRENT), &previous)?,
             }
             new.persist(dir.join(CURRENT))?;
-            File::open(&dir)?.sync_all()
+            Ok(())
         };
         keep().with_context(|| format!("keep the previous policy in {}", dir.display()))
     }
