@@ -5,11 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Daemon, error::ApplyError, file_watch::FileWatch};
+use super::{Daemon, error::ApplyError, file_watch::FileWatch, history::read_file};
 use crate::{
     api::types::EventKind,
     policy::ReadError,
-    policy_file::{FileError, Lock, read_settled},
+    policy_file::{FileError, Lock},
 };
 
 /// Editors and copies write in several steps.
@@ -49,7 +49,7 @@ impl Daemon {
     async fn reload(&self, cause: Cause) -> Result<(), String> {
         let file = self.options.policy.display();
         if self.history.is_pending() {
-            let unchanged = read_settled(&self.options.policy).is_ok_and(|text| self.is_in_force(&text));
+            let unchanged = read_file(&self.options.policy).await.is_ok_and(|text| self.is_in_force(&text));
             return if unchanged { Ok(()) } else { Err(format!("{file} has changed; {UNCONFIRMED}")) };
         }
         match self.try_reload(cause).await {
@@ -73,19 +73,13 @@ impl Daemon {
             Err(ApplyError::File(error)) if error.is_read_only() => None,
             Err(error) => return Err(error),
         };
-        let text = self.read_file().await?;
+        let text = read_file(&self.options.policy).await?;
         if cause == Cause::Asked || !self.is_in_force(&text) {
             let applied = self.apply(&text, &self.options.policy).await?;
             applied.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         }
         drop::<Option<Lock>>(lock);
         Ok(())
-    }
-
-    async fn read_file(&self) -> Result<String, ApplyError> {
-        let path = self.options.policy.clone();
-        let read = tokio::task::spawn_blocking(move || read_settled(&path)).await;
-        Ok(read.map_err(|error| anyhow::anyhow!("read the policy file: {error}"))??)
     }
 
     fn is_in_force(&self, text: &str) -> bool {

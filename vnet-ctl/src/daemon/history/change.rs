@@ -76,7 +76,7 @@ impl Daemon {
         let _turn = self.history.turn().await;
         self.history.refuse_while_pending()?;
         let before = self.history.in_force();
-        let prepared = self.prepare(&lock, text, Some(&before.text))?;
+        let prepared = self.prepare(&lock, text, Some(&before.text)).await?;
         match confirm_secs {
             Some(secs) if text != before.text => self.install_for(secs, parsed, prepared, &before).await,
             _ => self.install_for_good(parsed, prepared, (&before, Cause::Applied)).await,
@@ -171,7 +171,7 @@ impl Daemon {
         if let Some(pending) = history.pending() {
             let mut parsed = Parsed::new(&pending.previous, &history.file)?;
             parsed.warnings.clear();
-            let prepared = self.prepare(&lock, &pending.previous, None)?;
+            let prepared = self.prepare(&lock, &pending.previous, None).await?;
             let applied = self.enforce_text(parsed).await?;
             self.mark_expired(pending);
             let applied = self.replace(prepared, applied)?;
@@ -186,7 +186,7 @@ impl Daemon {
             return Err(ApplyError::Refused { message, help });
         };
         let parsed = Parsed::new(&previous, &history.file)?;
-        let prepared = self.prepare(&lock, &previous, Some(&before.text))?;
+        let prepared = self.prepare(&lock, &previous, Some(&before.text)).await?;
         self.install_for_good(parsed, prepared, (&before, Cause::RolledBack)).await
     }
 
@@ -203,15 +203,15 @@ impl Daemon {
     }
 
     /// Has `text` ready to take the file's place, and saves what gives way there, unless it is `kept`.
-    fn prepare<'a>(
+    async fn prepare<'a>(
         &self,
         lock: &'a Lock,
         text: &str,
         kept: Option<&str>,
     ) -> Result<Prepared<'a>, ApplyError> {
-        let file_text = match read_settled(lock.target()) {
+        let file_text = match read_file(lock.target()).await {
             Ok(text) => text.into_bytes(),
-            Err(error @ FileError::BeingWritten(_)) => return Err(error.into()),
+            Err(error @ ApplyError::File(FileError::BeingWritten(_))) => return Err(error),
             // What is no text gives way as well.
             Err(_) => fs::read(lock.target()).with_context(|| format!("read {}", lock.target().display()))?,
         };
@@ -323,4 +323,10 @@ impl Daemon {
         }
         self.history.pending.send_replace(None);
     }
+}
+
+/// The text of the policy file at `path`, once nobody is writing it.
+pub(in crate::daemon) async fn read_file(path: &Path) -> Result<String, ApplyError> {
+    let path = path.to_owned();
+    Ok(tokio::task::spawn_blocking(move || read_settled(&path)).await.context("read the policy file")??)
 }

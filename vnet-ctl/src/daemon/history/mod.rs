@@ -21,11 +21,12 @@ use std::{
 use anyhow::Result;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
-use self::{clock::Now, pending::Pending, texts::Texts};
 pub(super) use self::{
+    change::read_file,
     deadline::keep_deadline,
     opening::{Opening, forget},
 };
+use self::{clock::Now, pending::Pending, texts::Texts};
 use super::{Daemon, error::ApplyError};
 use crate::api::types::{PendingInfo, PolicyInForce};
 
