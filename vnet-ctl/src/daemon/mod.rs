@@ -12,14 +12,19 @@ mod apply;
 mod declared;
 mod desired;
 mod devices;
+mod differences;
+mod engine;
 mod error;
 mod events;
+mod file_watch;
+mod history;
 mod ipam;
 mod lock;
 mod lock_file;
 mod newcomers;
 mod progress;
 mod reconcile;
+mod reload;
 mod run;
 mod runtime;
 mod table_maker;
@@ -35,10 +40,12 @@ use std::{
 use tokio::sync::watch;
 
 pub use error::DaemonError;
-pub use run::run;
+pub use run::{run, text_to_begin_with};
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, progress::Progress, runtime::Queue, view::View};
+use self::{
+    engine::Engine, events::Events, history::History, progress::Progress, runtime::Queue, view::View,
+};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -89,6 +96,7 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    history: History,
     /// Changes of ports that runtimes wait for.
     queue: Queue,
     progress: Progress,

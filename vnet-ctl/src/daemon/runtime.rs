@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 
 use super::{
     Daemon,
-    apply::{Engine, Occasion, Outcome},
+    apply::Occasion,
     declared::{Declared, Reason},
+    engine::{Engine, Outcome},
     error::{ApplyError, PortError},
     view::View,
 };

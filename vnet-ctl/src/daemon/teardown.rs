@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Daemon, DaemonError, TeardownOptions,
-    apply::load_state,
+    engine::load_state,
+    history::forget,
     lock::{Lock, holder},
 };
 use crate::{
@@ -82,12 +83,17 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
     }
     report.problems.extend(removed.problems);
     // Whatever is left, the state is needed to find it again.
-    if report.problems.is_empty() {
-        let forgotten = [
-            PortStore::remove(&options.state_dir).map_err(|error| error.to_string()),
-            State::remove(&options.state_dir).map_err(|error| error.to_string()),
-        ];
-        report.problems.extend(forgotten.into_iter().filter_map(Result::err));
+    if !report.problems.is_empty() {
+        return report;
+    }
+    let forgotten = [
+        PortStore::remove(&options.state_dir).map_err(|error| error.to_string()),
+        State::remove(&options.state_dir).map_err(|error| error.to_string()),
+    ];
+    report.problems.extend(forgotten.into_iter().filter_map(Result::err));
+    match forget(&options.state_dir) {
+        Ok(done) => report.removed.extend(done),
+        Err(error) => report.problems.push(format!("{error:#}")),
     }
     report
 }

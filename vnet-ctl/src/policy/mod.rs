@@ -26,6 +26,7 @@ mod tree;
 
 pub use alone::{NETNS_DIR, parse_port};
 pub(crate) use groups::built_in_ingress;
+pub(crate) use read::{open, read_open};
 pub(crate) use rule::direction_name;
 
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};

@@ -5,8 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod datapath;
+mod history;
 mod lifecycle;
 mod partial;
+mod process;
+mod reload;
 mod repair;
 mod runtime;
 mod support;

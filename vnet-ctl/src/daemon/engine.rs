@@ -1,0 +1,486 @@
+//! Puts a policy in force, whole or not at all.
+//!
+//! The order keeps every device closed until its rules are there: devices are made, down; programs are
+//! attached; the tables are committed; only then links come up. What is no longer wanted loses its tables
+//! first and its device last. When a step fails, those before it are taken back, and the old tables are
+//! put in force again.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    SharedDatapath,
+    absent::{Waiting, leave_out},
+    apply::Occasion,
+    declared::{Conflicts, Declared, Joined},
+    desired::{desired, place},
+    devices::{attached, devices, imagined, indexes},
+    error::ApplyError,
+    newcomers::announcements,
+    progress::Progress,
+    table_maker::TableMaker,
+    view::View,
+};
+use crate::{
+    compile::{self, Assigned},
+    datapath::Committed,
+    host::{ApplyError as HostError, Attach, Host},
+    plan::{self, Desired, Located, Observed, Obstacle, Plan},
+    policy::Policy,
+    state::{PortStore, State},
+};
+
+/// All that a change takes.
+#[derive(Debug)]
+pub(super) struct Engine {
+    host: Arc<Host>,
+    pub(super) state: State,
+    state_dir: PathBuf,
+    pub(super) store: PortStore,
+    datapath: SharedDatapath,
+    tables: TableMaker,
+    pub(super) declared: Declared,
+    /// The ports that are not in force, and why.
+    pub(super) waiting: Waiting,
+    /// What is on the host, as long as all of it is as it should be.
+    settled: Option<Settled>,
+    progress: Progress,
+}
+
+/// What a change left on the host.
+#[derive(Debug)]
+struct Settled {
+    /// What should be there, workloads included that were missing.
+    wanted: Desired,
+    located: Located,
+}
+
+/// What came of a change.
+pub(super) struct Outcome {
+    pub(super) generation: u32,
+    pub(super) view: Arc<View>,
+    pub(super) changes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// Which ports have to wait, and for what.
+    pub(super) waiting: Vec<String>,
+    /// What of it was not so before.
+    pub(super) news: Vec<String>,
+    /// What was put right, in words.
+    pub(super) repairs: Vec<String>,
+}
+
+impl Engine {
+    /// Nothing is changed yet.
+    pub(super) fn new(
+        state_dir: &Path,
+        host: Arc<Host>,
+        datapath: SharedDatapath,
+        progress: Progress,
+    ) -> Result<Self> {
+        let state = load_state(state_dir)?;
+        let (store, ports) =
+            PortStore::open(state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
+        Ok(Self {
+            host,
+            state,
+            state_dir: state_dir.to_owned(),
+            store,
+            tables: TableMaker::new(datapath.clone()),
+            datapath,
+            declared: Declared::default().with_runtime(ports),
+            waiting: Waiting::default(),
+            settled: None,
+            progress,
+        })
+    }
+
+    /// Brings the host and the datapath to what is declared.
+    pub(super) async fn enforce(
+        &mut self,
+        declared: &mut Declared,
+        occasion: &Occasion,
+    ) -> Result<Outcome, ApplyError> {
+        let _under_way = self.progress.under_way();
+        let change = self.plan(declared, occasion).await?;
+        let waiting = change.waiting.clone();
+        let news = waiting.news(&self.waiting);
+        let result = match &change.plan {
+            Some(_) => self.put_in_force(change).await,
+            None => self.commit_alone(change).await,
+        };
+        let mut outcome = result?;
+        outcome.waiting = waiting.messages();
+        outcome.news = news;
+        self.waiting = waiting;
+        Ok(outcome)
+    }
+
+    /// Puts right what somebody else changed. `None` if nothing was to be done, which costs a look at the host.
+    pub(super) async fn restore(&mut self) -> Result<Option<Outcome>, ApplyError> {
+        if let Some(Settled { wanted, located }) = &self.settled {
+            let mut desired = wanted.clone();
+            let observed = self.observe(&desired, &Occasion::Repair).await?;
+            let (plan, absent) = leave_out(&mut desired, &observed, &self.state, &|_| true)
+                .map_err(|obstacles| ApplyError::Unfit(obstacles.to_string()))?;
+            let is_as_before =
+                absent.iter().filter_map(Obstacle::absent).all(|port| self.waiting.names().contains(port));
+            let is_in_place = plan::locate(&desired, &observed).is_same_place(located);
+            if plan.restoring().is_empty() && is_in_place && is_as_before {
+                return Ok(None);
+            }
+        }
+        let mut declared = self.declared.clone();
+        let outcome = self.enforce(&mut declared, &Occasion::Repair).await?;
+        self.declared = declared;
+        Ok(Some(outcome))
+    }
+
+    /// What would be done on the host for what is declared.
+    pub(super) async fn preview(
+        &self,
+        declared: &mut Declared,
+        occasion: &Occasion,
+    ) -> Result<Vec<String>, ApplyError> {
+        let _under_way = self.progress.under_way();
+        Ok(self.plan(declared, occasion).await?.steps().changes())
+    }
+
+    /// What has to be done for what is declared; nothing is changed yet.
+    async fn plan(&self, declared: &mut Declared, occasion: &Occasion) -> Result<Change, ApplyError> {
+        self.progress.stage("checking the policy", 0);
+        let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
+        let Joined { policy, conflicts } = declared.join(&self.state.addresses);
+        if !matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
+            // Those that conflict already stand in nobody's way.
+            let new = conflicts.clone().without(self.waiting.conflicting());
+            if !new.0.is_empty() {
+                return Err(ApplyError::Conflict { help: new.help(), conflicts: new.to_string() });
+            }
+        }
+        let assigned = compile::assign_rested(&policy, &self.state.addresses, &self.state.released)
+            .map_err(|error| unfit(&error))?;
+        let mut wanted = desired(&policy, &assigned);
+        wanted.spared = spared(&conflicts);
+        let origins = declared.origins();
+        let change =
+            Change { policy, origins, assigned, desired: wanted.clone(), wanted, ..Change::default() };
+        if let Some(waiting) = self.needs_no_look(&change, occasion) {
+            return Ok(Change { waiting, ..change });
+        }
+        compile::compile(&change.policy, &change.assigned, &imagined(&change.policy))
+            .map_err(|error| unfit(&error))?;
+        self.progress.stage("looking at the host", 0);
+        let observed = self.observe(&change.desired, occasion).await?;
+        let mut desired = change.desired;
+        let may_wait = |port: &str| match occasion {
+            Occasion::Upkeep | Occasion::Repair => true,
+            Occasion::Edit => change.origins.contains_key(port),
+            Occasion::Ports(changed) => !changed.contains(port),
+        };
+        let (mut plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
+            .map_err(|obstacles| unfit(&obstacles))?;
+        if *occasion == Occasion::Repair {
+            plan = plan.restoring();
+        }
+        let waiting = Waiting::new(&conflicts, absent);
+        Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
+    }
+
+    /// Whether the host is as `change` wants it, as far as one can know without looking: then only rules are
+    /// changed. Tells which ports wait.
+    fn needs_no_look(&self, change: &Change, occasion: &Occasion) -> Option<Waiting> {
+        let settled = self.settled.as_ref().filter(|_| self.host.is_watched())?;
+        let is_known = settled.wanted == change.wanted
+            && match occasion {
+                Occasion::Upkeep | Occasion::Repair => false,
+                Occasion::Edit => self.waiting.is_empty(),
+                Occasion::Ports(changed) => self.waiting.names().is_disjoint(changed),
+            };
+        is_known.then(|| self.waiting.clone())
+    }
+
+    /// Changes the tables alone.
+    async fn commit_alone(&mut self, change: Change) -> Result<Outcome, ApplyError> {
+        let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
+        self.progress.stage("writing the tables", 0);
+        let tables = self
+            .tables
+            .compile(&change.policy, &change.assigned, &devices(&located))
+            .map_err(|error| ApplyError::Unfit(error.to_string()))?;
+        let (before, committed) = self.tables.commit(&tables)?;
+        self.tables.settle();
+        self.announce(&before, &tables).await;
+        Ok(Outcome::of(committed, change, &located))
+    }
+
+    async fn put_in_force(&mut self, change: Change) -> Result<Outcome, ApplyError> {
+        let before = self.state.clone();
+        // Until it is known to be done.
+        self.settled = None;
+        // A crash from here on leaves nothing that the state does not know.
+        self.save(change.record(change.steps().intended(&self.state)))?;
+        match self.carry_out(change).await {
+            Ok(outcome) => Ok(outcome),
+            Err(failed) => {
+                go_back(&mut self.state, &self.state_dir, before, &failed);
+                Err(failed.error.into())
+            }
+        }
+    }
+
+    /// Carries a plan out. On failure, what it did is undone.
+    async fn carry_out(&mut self, change: Change) -> Result<Outcome, Failed> {
+        self.progress.stage("preparing devices", change.steps().prepare.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
+        let prepared = self.host.apply(&change.steps().prepare, &mut attach).await?;
+        let (committed, located) = match self.commit_and_finish(&change).await {
+            Ok(done) => done,
+            Err(error) => {
+                let not_undone = self.host.undo(prepared, &mut attach).await;
+                let undone = not_undone.is_empty();
+                let error = not_undone.iter().fold(error, |error, left| error.context(left.to_string()));
+                return Err(Failed { error, undone });
+            }
+        };
+        let problems = self.clean_up(&change, &located).await;
+        if problems.is_empty() {
+            self.settled = Some(Settled { wanted: change.wanted.clone(), located: located.clone() });
+        }
+        let mut outcome = Outcome::of(committed, change, &located);
+        outcome.warnings.extend(problems);
+        Ok(outcome)
+    }
+
+    /// Puts the tables in force, then brings the devices up.
+    async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
+        let located = self.locate(change).await?;
+        self.progress.stage("writing the tables", 0);
+        let tables = self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
+        let (before, committed) = self.tables.commit(&tables)?;
+        self.progress.stage("bringing devices up", change.steps().finish.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
+        match self.host.apply(&change.steps().finish, &mut attach).await {
+            // What is in force now is not taken back.
+            Ok(_) => {
+                self.tables.settle();
+                self.announce(&before, &tables).await;
+                Ok((committed, located))
+            }
+            Err(error) => {
+                self.tables.commit(&before).context("put the old policy in force again")?;
+                Err(error).context("the old policy is in force again")
+            }
+        }
+    }
+
+    /// Where everything is once the plan is prepared.
+    async fn locate(&mut self, change: &Change) -> Result<Located> {
+        if change.steps().prepare.is_empty() {
+            return Ok(plan::locate(&change.desired, &change.observed));
+        }
+        let again = self.host.observe_again(&change.desired, &self.state);
+        let observed = again.await.context("look at the host")?;
+        self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
+        Ok(plan::locate(&change.desired, &observed))
+    }
+
+    /// Tells workloads and the host of addresses that have a new owner.
+    async fn announce(&self, before: &compile::Tables, after: &compile::Tables) {
+        if let Err(error) = self.host.announce(&announcements(before, after)).await {
+            tracing::warn!("tell the workloads of new neighbours: {error:#}");
+        }
+    }
+
+    /// Takes away what is no longer wanted; what stays behind is told, and tried again by the next change.
+    async fn clean_up(&mut self, change: &Change, located: &Located) -> Vec<String> {
+        self.progress.stage("cleaning up", change.steps().remove.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
+        let failures = self.host.remove(&change.steps().remove, &mut attach).await;
+        let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let mut wanted = indexes(located);
+        wanted.extend(plan::spared(&change.desired, &change.observed));
+        if let Err(error) = self.datapath.lock().retain_devices(&wanted) {
+            problems.push(format!("{error:#}"));
+        }
+        if problems.is_empty() {
+            let settled = change.record(change.steps().settled(&self.state));
+            if let Err(error) = self.save(settled) {
+                problems.push(format!("{error:#}"));
+            }
+        }
+        problems
+    }
+
+    /// What is on the host, as far as `desired` and the state are concerned.
+    async fn observe(&self, desired: &Desired, occasion: &Occasion) -> Result<Observed> {
+        let is_watched = self.host.is_watched();
+        let mut observed = self.host.look(desired, &self.state).await.context("look at the host")?;
+        let mut datapath = self.datapath.lock();
+        // Each program is asked after, which takes its time.
+        if !is_watched || matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
+            datapath.look_after()?;
+        }
+        observed.attached = attached(&datapath.attached());
+        drop(datapath);
+        Ok(observed)
+    }
+
+    fn save(&mut self, state: State) -> Result<()> {
+        save(&mut self.state, &self.state_dir, state)
+    }
+}
+
+impl Outcome {
+    fn of(committed: Committed, change: Change, located: &Located) -> Self {
+        let mut changes = change.plan.as_ref().map(Plan::changes).unwrap_or_default();
+        changes.extend(committed.changes.describe());
+        let warnings = change.plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
+        let repairs = change.plan.as_ref().map(Plan::repairs).unwrap_or_default();
+        let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
+        let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
+        let view = View {
+            policy: change.policy,
+            origins: change.origins,
+            assigned: change.assigned,
+            devices: devices(located),
+            device_names: bridges.chain(ports).collect(),
+            namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
+        };
+        let (generation, view) = (committed.generation, Arc::new(view));
+        Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
+    }
+}
+
+/// A policy on its way into force.
+#[derive(Default)]
+struct Change {
+    policy: Arc<Policy>,
+    origins: BTreeMap<String, String>,
+    assigned: Assigned,
+    /// What should be on the host.
+    wanted: Desired,
+    /// The same without what has to wait.
+    desired: Desired,
+    observed: Observed,
+    /// `None` if the host is as it should be.
+    plan: Option<Plan>,
+    waiting: Waiting,
+}
+
+impl Change {
+    fn steps(&self) -> &Plan {
+        static NOTHING: Plan = Plan::NOTHING;
+        self.plan.as_ref().unwrap_or(&NOTHING)
+    }
+
+    /// `state` with the addresses of all ports; those that wait keep theirs.
+    fn record(&self, mut state: State) -> State {
+        let mut assigned = self.assigned.clone();
+        for name in self.waiting.names() {
+            if let (None, Some(kept)) = (assigned.get(name), state.addresses.get(name)) {
+                assigned.insert(name.clone(), kept.clone());
+            }
+        }
+        state.set_addresses(&assigned);
+        state
+    }
+}
+
+/// Where the ports are that do not go with the policy file.
+fn spared(conflicts: &Conflicts) -> BTreeMap<String, plan::Attach> {
+    let places = conflicts.0.iter();
+    places.filter_map(|conflict| Some((conflict.port.clone(), place(conflict.attach.as_ref()?)))).collect()
+}
+
+/// Keeps `new` in `dir`, where `state` is now.
+fn save(state: &mut State, dir: &Path, new: State) -> Result<()> {
+    if new != *state {
+        new.save(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
+        *state = new;
+    }
+    Ok(())
+}
+
+/// The state is again as before the change that failed, unless something of the change is still there.
+fn go_back(state: &mut State, dir: &Path, before: State, failed: &Failed) {
+    if !failed.undone {
+        return;
+    }
+    // The intended one stays in place otherwise, which names too much rather than too little.
+    if let Err(error) = save(state, dir, before) {
+        tracing::warn!("forget the change that failed: {error:#}");
+    }
+}
+
+/// A change that failed.
+struct Failed {
+    error: anyhow::Error,
+    /// Whether the host is as it was before.
+    undone: bool,
+}
+
+impl From<HostError> for Failed {
+    fn from(error: HostError) -> Self {
+        Self { undone: error.not_undone.is_empty(), error: error.into() }
+    }
+}
+
+/// The state, with what to do if it cannot be read.
+pub(super) fn load_state(dir: &Path) -> Result<State> {
+    State::load(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))
+}
+
+impl Attach for SharedDatapath {
+    fn attach_port(&mut self, ifindex: u32, _: &str) -> Result<()> {
+        self.lock().attach_port(ifindex)
+    }
+
+    fn attach_bridge(&mut self, ifindex: u32, _: &str) -> Result<()> {
+        self.lock().attach_bridge(ifindex)
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<()> {
+        self.lock().detach(ifindex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_left_something_behind_stays_in_the_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut intended = State::default();
+        intended.devices.insert("tap0".to_owned());
+        for undone in [true, false] {
+            intended.save(dir.path()).unwrap();
+            let mut known = intended.clone();
+            let failed = Failed { error: anyhow::anyhow!("no"), undone };
+
+            go_back(&mut known, dir.path(), State::default(), &failed);
+
+            let expected = if undone { State::default() } else { intended.clone() };
+            assert_eq!((&known, State::load(dir.path()).unwrap()), (&expected, expected.clone()));
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_saved_does_not_hide_what_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let mut intended = State::default();
+        intended.devices.insert("tap0".to_owned());
+        let mut known = intended.clone();
+
+        go_back(&mut known, &file, State::default(), &Failed { error: anyhow::anyhow!("no"), undone: true });
+
+        assert_eq!(known, intended);
+    }
+}
