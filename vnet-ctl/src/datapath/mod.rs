@@ -108,12 +108,13 @@ impl Datapath {
         self.links.attach(&mut self.object, ifindex, Hook::ToPort)
     }
 
-    /// Attaches a network's program to its bridge, in the calling thread's network namespace.
+    /// Attaches a network's programs to its bridge, in the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_bridge(&mut self, ifindex: u32) -> Result<()> {
-        self.links.attach(&mut self.object, ifindex, Hook::FromHost)
+        self.links.attach(&mut self.object, ifindex, Hook::FromHost)?;
+        self.links.attach(&mut self.object, ifindex, Hook::ToHost)
     }
 
     /// Detaches every program from a device, and forgets its flows and counters.
