@@ -55,8 +55,9 @@ pub(super) fn indexes(located: &Located) -> BTreeSet<u32> {
 /// The devices with all of a port's programs, or a network's. Half of them count as none.
 pub(super) fn attached(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
     let has = |ifindex, hook| hooks.contains(&(ifindex, hook));
+    let has_both = |ifindex: u32, a, b| has(ifindex, a) && has(ifindex, b);
     let complete = |ifindex: &u32| {
-        has(*ifindex, Hook::FromHost) || (has(*ifindex, Hook::FromPort) && has(*ifindex, Hook::ToPort))
+        has_both(*ifindex, Hook::FromHost, Hook::ToHost) || has_both(*ifindex, Hook::FromPort, Hook::ToPort)
     };
     hooks.iter().map(|&(ifindex, _)| ifindex).filter(complete).collect()
 }
@@ -67,7 +68,14 @@ mod tests {
 
     #[test]
     fn half_attached_devices_are_attached_again() {
-        let hooks = [(3, Hook::FromHost), (5, Hook::FromPort), (5, Hook::ToPort), (7, Hook::FromPort)];
+        let hooks = [
+            (3, Hook::FromHost),
+            (3, Hook::ToHost),
+            (4, Hook::FromHost),
+            (5, Hook::FromPort),
+            (5, Hook::ToPort),
+            (7, Hook::FromPort),
+        ];
         assert_eq!(attached(&hooks.into()), [3, 5].into());
     }
 }

@@ -131,12 +131,13 @@ impl Datapath {
         self.attach(ifindex, Hook::ToPort)
     }
 
-    /// Attaches a network's program to its bridge, in the calling thread's network namespace.
+    /// Attaches a network's programs to its bridge, in the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_bridge(&mut self, ifindex: u32) -> Result<()> {
-        self.attach(ifindex, Hook::FromHost)
+        self.attach(ifindex, Hook::FromHost)?;
+        self.attach(ifindex, Hook::ToHost)
     }
 
     fn attach(&mut self, ifindex: u32, hook: Hook) -> Result<()> {

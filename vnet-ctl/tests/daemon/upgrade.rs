@@ -64,6 +64,11 @@ fn an_upgrade_and_the_way_back_keep_every_connection() {
             world.kill();
             let generation = control(&scratch.pins()).get(&0, 0).unwrap().generation;
             rename(scratch, ABI_VERSION, abi);
+            if abi == 1 {
+                // Which had no such program.
+                let bridge = crate::support::ifindex("vnet-web");
+                fs::remove_file(Pins::of_abi(scratch.bpffs(), abi).link(bridge, Hook::ToHost)).unwrap();
+            }
 
             world.start(world.options());
 
