@@ -32,7 +32,7 @@ pub use run::run;
 pub use teardown::teardown;
 
 use self::{apply::Engine, events::Events, view::View};
-use crate::{datapath::Datapath, host::Host};
+use crate::{api::AccessOptions, datapath::Datapath, host::Host};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct RunOptions {
     pub bpffs: PathBuf,
     /// Whether to remove everything at exit.
     pub ephemeral: bool,
+    /// Who is let in besides root and the user that it runs as.
+    pub access: AccessOptions,
 }
 
 impl RunOptions {

@@ -20,7 +20,7 @@ use super::{
     Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock, view::View,
 };
 use crate::{
-    api::{Peer, Socket, router},
+    api::{self, Socket},
     datapath::{Datapath, Preflight, make_folders, names::Pins, remove_own_pins},
     host::Host,
     policy,
@@ -53,7 +53,7 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     let before = Before::look(&options, &pins);
     let started = async {
         // Before anything is touched; nobody connects until all is in force.
-        let (socket, listener) = Socket::bind(&options.socket)?;
+        let (socket, listener) = Socket::bind(&options.socket, &options.access)?;
         let daemon = start(options.clone(), &mut lock, &text).await?;
         Ok((daemon, socket, listener))
     };
@@ -155,10 +155,10 @@ async fn serve(
     let stop_on_signal = tokio::spawn(stop_on_signal(daemon.clone(), signals));
     let expire = tokio::spawn(expire_flows(daemon.clone()));
     announce(daemon);
-    let served = answer(daemon, socket, listener).await;
+    answer(daemon, socket, listener).await;
     stop_on_signal.abort();
     expire.abort();
-    served
+    Ok(())
 }
 
 /// The one line that whoever starts the daemon waits for, if they still do.
@@ -174,21 +174,16 @@ fn announce(daemon: &Daemon) {
     );
 }
 
-async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) -> Result<()> {
-    let service = router(daemon.clone(), socket).into_make_service_with_connect_info::<Peer>();
-    let mut stopping = daemon.stopping.subscribe();
-    let stop = async move {
-        // An error means that the daemon is gone, which is as good a reason.
-        let _ = stopping.wait_for(|&stop| stop).await;
-    };
+async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) {
     let mut stopping = daemon.stopping.subscribe();
     let patience = async move {
+        // An error means that the daemon is gone, which is as good a reason.
         let _ = stopping.wait_for(|&stop| stop).await;
         sleep(LAST_REQUESTS).await;
     };
     tokio::select! {
-        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served.context("serve the API"),
-        () = patience => Ok(()),
+        () = api::serve(daemon.clone(), socket, listener, daemon.stopping.subscribe()) => {}
+        () = patience => {}
     }
 }
 

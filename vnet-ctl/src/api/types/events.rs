@@ -27,6 +27,7 @@ pub enum EventKind {
 
 /// Query of `GET /v1/events`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     /// Only events after the one with this number.
     #[serde(default)]

@@ -43,6 +43,7 @@ pub struct FlowInfo {
 
 /// Query of `GET /v1/flows` and `DELETE /v1/flows`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FlowsQuery {
     /// A [`crate::datapath::FlowFilter`] as text; absent or empty means all flows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

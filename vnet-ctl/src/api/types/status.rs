@@ -42,6 +42,7 @@ pub struct FlowCounts {
 
 /// Query of `POST /v1/shutdown`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownQuery {
     /// Whether everything is removed first.
     #[serde(default)]
