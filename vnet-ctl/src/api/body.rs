@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http_body_util::LengthLimitError;
+use hyper::body::Body as _;
 use tokio::time::timeout;
 
 use super::Refusal;
@@ -36,13 +37,13 @@ pub(super) async fn collect(State(limits): State<Limits>, request: Request, next
     let has_policy = request.uri().path().starts_with("/v1/policy");
     let most = if has_policy { limits.policy_bytes } else { limits.bytes };
     let (head, body) = request.into_parts();
+    // Of one that announces too much, nothing is read.
+    if body.size_hint().lower() > most as u64 {
+        return ended(too_long(most));
+    }
     let refusal = match timeout(limits.time, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => return next.run(Request::from_parts(head, Body::from(bytes))).await,
-        Ok(Err(error)) if is_too_long(&error) => {
-            let error = format!("the body of this request may have {most} bytes at most");
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-                .help("a policy of that size does not fit the tables: split it over several hosts")
-        }
+        Ok(Err(error)) if is_too_long(&error) => too_long(most),
         Ok(Err(error)) => {
             Refusal::new(StatusCode::BAD_REQUEST, format!("the body of the request cannot be read: {error}"))
         }
@@ -52,8 +53,18 @@ pub(super) async fn collect(State(limits): State<Limits>, request: Request, next
             Refusal::new(StatusCode::REQUEST_TIMEOUT, error).help("send it again, in one go")
         }
     };
+    ended(refusal)
+}
+
+fn too_long(most: usize) -> Refusal {
+    let error = format!("the body of this request may have {most} bytes at most");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+        .help("a policy of that size does not fit the tables; only those are meant to be large")
+}
+
+/// With the end of the connection, as what is left of the body is not read.
+fn ended(refusal: Refusal) -> Response {
     let mut response = refusal.into_response();
-    // What is left of the body is not read.
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    io::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -94,7 +95,7 @@ pub(super) async fn serve(
         let caller = access.caller(&Peer::of(&stream));
         let Some(place) = Place::take(&places, caller.uid) else {
             // Whoever cannot take so little at once gets nothing.
-            let _ = stream.try_write(&no_place());
+            let _ = stream.into_std().and_then(|mut stream| stream.write(&no_place()));
             debug!("no place for another connection of {:?}", caller.uid);
             continue;
         };

@@ -1,5 +1,6 @@
 //! Which question goes to which answer: one line for each, and the handlers one file per concept.
 
+mod document;
 mod drops;
 mod events;
 mod flows;
@@ -33,6 +34,7 @@ type Handle = State<Arc<Daemon>>;
 /// Every question that the API answers.
 fn routes() -> Vec<Route> {
     vec![
+        Route::get("/v1/openapi.json", document::show),
         Route::get("/v1/status", status::show),
         Route::post("/v1/shutdown", status::shutdown),
         Route::post("/v1/policy", policy::apply),
@@ -48,6 +50,8 @@ fn routes() -> Vec<Route> {
 
 /// One method of one path.
 struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the document is compared with it"))]
+    method: Method,
     path: &'static str,
     answer: MethodRouter<Arc<Daemon>>,
 }
@@ -71,8 +75,9 @@ impl Route {
     }
 
     fn new<T: 'static>(method: Method, path: &'static str, handler: impl Handler<T, Arc<Daemon>>) -> Self {
-        let filter = MethodFilter::try_from(method).unwrap_or(MethodFilter::GET);
-        Self { path, answer: on(filter, handler) }
+        // Only methods of their own name come here.
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        Self { method, path, answer: on(filter, handler) }
     }
 }
 

@@ -6,9 +6,14 @@ use axum::{
 };
 
 use super::{Answer, Handle};
-use crate::api::types::{Applied, PolicyUpdate};
+use crate::api::types::{ApiError, Applied, PolicyUpdate};
 
-/// `POST /v1/policy`
+/// Put a policy in force, whole or not at all
+///
+/// A policy with any error changes nothing. One that is in force already changes nothing either.
+#[utoipa::path(post, path = "/v1/policy", tag = "policy", request_body = PolicyUpdate,
+    responses((status = 200, description = "It is in force", body = Applied),
+    (status = 422, description = "The policy, or the body, has errors; `diagnostics` has those of the policy", body = ApiError)))]
 pub(super) async fn apply(
     State(daemon): Handle,
     update: Result<Json<PolicyUpdate>, JsonRejection>,

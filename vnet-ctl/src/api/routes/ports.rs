@@ -9,15 +9,20 @@ use axum::{
 use super::{Answer, Handle};
 use crate::api::{
     Refusal,
-    types::{PortInfo, PortStats},
+    types::{ApiError, PortInfo, PortStats},
 };
 
-/// `GET /v1/ports`
+/// The ports in force
+#[utoipa::path(get, path = "/v1/ports", tag = "ports", responses((status = 200, description = "All of them", body = [PortInfo])))]
 pub(super) async fn list(State(daemon): Handle) -> Answer<Vec<PortInfo>> {
     Ok(Json(daemon.ports().await?))
 }
 
-/// `GET /v1/ports/{name}/stats`
+/// Traffic, flows and drops of one port
+#[utoipa::path(get, path = "/v1/ports/{name}/stats", tag = "ports",
+    params(("name" = String, Path, description = "The port's name")),
+    responses((status = 200, description = "Its counters", body = PortStats),
+    (status = 404, description = "There is no such port", body = ApiError)))]
 pub(super) async fn stats(State(daemon): Handle, Path(name): Path<String>) -> Answer<PortStats> {
     let no_such_port = || {
         Refusal::new(StatusCode::NOT_FOUND, format!("no port is called {name:?}"))

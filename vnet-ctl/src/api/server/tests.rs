@@ -2,8 +2,8 @@
 
 use std::{
     io::ErrorKind,
+    io::Read as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -12,6 +12,7 @@ use axum::{
     extract::{Path as Segment, rejection::JsonRejection},
     routing::{get, post},
 };
+use nix::libc;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -243,16 +244,18 @@ async fn who_never_reads_the_answer_loses_its_place_to_others() {
         assert!(Instant::now() < deadline, "they keep their places");
         sleep(Duration::from_millis(20)).await;
     }
+    let mut broken_off = 0;
     for mut stream in deaf {
         let mut all = Vec::new();
-        let ended = timeout(PATIENCE, stream.read_to_end(&mut all)).await.unwrap();
-        assert!(ended.is_ok() && all.len() < 8 << 20, "the answer is broken off");
+        timeout(PATIENCE, stream.read_to_end(&mut all)).await.unwrap().unwrap();
+        broken_off += usize::from(all.len() < 8 << 20);
     }
+    assert!(broken_off > 0, "whoever lost its place has not got everything");
 }
 
 #[tokio::test]
 async fn a_thousand_connections_leave_the_server_alive() {
-    let server = start(&AccessOptions::default(), quick());
+    let server = start(&AccessOptions::default(), (Limits::default(), body::Limits::default()));
     let (mut held, mut refused) = (Vec::new(), 0);
     for _ in 0..1000 {
         let mut stream = match UnixStream::connect(&server.socket).await {
@@ -295,7 +298,7 @@ fn one_user_leaves_places_for_others_and_all_leave_some_for_root() {
     let (first, second, third) = (take(1, 9), take(2, 9), take(3, 9));
     assert_eq!((first.len(), second.len(), third.len(), take(0, 9).len()), (3, 3, 0, 4));
     drop(first);
-    assert_eq!((take(3, 9).len(), take(0, 99).len()), (3, 7));
+    assert_eq!((take(3, 9).len(), take(0, 99).len()), (3, 4));
     drop(second);
     assert!(places.taken.lock().unwrap().is_empty());
 }
@@ -330,27 +333,33 @@ async fn a_request_that_never_ends_does_not_keep_the_server_from_being_dropped()
     assert_eq!(read_to_end(&mut stream).await, "");
 }
 
-/// What a process of user and group `nobody` gets for a request.
-fn as_nobody(socket: &Path, request: &str) -> String {
-    const CLIENT: &str = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
-        s.sendall(sys.argv[2].encode())\nwhile data := s.recv(65536): sys.stdout.write(data.decode())\n";
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", CLIENT])
-        .args([socket.as_os_str(), request.as_ref()])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr })
-        .into_owned()
+/// What a user without rights, in the group of that number alone, gets for a request.
+fn as_nobody(socket: &Path, request: &str) -> std::io::Result<String> {
+    let (none, id) = (std::ptr::null::<u8>(), 65534);
+    // SAFETY: no memory is passed. Unlike the functions of libc, the calls change this thread alone, which ends
+    // soon; the kernel takes a connection's credentials from the thread that connects.
+    let failed = unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, none)
+            + libc::syscall(libc::SYS_setresgid, id, id, id)
+            + libc::syscall(libc::SYS_setresuid, id, id, id)
+    };
+    assert_eq!(failed, 0, "only root can become somebody else");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
-async fn ask_as_nobody(server: &Server, method: &str) -> String {
+async fn ask_as_nobody(server: &Server, method: &str) -> std::io::Result<String> {
     let socket = server.socket.clone();
     let request = format!("{method} /quick HTTP/1.1\r\nhost: v\r\nconnection: close\r\n\r\n");
-    tokio::task::spawn_blocking(move || as_nobody(&socket, &request)).await.unwrap()
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || sender.send(as_nobody(&socket, &request)));
+    answer.await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn strangers_get_in_as_far_as_they_were_let() {
     if !nix::unistd::Uid::effective().is_root() {
         // Only root can become somebody else: the netns tier tries it in any case.
@@ -358,16 +367,17 @@ async fn strangers_get_in_as_far_as_they_were_let() {
     }
     let nobody = nix::unistd::Group::from_gid(65534.into()).unwrap().unwrap().name;
     let closed = start(&AccessOptions::default(), quick());
-    assert!(ask_as_nobody(&closed, "GET").await.contains("PermissionError"));
+    let outcome = ask_as_nobody(&closed, "GET").await;
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::PermissionDenied);
     std::fs::set_permissions(&closed.socket, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    let (status, words) = error(&ask_as_nobody(&closed, "GET").await);
+    let (status, words) = error(&ask_as_nobody(&closed, "GET").await.unwrap());
     assert_eq!((status, words["help"].as_str().unwrap().contains("sudo")), (403, true), "{words}");
 
     for read_group in ["any", &nobody] {
         let options = AccessOptions { read_groups: vec![read_group.to_owned()], group: None };
         let server = start(&options, quick());
-        assert!(ask_as_nobody(&server, "GET").await.starts_with("HTTP/1.1 200"), "{read_group}");
-        let (status, words) = error(&ask_as_nobody(&server, "DELETE").await);
+        assert!(ask_as_nobody(&server, "GET").await.unwrap().starts_with("HTTP/1.1 200"), "{read_group}");
+        let (status, words) = error(&ask_as_nobody(&server, "DELETE").await.unwrap());
         assert_eq!(
             (status, words["error"].as_str().unwrap().contains("you may ask")),
             (403, true),
@@ -375,5 +385,5 @@ async fn strangers_get_in_as_far_as_they_were_let() {
         );
     }
     let options = AccessOptions { group: Some(nobody), ..AccessOptions::default() };
-    assert!(ask_as_nobody(&start(&options, quick()), "DELETE").await.ends_with("deleted"));
+    assert!(ask_as_nobody(&start(&options, quick()), "DELETE").await.unwrap().ends_with("deleted"));
 }

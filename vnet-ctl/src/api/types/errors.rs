@@ -1,11 +1,12 @@
 //! Why a request is not fulfilled.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::policy::Diagnostic;
 
 /// Body of every answer that is not a success.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// One sentence: what went wrong, and where.
     pub error: String,

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::DropCount;
 
 /// One entry of the answer to `GET /v1/ports`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortInfo {
     /// Its name in the policy.
     pub name: String,
@@ -20,6 +21,7 @@ pub struct PortInfo {
     /// The workload's MAC.
     pub mac: String,
     /// The workload's addresses, given or assigned.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
     /// Its security groups.
     pub security_groups: Vec<String>,
@@ -30,7 +32,7 @@ pub struct PortInfo {
 }
 
 /// What a port is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AttachInfo {
     /// An interface that vnet made inside a network namespace.
@@ -50,7 +52,7 @@ pub enum AttachInfo {
 }
 
 /// Whether a port can carry traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PortState {
     /// The device is up and has a carrier.
@@ -62,7 +64,7 @@ pub enum PortState {
 }
 
 /// Answer to `GET /v1/ports/NAME/stats`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStats {
     /// The port.
     pub name: String,
@@ -81,7 +83,7 @@ pub struct PortStats {
 }
 
 /// An amount of traffic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Packets; segments that travel as one count as one.
     pub packets: u64,

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// Answer to `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -14,8 +15,10 @@ pub struct Status {
     /// Its process.
     pub pid: u32,
     /// The policy file that it was started with.
+    #[schema(value_type = String)]
     pub policy_path: PathBuf,
     /// Where it remembers what it assigned.
+    #[schema(value_type = String)]
     pub state_dir: PathBuf,
     /// The policy generation in force.
     pub generation: u32,
@@ -32,7 +35,7 @@ pub struct Status {
 }
 
 /// How many flows are tracked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowCounts {
     /// Over IPv4.
     pub v4: u64,
@@ -41,7 +44,7 @@ pub struct FlowCounts {
 }
 
 /// Query of `POST /v1/shutdown`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct ShutdownQuery {
     /// Whether everything is removed first.
@@ -50,7 +53,7 @@ pub struct ShutdownQuery {
 }
 
 /// Answer to `POST /v1/shutdown`, and what `vnet-ctl teardown` tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TeardownReport {
     /// What was removed, one sentence each.
     pub removed: Vec<String>,
