@@ -15,6 +15,7 @@ mod events;
 mod lock;
 mod lock_file;
 mod newcomers;
+mod notify;
 mod run;
 mod teardown;
 mod view;
@@ -31,7 +32,7 @@ pub use error::DaemonError;
 pub use run::run;
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, view::View};
+use self::{apply::Engine, events::Events, notify::Notify, view::View};
 use crate::{api::AccessOptions, datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -84,6 +85,7 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    notify: Notify,
     stopping: watch::Sender<bool>,
 }
 
@@ -93,6 +95,9 @@ impl Daemon {
     }
 
     fn show(&self, view: View) {
+        let (networks, ports) = (view.policy.networks.len(), view.policy.ports.len());
+        self.notify
+            .status(&format!("networks {networks}, ports {ports}, rules {}", view.policy.rule_count()));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 }

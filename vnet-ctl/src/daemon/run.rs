@@ -17,7 +17,12 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock, view::View,
+    Daemon, DaemonError, RunOptions, SharedDatapath,
+    apply::Engine,
+    events::Events,
+    lock::Lock,
+    notify::{self, Notify},
+    view::View,
 };
 use crate::{
     api::{self, Socket},
@@ -132,6 +137,7 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
         host,
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
+        notify: Notify::from_env(),
         stopping: watch::Sender::new(false),
     };
     let applied = daemon.apply(text, &origin).await?;
@@ -154,21 +160,23 @@ async fn serve(
     socket.publish()?;
     let stop_on_signal = tokio::spawn(stop_on_signal(daemon.clone(), signals));
     let expire = tokio::spawn(expire_flows(daemon.clone()));
+    let watch = tokio::spawn(notify::watch(daemon.clone()));
     announce(daemon);
     answer(daemon, socket, listener).await;
     stop_on_signal.abort();
     expire.abort();
+    watch.abort();
     Ok(())
 }
 
 /// The one line that whoever starts the daemon waits for, if they still do.
 fn announce(daemon: &Daemon) {
     let view = daemon.view();
+    let (networks, ports) = (view.policy.networks.len(), view.policy.ports.len());
+    daemon.notify.ready();
     let _ = writeln!(
         std::io::stdout(),
-        "vnet is ready: networks {}, ports {}, policy {}, socket {}",
-        view.policy.networks.len(),
-        view.policy.ports.len(),
+        "vnet is ready: networks {networks}, ports {ports}, policy {}, socket {}",
         daemon.options.policy.display(),
         daemon.options.socket.display()
     );
@@ -176,7 +184,7 @@ fn announce(daemon: &Daemon) {
 
 async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) {
     let mut stopping = daemon.stopping.subscribe();
-    let patience = async move {
+    let patience = async {
         // An error means that the daemon is gone, which is as good a reason.
         let _ = stopping.wait_for(|&stop| stop).await;
         sleep(LAST_REQUESTS).await;

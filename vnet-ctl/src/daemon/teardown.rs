@@ -122,6 +122,7 @@ impl Attach for Later {
 impl Daemon {
     /// Ends the daemon, after removing everything if `teardown`.
     pub(crate) async fn stop(&self, teardown: bool) -> TeardownReport {
+        self.notify.stopping();
         let mut report = TeardownReport::default();
         if teardown {
             let mut engine = self.engine.lock().await;

@@ -23,14 +23,17 @@ pub(super) async fn show() -> Json<&'static Document> {
     Json(&DOCUMENT)
 }
 
-/// vnet's API: HTTP/1.1 with JSON on a Unix socket, /run/vnet/vnet.sock unless the daemon was told otherwise.
-///
-/// For example: `curl --unix-socket /run/vnet/vnet.sock http://vnet/v1/status`
-///
-/// Root and the group `vnet` may ask and change things; others may ask if the daemon was started with
-/// `--read-group`. The kernel tells who connects; nothing else identifies a client. A field that the daemon
-/// does not know is an error in a request; clients ignore those that they do not know in an answer. Within
-/// /v1 fields and paths are added only. What is no HTTP at all is answered with a status and no body.
+/// What stands at the head of the document.
+const DESCRIPTION: &str = "\
+vnet's API: HTTP/1.1 with JSON on a Unix socket, /run/vnet/vnet.sock unless the daemon was told otherwise.
+
+For example: `curl --unix-socket /run/vnet/vnet.sock http://vnet/v1/status`
+
+Root and the group `vnet` may ask and change things; others may ask if the daemon was started with `--read-group`. \
+The kernel tells who connects; nothing else identifies a client. A field that the daemon does not know is an error in \
+a request; clients ignore those that they do not know in an answer. Within /v1, fields and paths are only ever added. \
+What is no HTTP at all is answered with a status and no body.";
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "vnet", license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"), contact()),
@@ -55,38 +58,58 @@ pub(super) async fn show() -> Json<&'static Document> {
         (name = "flows", description = "What passes, and what is dropped"),
         (name = "daemon", description = "The daemon itself")
     ),
-    modifiers(&Errors)
+    modifiers(&Common)
 )]
 struct Api;
 
-/// What every path may answer with besides its own.
-struct Errors;
+/// What the operations have in common.
+struct Common;
 
-impl Modify for Errors {
+impl Modify for Common {
     fn modify(&self, document: &mut Document) {
+        document.info.description = Some(DESCRIPTION.to_owned());
         let mut server = Server::new("http://vnet");
         server.description = Some("Any host name will do: the socket is what counts".to_owned());
         document.servers = Some(vec![server]);
-        for item in document.paths.paths.values_mut() {
-            for (operation, changes) in [
-                (&mut item.get, false),
-                (&mut item.post, true),
-                (&mut item.put, true),
-                (&mut item.delete, true),
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in [
+                ("get", &mut item.get),
+                ("post", &mut item.post),
+                ("put", &mut item.put),
+                ("delete", &mut item.delete),
             ] {
                 if let Some(operation) = operation {
-                    add_errors(operation, changes);
+                    operation.operation_id = Some(operation_id(method, path));
+                    add_errors(operation, method != "get");
                 }
             }
         }
     }
 }
 
+/// For example `getPortsStats`, for programs that are generated from the document.
+fn operation_id(method: &str, path: &str) -> String {
+    let named = path.split(['/', '.']).filter(|part| !part.is_empty() && *part != "v1" && *part != "json");
+    let words = named.map(|part| match part.strip_prefix('{') {
+        Some(name) => format!("By{}", capitalised(name.trim_end_matches('}'))),
+        None => capitalised(part),
+    });
+    words.fold(method.to_owned(), |id, word| id + &word)
+}
+
+fn capitalised(word: &str) -> String {
+    let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+    first.to_uppercase() + rest
+}
+
 fn add_errors(operation: &mut Operation, changes: bool) {
     let has_body = operation.request_body.is_some();
     let has_query = operation.parameters.is_some();
-    let refused =
-        if changes { "only root and the group of the socket may change things" } else { "you may not ask" };
+    let refused = if changes {
+        "Only root and the group of the socket may change things"
+    } else {
+        "Neither asking nor changing is allowed"
+    };
     let errors = [
         (has_body || has_query, "400", "The request is not well formed"),
         (true, "403", refused),
@@ -154,6 +177,18 @@ mod tests {
                 assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{method} {path}");
             }
         }
+    }
+
+    #[test]
+    fn every_operation_has_an_id_of_its_own() {
+        let mut ids = BTreeSet::new();
+        for item in document()["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                let id = operation["operationId"].as_str().unwrap().to_owned();
+                assert!(ids.insert(id.clone()), "{id} twice");
+            }
+        }
+        assert!(ids.contains("getPortsByNameStats") && ids.contains("getOpenapi"), "{ids:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// One entry of the answer to `GET /v1/events`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": 7, "kind": "repaired", "message": "the bridge vnet-web is there again"}))]
 pub struct Event {
     /// Its number; the daemon counts from 1.
     pub id: u64,

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// Body of `POST /v1/policy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"text": "version = 1\n[networks.web]\ntype = \"private\"\nsubnets = [\"10.10.0.0/24\"]\n", "origin": "/etc/vnet/policy.toml"}))]
 pub struct PolicyUpdate {
     /// The whole policy file.
     pub text: String,
@@ -18,6 +19,7 @@ pub struct PolicyUpdate {
 
 /// Answer to `POST /v1/policy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"generation": 2, "changes": ["create bridge vnet-web"], "warnings": []}))]
 pub struct Applied {
     /// The generation now in force.
     pub generation: u32,

@@ -9,6 +9,7 @@ use super::DropCount;
 
 /// One entry of the answer to `GET /v1/ports`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "web-1", "network": "web", "device": "vp-web-1", "ifindex": 12, "mac": "02:00:00:00:00:0a", "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": ["web"], "attach": {"netns": "web-1", "create": true, "name": "eth0"}, "state": "up"}))]
 pub struct PortInfo {
     /// Its name in the policy.
     pub name: String,
