@@ -6,5 +6,6 @@
 
 mod datapath;
 mod lifecycle;
+mod server;
 mod support;
 mod world;
