@@ -70,8 +70,8 @@ impl Socket {
     ///
     /// The caller holds the lock: nobody else listens there.
     pub(crate) fn bind(path: &Path, options: &AccessOptions) -> Result<(Self, UnixListener)> {
+        let new = not_yet_open(path).with_context(|| format!("listen at {}", path.display()))?;
         let bind = || -> Result<_> {
-            let new = not_yet_open(path).context("the path has no name")?;
             let _ = fs::remove_file(&new);
             let listener = UnixListener::bind(&new)?;
             let metadata = fs::metadata(&new)?;
@@ -82,7 +82,8 @@ impl Socket {
             fs::set_permissions(&new, fs::Permissions::from_mode(access.mode()))?;
             Ok((access, listener))
         };
-        let (access, listener) = bind().with_context(|| format!("listen at {}", path.display()))?;
+        let bound = bind().inspect_err(|_| drop(fs::remove_file(&new)));
+        let (access, listener) = bound.with_context(|| format!("listen at {}", path.display()))?;
         Ok((Self { path: path.to_owned(), access: Arc::new(access) }, listener))
     }
 
