@@ -188,7 +188,7 @@ fn unforeseen(message: &str) -> EditError {
 }
 
 fn find_group<'p>(policy: &'p Policy, name: &str) -> Result<&'p SecurityGroup, EditError> {
-    policy.security_groups.get(name).ok_or_else(|| {
+    policy.security_groups.get(name).map(AsRef::as_ref).ok_or_else(|| {
         let mistake = Mistake::new(format!("there is no security group `{name}`"));
         EditError::NotFound(match closest(name, policy.security_groups.keys().map(String::as_str)) {
             Some(similar) => mistake.help(format!("did you mean `{similar}`?")),
