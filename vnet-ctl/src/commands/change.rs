@@ -10,7 +10,8 @@ use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use vnet_ctl::{
     api::types::{Applied, PolicyUpdate, Status},
-    policy,
+    edit::EditError,
+    policy::{self, Diagnostics},
 };
 
 use super::{
@@ -82,6 +83,27 @@ pub(crate) async fn change<T>(context: &Context<'_>, edit: Edit<'_, T>) -> Resul
     let applied =
         if old == new { None } else { Some(put_in_force(context, &lock, &path, [old, new]).await?) };
     Ok(Change { told, changed: applied.is_some(), policy: path, applied, diff: None })
+}
+
+/// What the edit of a file says when it says no.
+pub(crate) fn refused(output: &Output, error: EditError) -> Failure {
+    let (kind, mistake) = match error {
+        EditError::NotFound(mistake) => (Kind::NotFound, mistake),
+        EditError::Conflict(mistake) => (Kind::Conflict, mistake),
+        EditError::Invalid(mistake) => (Kind::Invalid, mistake),
+        EditError::Unfit(errors) => return unfit(output, &errors),
+        EditError::Broken(errors) => return invalid(output, &errors),
+    };
+    let mut failure = Failure::new(kind, mistake.message);
+    failure.help = mistake.help;
+    failure
+}
+
+/// The failure of a change that would make the policy invalid.
+fn unfit(output: &Output, errors: &Diagnostics) -> Failure {
+    let first = errors.iter().next().map(|error| error.message).unwrap_or_default();
+    let message = format!("the policy would not be valid, so nothing was changed: {first}");
+    Failure { message, ..invalid(output, errors) }
 }
 
 /// The old text, the new one, checked, and what the edit tells.

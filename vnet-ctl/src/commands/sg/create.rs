@@ -1,6 +1,6 @@
 //! `sg create`: a new group without rules.
 
-use vnet_ctl::edit::{self, EditError};
+use vnet_ctl::edit::{self, EditError, GroupEdit, Setting};
 
 use super::{Context, GroupChange, refused};
 use crate::{
@@ -36,7 +36,9 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let group = self.group.as_str();
-        let create = |text: &str| match edit::create_group(text, group, self.description.as_deref()) {
+        let description = self.description.clone().map_or(Setting::Keep, Setting::Set);
+        let settings = GroupEdit { description, ..GroupEdit::default() };
+        let create = |text: &str| match edit::create_group(text, group, &settings) {
             Ok(text) => Ok((text, GroupChange { group })),
             Err(EditError::Conflict(_)) if self.if_not_exists => Ok((text.to_owned(), GroupChange { group })),
             Err(error) => Err(refused(context.output, error)),

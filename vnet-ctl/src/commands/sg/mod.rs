@@ -14,16 +14,10 @@ mod test;
 
 use serde::Serialize;
 use vnet_common::Direction;
-use vnet_ctl::{
-    edit::EditError,
-    policy::{Policy, Rule, SecurityGroup},
-};
+use vnet_ctl::policy::{Policy, Rule, SecurityGroup};
 
-use super::{Context, source::invalid};
-use crate::{
-    failure::{Failure, Kind, Outcome},
-    output::{Output, joined},
-};
+use super::{Context, change::refused};
+use crate::{failure::Outcome, output::joined};
 
 /// The commands about security groups.
 #[derive(Debug, clap::Subcommand)]
@@ -76,19 +70,6 @@ impl<'a> GroupInfo<'a> {
 #[derive(Debug, Serialize)]
 struct GroupChange<'a> {
     group: &'a str,
-}
-
-/// What the edit of a file says when it says no.
-fn refused(output: &Output, error: EditError) -> Failure {
-    let (kind, mistake) = match error {
-        EditError::NotFound(mistake) => (Kind::NotFound, mistake),
-        EditError::Conflict(mistake) => (Kind::Conflict, mistake),
-        EditError::Invalid(mistake) => (Kind::Invalid, mistake),
-        EditError::Broken(errors) => return invalid(output, &errors),
-    };
-    let mut failure = Failure::new(kind, mistake.message);
-    failure.help = mistake.help;
-    failure
 }
 
 fn direction(direction: Direction) -> &'static str {
