@@ -61,7 +61,7 @@ fn in_subnet(addr: IpAddr, subnet: &policy::Subnet) -> IpNet {
 fn attach(attach: &policy::Attach) -> plan::Attach {
     match attach {
         policy::Attach::Netns { netns, create, name } => plan::Attach::Netns {
-            netns: plan::NetnsRef::parse(&netns.to_string()),
+            netns: netns.in_one_form(),
             create: *create,
             interface: name.clone(),
         },

@@ -4,6 +4,7 @@
 //! parts fit together or all that is wrong with it at once. Whether the devices that it names exist is
 //! left to [`crate::host`], what becomes of it in the kernel to [`crate::compile`].
 
+mod alone;
 mod diagnostic;
 mod groups;
 mod mistake;
@@ -20,6 +21,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub use alone::{NETNS_DIR, parse_port};
 pub(crate) use groups::built_in_ingress;
 pub(crate) use rule::direction_name;
 

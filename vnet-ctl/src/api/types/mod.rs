@@ -6,6 +6,7 @@ mod drops;
 mod errors;
 mod events;
 mod flows;
+mod ipam;
 mod networks;
 mod policy;
 mod ports;
@@ -17,9 +18,13 @@ pub use self::{
     errors::ApiError,
     events::{Event, EventKind, EventsQuery},
     flows::{FlowInfo, FlowsQuery, FlowsRemoved},
+    ipam::{IpamFinding, Lease, LeaseState, Pool},
     networks::{NetworkInfo, SubnetInfo},
     policy::{Applied, PolicyUpdate},
-    ports::{AttachInfo, PortInfo, PortState, PortStats, Traffic},
+    ports::{
+        AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
+        RuntimePort, Traffic,
+    },
     progress::ProgressInfo,
     status::{FlowCounts, ShutdownQuery, Status, TeardownReport},
 };
