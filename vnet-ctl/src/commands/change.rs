@@ -12,12 +12,12 @@ use vnet_ctl::{
     api::types::{Applied, PolicyUpdate, Status},
     edit::EditError,
     policy::{self, Diagnostics},
+    policy_file::{Lock, read_settled},
 };
 
 use super::{
     Context,
-    policy_file::{Lock, unreadable},
-    source::invalid,
+    source::{invalid, unreadable},
 };
 use crate::{
     failure::{Failure, Kind},
@@ -108,7 +108,7 @@ fn unfit(output: &Output, errors: &Diagnostics) -> Failure {
 
 /// The old text, the new one, checked, and what the edit tells.
 fn edited<T>(context: &Context<'_>, path: &Path, edit: Edit<'_, T>) -> Result<(String, String, T), Failure> {
-    let old = policy::read(path).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
+    let old = read_settled(path)?;
     // First the file as it stands: whoever changes a rule has not written its other mistakes just now.
     policy::parse(&old, path).map_err(|errors| invalid(context.output, &errors))?;
     let (new, told) = edit(&old)?;
@@ -129,7 +129,8 @@ async fn put_in_force(
         applied = context.client.post("/v1/policy", &request) => applied.map_err(uncertain)?,
         () = interrupted() => return Err(uncertain(Failure::new(Kind::Unreachable, "interrupted"))),
     };
-    if let Err(failure) = staged.replace() {
+    if let Err(error) = staged.replace() {
+        let failure = Failure::from(error);
         let back: Result<Applied, Failure> = context.client.post("/v1/policy", &update(old)).await;
         return Err(match back {
             Ok(_) => failure.help("nothing has changed: the daemon runs the policy of before"),

@@ -5,7 +5,6 @@ mod change;
 pub(crate) mod drops;
 pub(crate) mod flows;
 pub(crate) mod network;
-mod policy_file;
 pub(crate) mod port;
 pub(crate) mod run;
 pub(crate) mod sg;

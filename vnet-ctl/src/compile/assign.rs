@@ -116,11 +116,7 @@ fn missing<'a>(port: &Port, network: &'a Network, addresses: &[IpAddr]) -> Vec<&
 }
 
 /// The lowest address from `cursor` on that a port may have; the cursor then stands there.
-fn lowest_free(
-    subnet: &Subnet,
-    is_free: impl Fn(&IpAddr) -> bool,
-    cursor: &mut IpAddr,
-) -> Option<IpAddr> {
+fn lowest_free(subnet: &Subnet, is_free: impl Fn(&IpAddr) -> bool, cursor: &mut IpAddr) -> Option<IpAddr> {
     while subnet.net.contains(&*cursor) {
         if is_free(cursor) {
             return Some(*cursor);

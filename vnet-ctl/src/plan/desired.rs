@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::{IpNet, Ipv6Net};
 use vnet_common::MacAddr;
 
-pub use crate::policy::{NETNS_DIR, NetnsRef};
 use crate::policy::fnv1a;
+pub use crate::policy::{NETNS_DIR, NetnsRef};
 
 /// What should be on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn its_mistakes_are_told_in_the_words_of_the_file() {
-        let text = mistakes("network = \"wbe\"\naddresses = [\"10.10.0.1\"]\nattach = { device = \"vnet-web\" }");
+        let text =
+            mistakes("network = \"wbe\"\naddresses = [\"10.10.0.1\"]\nattach = { device = \"vnet-web\" }");
         assert!(text.contains("there is no network `wbe`; did you mean `web`?"), "{text}");
         assert!(text.contains("`vnet-web` is the bridge of a network"), "{text}");
         let text = mistakes("network = \"web\"\naddresses = [\"10.10.0.1\"]\ncolour = 1");

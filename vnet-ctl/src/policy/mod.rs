@@ -33,4 +33,5 @@ pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
+pub(crate) use read::{open, read_open};
 pub use rule::{Peer, Rule, RuleSpec, format_rule_id, parse_rule_id};

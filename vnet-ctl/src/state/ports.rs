@@ -99,10 +99,8 @@ fn builder() -> redb::Builder {
 }
 
 fn read(database: &Database, path: &Path) -> Result<BTreeMap<String, RuntimePort>, StoreError> {
-    let corrupt = |error: &dyn fmt::Display| StoreError::Corrupt {
-        path: path.to_owned(),
-        what: error.to_string(),
-    };
+    let corrupt =
+        |error: &dyn fmt::Display| StoreError::Corrupt { path: path.to_owned(), what: error.to_string() };
     let look = |error: redb::Error| corrupt(&error);
     let view = database.begin_read().map_err(|error| look(error.into()))?;
     let meta = view.open_table(META).map_err(|error| look(error.into()))?;
@@ -247,7 +245,9 @@ impl StoreError {
                 path = path.display()
             ),
             Self::TooNew { .. } => {
-                format!("run the newer vnet again, or keep this one's {PORTS_FILE} elsewhere with --state-dir")
+                format!(
+                    "run the newer vnet again, or keep this one's {PORTS_FILE} elsewhere with --state-dir"
+                )
             }
         }
     }
