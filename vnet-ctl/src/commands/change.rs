@@ -10,8 +10,7 @@ use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use vnet_ctl::{
     api::types::{Applied, PolicyUpdate, Status},
-    edit::EditError,
-    policy::{self, Diagnostics},
+    policy,
     policy_file::{Lock, read_settled},
 };
 
@@ -46,16 +45,19 @@ pub(crate) struct Change<T> {
 }
 
 impl<T: Serialize> Change<T> {
-    /// Prints `answer`, or the diff of a dry run, and notes what the daemon did.
-    pub(crate) fn report(&self, context: &Context<'_>, answer: &str) -> Result<(), Failure> {
+    /// Prints `answer`, or the diff of a dry run, and notes what the daemon did; `name` is what `-o name` prints.
+    pub(crate) fn report(&self, context: &Context<'_>, name: &str, answer: &str) -> Result<(), Failure> {
         let output = context.output;
         if let Some(applied) = &self.applied {
             applied.warnings.iter().for_each(|warning| output.warn(warning));
         }
         if !output.is_for_people() {
-            return output.show(self, &View::of(answer));
+            return output.show(self, &View::of(name));
         }
         if let Some(diff) = &self.diff {
+            if !self.changed {
+                output.note("Nothing would change.");
+            }
             return output.print(&painted(output, diff));
         }
         output.print(&format!("{answer}\n"))?;
@@ -83,27 +85,6 @@ pub(crate) async fn change<T>(context: &Context<'_>, edit: Edit<'_, T>) -> Resul
     let applied =
         if old == new { None } else { Some(put_in_force(context, &lock, &path, [old, new]).await?) };
     Ok(Change { told, changed: applied.is_some(), policy: path, applied, diff: None })
-}
-
-/// What the edit of a file says when it says no.
-pub(crate) fn refused(output: &Output, error: EditError) -> Failure {
-    let (kind, mistake) = match error {
-        EditError::NotFound(mistake) => (Kind::NotFound, mistake),
-        EditError::Conflict(mistake) => (Kind::Conflict, mistake),
-        EditError::Invalid(mistake) => (Kind::Invalid, mistake),
-        EditError::Unfit(errors) => return unfit(output, &errors),
-        EditError::Broken(errors) => return invalid(output, &errors),
-    };
-    let mut failure = Failure::new(kind, mistake.message);
-    failure.help = mistake.help;
-    failure
-}
-
-/// The failure of a change that would make the policy invalid.
-fn unfit(output: &Output, errors: &Diagnostics) -> Failure {
-    let first = errors.iter().next().map(|error| error.message).unwrap_or_default();
-    let message = format!("the policy would not be valid, so nothing was changed: {first}");
-    Failure { message, ..invalid(output, errors) }
 }
 
 /// The old text, the new one, checked, and what the edit tells.

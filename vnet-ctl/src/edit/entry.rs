@@ -16,6 +16,25 @@ pub enum Setting<T> {
     Unset,
 }
 
+impl<T> Setting<T> {
+    /// What is given, if anything is.
+    pub fn of(given: Option<T>) -> Self {
+        given.map_or(Self::Keep, Self::Set)
+    }
+
+    /// The same for a list, of which nothing given means that it stays.
+    #[must_use]
+    pub fn of_list(given: Vec<T>) -> Setting<Vec<T>> {
+        if given.is_empty() { Setting::Keep } else { Setting::Set(given) }
+    }
+
+    /// Taken out if `unset`, a flag of the command line, says so.
+    #[must_use]
+    pub fn or_unset(self, unset: bool) -> Self {
+        if unset { Self::Unset } else { self }
+    }
+}
+
 /// A named table.
 pub(super) struct Entry<'d> {
     pub(super) table: &'d mut dyn TableLike,
