@@ -19,6 +19,7 @@ use super::{
     desired::{bridge_mac, desired},
     error::ApplyError,
     newcomers::announcements,
+    progress::Progress,
     view::View,
 };
 use crate::{
@@ -63,6 +64,7 @@ pub(super) struct Engine {
     state_dir: PathBuf,
     datapath: SharedDatapath,
     declared: Declared,
+    progress: Progress,
 }
 
 /// What came of a change.
@@ -75,18 +77,26 @@ struct Outcome {
 
 impl Engine {
     /// Nothing is changed yet.
-    pub(super) fn new(state_dir: &Path, host: Arc<Host>, datapath: SharedDatapath) -> Result<Self> {
+    pub(super) fn new(
+        state_dir: &Path,
+        host: Arc<Host>,
+        datapath: SharedDatapath,
+        progress: Progress,
+    ) -> Result<Self> {
         let state = load_state(state_dir)?;
         let state_dir = state_dir.to_owned();
-        Ok(Self { host, state, state_dir, datapath, declared: Declared::default() })
+        Ok(Self { host, state, state_dir, datapath, declared: Declared::default(), progress })
     }
 
     /// Brings the host and the datapath to what `policy` says.
     async fn enforce(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
+        let _under_way = self.progress.under_way();
+        self.progress.stage("checking the policy", 0);
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
         compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;
         let desired = desired(&policy, &assigned);
+        self.progress.stage("looking at the host", 0);
         let observed = self.observe(&desired).await?;
         let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
 
@@ -105,7 +115,8 @@ impl Engine {
 
     /// Carries a plan out. On failure, what it did is undone.
     async fn carry_out(&mut self, change: Change) -> Result<Outcome, Failed> {
-        let mut attach = self.datapath.clone();
+        self.progress.stage("preparing devices", change.plan.prepare.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
         let prepared = self.host.apply(&change.plan.prepare, &mut attach).await?;
         let (committed, located) = match self.commit_and_finish(&change).await {
             Ok(done) => done,
@@ -130,11 +141,13 @@ impl Engine {
         self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         let located = plan::locate(&change.desired, &observed);
         let tables = Arc::new(compile::compile(&change.policy, &change.assigned, &devices(&located))?);
+        self.progress.stage("writing the tables", 0);
         let (before, committed) = {
             let mut datapath = self.datapath.lock();
             (datapath.in_force()?.clone(), datapath.commit(&tables)?)
         };
-        let mut attach = self.datapath.clone();
+        self.progress.stage("bringing devices up", change.plan.finish.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
         match self.host.apply(&change.plan.finish, &mut attach).await {
             // What is in force now is not taken back.
             Ok(_) => {
@@ -152,7 +165,8 @@ impl Engine {
 
     /// Takes away what is no longer wanted; what stays behind is told, and tried again by the next change.
     async fn clean_up(&mut self, change: &Change, located: &Located) -> Vec<String> {
-        let mut attach = self.datapath.clone();
+        self.progress.stage("cleaning up", change.plan.remove.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
         let failures = self.host.remove(&change.plan.remove, &mut attach).await;
         let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
         let wanted = wanted_devices(located);

@@ -15,6 +15,7 @@ mod events;
 mod lock;
 mod lock_file;
 mod newcomers;
+mod progress;
 mod run;
 mod teardown;
 mod view;
@@ -31,7 +32,7 @@ pub use error::DaemonError;
 pub use run::run;
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, view::View};
+use self::{apply::Engine, events::Events, progress::Progress, view::View};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -82,6 +83,7 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    progress: Progress,
     stopping: watch::Sender<bool>,
 }
 

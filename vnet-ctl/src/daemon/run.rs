@@ -17,7 +17,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock, view::View,
+    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock,
+    progress::Progress, view::View,
 };
 use crate::{
     api::{Peer, Socket, router},
@@ -122,7 +123,8 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
     lock.lock_pins(&pins.root())?;
     let datapath = SharedDatapath::new(Datapath::open(&pins)?);
     let host = Arc::new(Host::open()?);
-    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone())?;
+    let progress = Progress::default();
+    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone(), progress.clone())?;
     let origin = options.policy.clone();
     let daemon = Daemon {
         options,
@@ -132,6 +134,7 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
         host,
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
+        progress,
         stopping: watch::Sender::new(false),
     };
     let applied = daemon.apply(text, &origin).await?;

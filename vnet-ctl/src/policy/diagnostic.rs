@@ -63,6 +63,11 @@ impl Finding {
         self
     }
 
+    /// What is wrong, wherever it is.
+    pub(super) fn into_mistake(self) -> Mistake {
+        self.mistake
+    }
+
     /// As machines read it.
     fn locate(&self, file: &str, (source, lines): (&str, &Lines)) -> Diagnostic {
         let start = source.floor_char_boundary(self.span.start);

@@ -5,6 +5,7 @@
 //! left to [`crate::host`], what becomes of it in the kernel to [`crate::compile`].
 
 mod acl;
+mod alone;
 mod diagnostic;
 mod groups;
 mod host;
@@ -23,6 +24,7 @@ mod section;
 mod tests;
 mod tree;
 
+pub use alone::{NETNS_DIR, parse_port};
 pub(crate) use groups::built_in_ingress;
 pub(crate) use rule::direction_name;
 
@@ -37,4 +39,5 @@ pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
+pub(crate) use read::{open, read_open};
 pub use rule::{Peer, Rule, RuleSpec, failsafe_id, format_rule_id, parse_rule_id};
