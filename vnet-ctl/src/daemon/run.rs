@@ -25,6 +25,7 @@ use super::{
     lock::Lock,
     progress::Progress,
     reload::follow_file,
+    runtime::Queue,
     view::View,
 };
 use crate::{
@@ -149,6 +150,7 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
         history,
+        queue: Queue::default(),
         progress,
         stopping: watch::Sender::new(false),
     };

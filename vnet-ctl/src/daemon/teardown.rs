@@ -19,7 +19,7 @@ use crate::{
     datapath::{Preflight, names::Pins, remove_pins},
     host::{Attach, Host},
     plan,
-    state::State,
+    state::{PortStore, State},
 };
 
 /// How long a daemon that has torn everything down may take to end.
@@ -86,8 +86,13 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
     if !report.problems.is_empty() {
         return report;
     }
-    if let Err(error) = State::remove(&options.state_dir) {
-        report.problems.push(error.to_string());
+    let forgotten = [
+        PortStore::remove(&options.state_dir).map_err(|error| error.to_string()),
+        State::remove(&options.state_dir).map_err(|error| error.to_string()),
+    ];
+    report.problems.extend(forgotten.into_iter().filter_map(Result::err));
+    if !report.problems.is_empty() {
+        return report;
     }
     match forget(&options.state_dir) {
         Ok(done) => report.removed.extend(done),

@@ -127,11 +127,17 @@ impl Host {
                 self.complete(device, &Owner::Network(network.clone()), Some(*mtu)).await
             }
             Action::CreateVeth { port, device, workload } => {
+                self.insides.forget(&workload.netns);
                 let netns = Netns::require(&workload.netns)?;
                 links::create_veth(netlink, device, netns.raw_fd(), workload).await?;
                 self.complete(device, &Owner::Port(port.clone()), None).await
             }
-            Action::DeleteLink { device, owner } => links::delete(netlink, device, owner.as_ref()).await,
+            Action::DeleteLink { device, owner } => {
+                if let Some(ifindex) = links::delete(netlink, device, owner.as_ref()).await? {
+                    self.insides.forget_behind(ifindex);
+                }
+                Ok(())
+            }
             Action::SetOwner { device, owner } => links::set_owner(netlink, device, owner).await,
             Action::SimplifyBridge { device } => links::simplify_bridge(netlink, device).await,
             Action::SetQuiet { device } => links::set_quiet(netlink, device).await,
@@ -153,7 +159,10 @@ impl Host {
             Action::Detach(Target::Ifindex(ifindex)) => attach.detach(*ifindex),
             Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
             Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
-            Action::Configure(workload) => workload::configure(workload).await,
+            Action::Configure(workload) => {
+                self.insides.forget(&workload.netns);
+                workload::configure(workload).await
+            }
         }
     }
 
