@@ -21,6 +21,7 @@ impl Daemon {
     /// How things stand.
     pub(crate) fn status(&self) -> Result<Status> {
         let view = self.view();
+        let pending = self.history.pending_info()?;
         let datapath = self.datapath.lock();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -34,6 +35,7 @@ impl Daemon {
             rules: view.policy.rule_count(),
             flows: datapath.flow_counts()?,
             uptime_secs: self.started.elapsed().as_secs(),
+            pending,
         })
     }
 
@@ -44,7 +46,7 @@ impl Daemon {
 
     /// The ports in force, with the state of their devices now.
     pub(crate) async fn ports(&self) -> Result<Vec<PortInfo>> {
-        let observed = self.host.observe(&Desired::default(), &State::default()).await?;
+        let observed = self.host.observe_again(&Desired::default(), &State::default()).await?;
         Ok(self.view().ports(|ifindex| match observed.links.get(&ifindex) {
             Some(link) if link.up => PortState::Up,
             Some(_) => PortState::Down,

@@ -6,17 +6,26 @@
 //!
 //! Ending it changes nothing for traffic, unless it is ephemeral or told to tear down.
 
+mod absent;
 mod answers;
 mod apply;
 mod declared;
 mod desired;
+mod devices;
+mod differences;
 mod error;
 mod events;
+mod file_watch;
+mod history;
+mod ipam;
 mod lock;
 mod lock_file;
 mod newcomers;
 mod notify;
+mod progress;
+mod reload;
 mod run;
+mod runtime;
 mod teardown;
 mod view;
 
@@ -29,10 +38,13 @@ use std::{
 use tokio::sync::watch;
 
 pub use error::DaemonError;
-pub use run::run;
+pub use run::{run, text_to_begin_with};
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, notify::Notify, view::View};
+use self::{
+    apply::Engine, events::Events, history::History, notify::Notify, progress::Progress, runtime::Queue,
+    view::View,
+};
 use crate::{api::AccessOptions, datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -86,6 +98,10 @@ pub(crate) struct Daemon {
     view: RwLock<Arc<View>>,
     events: Events,
     notify: Notify,
+    history: History,
+    /// Changes of ports that runtimes wait for.
+    queue: Queue,
+    progress: Progress,
     stopping: watch::Sender<bool>,
 }
 
@@ -94,11 +110,11 @@ impl Daemon {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn show(&self, view: View) {
+    fn show(&self, view: Arc<View>) {
         let (networks, ports) = (view.policy.networks.len(), view.policy.ports.len());
         self.notify
             .status(&format!("networks {networks}, ports {ports}, rules {}", view.policy.rule_count()));
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }
 

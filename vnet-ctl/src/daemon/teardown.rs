@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     Daemon, DaemonError, TeardownOptions,
     apply::load_state,
+    history::forget,
     lock::{Lock, holder},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     datapath::{Preflight, names::Pins, remove_pins},
     host::{Attach, Host},
     plan,
-    state::State,
+    state::{PortStore, State},
 };
 
 /// How long a daemon that has torn everything down may take to end.
@@ -82,10 +83,20 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
     }
     report.problems.extend(removed.problems);
     // Whatever is left, the state is needed to find it again.
-    if report.problems.is_empty()
-        && let Err(error) = State::remove(&options.state_dir)
-    {
-        report.problems.push(error.to_string());
+    if !report.problems.is_empty() {
+        return report;
+    }
+    let forgotten = [
+        PortStore::remove(&options.state_dir).map_err(|error| error.to_string()),
+        State::remove(&options.state_dir).map_err(|error| error.to_string()),
+    ];
+    report.problems.extend(forgotten.into_iter().filter_map(Result::err));
+    if !report.problems.is_empty() {
+        return report;
+    }
+    match forget(&options.state_dir) {
+        Ok(done) => report.removed.extend(done),
+        Err(error) => report.problems.push(format!("{error:#}")),
     }
     report
 }

@@ -30,6 +30,9 @@ pub trait Attach {
     /// # Errors
     /// Whatever keeps them from being detached.
     fn detach(&mut self, ifindex: u32) -> Result<()>;
+
+    /// Is told of each step that was carried out, whether the datapath had a part in it or not.
+    fn carried_out(&mut self) {}
 }
 
 /// Steps that were carried out, with what takes them back.
@@ -91,6 +94,7 @@ impl Host {
                 });
             }
             done.0.extend(step.undo.clone());
+            attach.carried_out();
         }
         Ok(done)
     }
@@ -108,6 +112,7 @@ impl Host {
             if let Err(cause) = self.carry_out(action, attach).await {
                 failures.push(Failure { action: action.clone(), cause });
             }
+            attach.carried_out();
         }
         failures
     }
@@ -122,11 +127,17 @@ impl Host {
                 self.complete(device, &Owner::Network(network.clone()), Some(*mtu)).await
             }
             Action::CreateVeth { port, device, workload } => {
+                self.insides.forget(&workload.netns);
                 let netns = Netns::require(&workload.netns)?;
                 links::create_veth(netlink, device, netns.raw_fd(), workload).await?;
                 self.complete(device, &Owner::Port(port.clone()), None).await
             }
-            Action::DeleteLink { device, owner } => links::delete(netlink, device, owner.as_ref()).await,
+            Action::DeleteLink { device, owner } => {
+                if let Some(ifindex) = links::delete(netlink, device, owner.as_ref()).await? {
+                    self.insides.forget_behind(ifindex);
+                }
+                Ok(())
+            }
             Action::SetOwner { device, owner } => links::set_owner(netlink, device, owner).await,
             Action::SimplifyBridge { device } => links::simplify_bridge(netlink, device).await,
             Action::SetQuiet { device } => links::set_quiet(netlink, device).await,
@@ -148,7 +159,10 @@ impl Host {
             Action::Detach(Target::Ifindex(ifindex)) => attach.detach(*ifindex),
             Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
             Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
-            Action::Configure(workload) => workload::configure(workload).await,
+            Action::Configure(workload) => {
+                self.insides.forget(&workload.netns);
+                workload::configure(workload).await
+            }
         }
     }
 

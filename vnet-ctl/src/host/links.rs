@@ -85,14 +85,15 @@ async fn create(netlink: &Handle, name: &str, message: LinkMessage) -> Result<()
     Ok(())
 }
 
-/// Deletes a link if it is there and still that of `owner`.
-pub(super) async fn delete(netlink: &Handle, name: &str, owner: Option<&Owner>) -> Result<()> {
-    let Some(link) = by_name(netlink, name).await? else { return Ok(()) };
+/// Deletes a link if it is there and still that of `owner`; returns its index.
+pub(super) async fn delete(netlink: &Handle, name: &str, owner: Option<&Owner>) -> Result<Option<u32>> {
+    let Some(link) = by_name(netlink, name).await? else { return Ok(None) };
     let ownership = ownership(&link);
     // A creation that failed halfway leaves a newborn.
     let is_meant = ownership == Ownership::Newborn || ownership.owner().is_some_and(|of| Some(of) == owner);
     ensure!(is_meant, "{name} is another device by now; it stays");
-    netlink.link().del(link.header.index).execute().await.map_err(kernel)
+    netlink.link().del(link.header.index).execute().await.map_err(kernel)?;
+    Ok(Some(link.header.index))
 }
 
 /// Changes a link.

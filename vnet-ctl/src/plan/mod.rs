@@ -29,6 +29,7 @@ pub(crate) use self::ports::is_link_local;
 pub use self::{
     action::{Action, Step, Target},
     desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Workload, port_device},
+    leftovers::spared,
     observed::{Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer},
     obstacle::{Obstacle, Obstacles},
     records::with_namespace_ids,
@@ -48,9 +49,21 @@ pub struct Plan {
     pub warnings: Vec<String>,
     namespaces: BTreeSet<String>,
     devices: BTreeSet<String>,
+    lowered: BTreeSet<String>,
 }
 
 impl Plan {
+    /// Nothing to do.
+    pub const NOTHING: Self = Self {
+        prepare: Vec::new(),
+        finish: Vec::new(),
+        remove: Vec::new(),
+        warnings: Vec::new(),
+        namespaces: BTreeSet::new(),
+        devices: BTreeSet::new(),
+        lowered: BTreeSet::new(),
+    };
+
     /// Whether nothing has to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -143,6 +143,7 @@ pub(crate) fn desired() -> Desired {
         gateways: vec![net("10.0.0.1/24"), net("fd00::1/64")],
     };
     Desired {
+        spared: BTreeMap::new(),
         networks: [("web".to_owned(), network)].into(),
         ports: [
             ("a".to_owned(), port_in(2, "one", "eth0", true)),

@@ -4,9 +4,11 @@ mod document;
 mod drops;
 mod events;
 mod flows;
+mod ipam;
 mod networks;
 mod policy;
 mod ports;
+mod progress;
 mod status;
 
 use std::sync::Arc;
@@ -37,12 +39,22 @@ fn routes() -> Vec<Route> {
         Route::get("/v1/openapi.json", document::show),
         Route::get("/v1/status", status::show),
         Route::post("/v1/shutdown", status::shutdown),
+        Route::get("/v1/policy", policy::show),
         Route::post("/v1/policy", policy::apply),
+        Route::post("/v1/policy/confirm", policy::confirm),
+        Route::post("/v1/policy/rollback", policy::rollback),
+        Route::post("/v1/policy/diff", policy::diff),
         Route::get("/v1/networks", networks::list),
         Route::get("/v1/ports", ports::list),
+        Route::put("/v1/ports/{name}", ports::put),
+        Route::delete("/v1/ports/{name}", ports::delete),
         Route::get("/v1/ports/{name}/stats", ports::stats),
+        Route::get("/v1/ipam", ipam::show),
+        Route::post("/v1/ipam/check", ipam::check),
+        Route::delete("/v1/ipam/{address}", ipam::release),
         Route::get("/v1/drops", drops::show),
         Route::get("/v1/events", events::list),
+        Route::get("/v1/progress", progress::show),
         Route::get("/v1/flows", flows::list),
         Route::delete("/v1/flows", flows::flush),
     ]
@@ -65,7 +77,6 @@ impl Route {
         Self::new(Method::POST, path, handler)
     }
 
-    #[expect(dead_code, reason = "ports of runtimes are the first to be put")]
     fn put<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<Daemon>>) -> Self {
         Self::new(Method::PUT, path, handler)
     }

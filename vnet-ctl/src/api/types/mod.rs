@@ -6,9 +6,11 @@ mod drops;
 mod errors;
 mod events;
 mod flows;
+mod ipam;
 mod networks;
 mod policy;
 mod ports;
+mod progress;
 mod status;
 
 pub use self::{
@@ -16,9 +18,14 @@ pub use self::{
     errors::ApiError,
     events::{Event, EventKind, EventsQuery},
     flows::{FlowInfo, FlowsQuery, FlowsRemoved},
+    ipam::{IpamFinding, Lease, LeaseState, Pool},
     networks::{NetworkInfo, SubnetInfo},
-    policy::{Applied, PolicyUpdate},
-    ports::{AttachInfo, PortInfo, PortState, PortStats, Traffic},
-    status::{FlowCounts, ShutdownQuery, Status, TeardownReport},
+    policy::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
+    ports::{
+        AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
+        RuntimePort, Traffic,
+    },
+    progress::ProgressInfo,
+    status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
 };
 pub use crate::policy::Diagnostic;

@@ -9,10 +9,13 @@ use super::DropCount;
 
 /// One entry of the answer to `GET /v1/ports`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({"name": "web-1", "network": "web", "device": "vp-web-1", "ifindex": 12, "mac": "02:00:00:00:00:0a", "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": ["web"], "attach": {"netns": "web-1", "create": true, "name": "eth0"}, "state": "up"}))]
+#[schema(example = json!({"name": "web-1", "origin": "policy", "network": "web", "device": "vp-web-1", "ifindex": 12, "mac": "02:00:00:00:00:0a", "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": ["web"], "attach": {"netns": "web-1", "create": true, "name": "eth0"}, "state": "up"}))]
 pub struct PortInfo {
     /// Its name in the policy.
     pub name: String,
+    /// Who declares it: `policy` is the policy file, anything else the runtime that created it.
+    #[serde(default = "policy_origin")]
+    pub origin: String,
     /// Its network.
     pub network: String,
     /// The host-side device.
@@ -30,6 +33,79 @@ pub struct PortInfo {
     pub attach: AttachInfo,
     /// Whether it can carry traffic now.
     pub state: PortState,
+}
+
+/// The origin of ports that the policy file declares.
+pub const POLICY_ORIGIN: &str = "policy";
+
+fn policy_origin() -> String {
+    POLICY_ORIGIN.to_owned()
+}
+
+/// Body of `PUT /v1/ports/NAME`: a port that a runtime creates. Keys and meanings are those of
+/// `[ports.NAME]` in the policy file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"network": "web", "security_groups": ["web"], "origin": "cni", "attach": {"netns": "/run/netns/pod-7"}}))]
+pub struct RuntimePort {
+    /// The network that it is in.
+    pub network: String,
+    /// Its addresses; none means assigned and kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Its MAC; none means derived from its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Its groups; none means `default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<String>,
+    /// Who creates it, for instance `cni`.
+    pub origin: String,
+    /// Where the workload is.
+    pub attach: RuntimeAttach,
+}
+
+/// Where the workload of a [`RuntimePort`] is: `netns`, or `device`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeAttach {
+    /// A namespace, by its name under `/run/netns` or by the path of a file that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// Whether vnet makes the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<bool>,
+    /// The interface's name in there; `eth0` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A veth or tap that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// Answer to `PUT /v1/ports/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortCreated {
+    /// The generation now in force.
+    pub generation: u32,
+    /// Whether anything changed: not if the same port was there already.
+    pub changed: bool,
+    /// The port, with the addresses and the MAC that it got.
+    pub port: PortInfo,
+}
+
+/// Answer to `DELETE /v1/ports/NAME` and `DELETE /v1/ipam/ADDRESS`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortRemoved {
+    /// The generation now in force.
+    pub generation: u32,
+    /// The port that was removed.
+    pub port: String,
+    /// Its addresses, free again.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
+    /// What could not be cleaned up; it is tried again with the next change.
+    pub warnings: Vec<String>,
 }
 
 /// What a port is attached to.
@@ -60,7 +136,7 @@ pub enum PortState {
     Up,
     /// The device is there, but down or without carrier.
     Down,
-    /// The device is gone.
+    /// The device, or the workload that it led to, is gone.
     Missing,
 }
 

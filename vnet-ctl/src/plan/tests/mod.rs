@@ -30,6 +30,7 @@ fn desired() -> Desired {
         attach,
     };
     Desired {
+        spared: BTreeMap::new(),
         networks: [("web".to_owned(), network)].into(),
         ports: [
             ("a".to_owned(), port(2, in_netns("one", "eth0"))),
