@@ -49,6 +49,9 @@ enum Command {
         /// Also install, upgrade, remove and purge it in a small Debian of its own; needs root
         #[arg(long)]
         trial: bool,
+        /// Try this package, and make none
+        #[arg(long, value_name = "FILE", requires = "trial")]
+        made: Option<PathBuf>,
     },
     /// Formatting, lints for the host and for eBPF, documentation, and the rules of the source
     Check,
@@ -88,7 +91,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             setup::run(Need::Test, mode).map(|_| ExitCode::SUCCESS)
         }
         Command::Build { release } => build::run(if release { build::RELEASE } else { build::DEV }),
-        Command::Package { trial } => package::run(if trial { Trial::Run } else { Trial::Skip }),
+        Command::Package { made: Some(package), .. } => package::try_out(&package),
+        Command::Package { trial, .. } => package::run(if trial { Trial::Run } else { Trial::Skip }),
         Command::Check => check::run(),
         Command::Test { tier, filter } => test::run(tier, &filter),
         Command::Run { policy, args } => run::run(policy, &args),

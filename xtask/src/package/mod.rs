@@ -38,6 +38,13 @@ pub(crate) fn run(trial: Trial) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tries a package that is there already.
+pub(crate) fn try_out(package: &Path) -> Result<ExitCode> {
+    let package = std::path::absolute(package).context("find the package")?;
+    trial::run(&setup::package(Trial::Run)?, &package)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Has the program write what is made from it, into target/package/.
 fn tell(programs: &Programs) -> Result<()> {
     let (program, folder) = (root().join("target/release/vnet-ctl"), root().join("target/package"));
