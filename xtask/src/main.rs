@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod package;
 mod privilege;
 mod process;
 mod run;
@@ -18,7 +19,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    setup::{Mode, Need},
+    setup::{Mode, Need, Trial},
     test::Tier,
 };
 
@@ -42,6 +43,15 @@ enum Command {
         /// With optimisations
         #[arg(long)]
         release: bool,
+    },
+    /// Make the Debian package, in target/debian/
+    Package {
+        /// Also install, upgrade, remove and purge it in a small Debian of its own; needs root
+        #[arg(long)]
+        trial: bool,
+        /// Try this package, and make none
+        #[arg(long, value_name = "FILE", requires = "trial")]
+        made: Option<PathBuf>,
     },
     /// Formatting, lints for the host and for eBPF, documentation, and the rules of the source
     Check,
@@ -81,6 +91,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             setup::run(Need::Test, mode).map(|_| ExitCode::SUCCESS)
         }
         Command::Build { release } => build::run(if release { build::RELEASE } else { build::DEV }),
+        Command::Package { made: Some(package), .. } => package::try_out(&package),
+        Command::Package { trial, .. } => package::run(if trial { Trial::Run } else { Trial::Skip }),
         Command::Check => check::run(),
         Command::Test { tier, filter } => test::run(tier, &filter),
         Command::Run { policy, args } => run::run(policy, &args),

@@ -1,15 +1,15 @@
 //! The Unix socket itself: bound so that nobody else gets in, and a request over it.
 
 use std::{
-    fs, io, iter,
+    fs, iter,
     os::fd::AsRawFd as _,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, body::Bytes, header::HOST};
 use hyper_util::rt::TokioIo;
@@ -20,23 +20,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::access::Owner;
+use super::access::{Access, AccessOptions};
 
 /// A process has no more groups than this: `NGROUPS_MAX`, credentials(7).
 const MAX_GROUPS: usize = 65536;
 
 /// User and groups of whoever is at the other end, as the kernel knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Peer(pub(super) Option<(u32, Vec<u32>)>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self::of(stream.io())
-    }
-}
+pub(super) struct Peer(pub(super) Option<(u32, Vec<u32>)>);
 
 impl Peer {
-    fn of(stream: &UnixStream) -> Self {
+    /// Whoever is at the other end of `stream`.
+    pub(super) fn of(stream: &UnixStream) -> Self {
         let groups = |gid| iter::once(gid).chain(supplementary_groups(stream)).collect();
         Self(stream.peer_cred().ok().map(|peer| (peer.uid(), groups(peer.gid()))))
     }
@@ -66,24 +61,30 @@ fn supplementary_groups(stream: &UnixStream) -> Vec<u32> {
 #[derive(Debug)]
 pub(crate) struct Socket {
     path: PathBuf,
-    owner: Owner,
+    access: Arc<Access>,
 }
 
 impl Socket {
-    /// Makes the socket for `path`; [`Socket::publish`] puts it there, in the place of whatever an earlier daemon left there.
+    /// Makes the socket for `path`, for those whom `options` admit; [`Socket::publish`] puts it there, in the
+    /// place of whatever an earlier daemon left there.
     ///
     /// The caller holds the lock: nobody else listens there.
-    pub(crate) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
-        let bind = || -> io::Result<_> {
-            let new = not_yet_open(path).ok_or(io::ErrorKind::InvalidInput)?;
+    pub(crate) fn bind(path: &Path, options: &AccessOptions) -> Result<(Self, UnixListener)> {
+        let new = not_yet_open(path).with_context(|| format!("listen at {}", path.display()))?;
+        let bind = || -> Result<_> {
             let _ = fs::remove_file(&new);
             let listener = UnixListener::bind(&new)?;
-            fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
             let metadata = fs::metadata(&new)?;
-            Ok((Owner { uid: metadata.uid(), gid: metadata.gid() }, listener))
+            let access = Access::new(options, metadata.uid(), metadata.gid())?;
+            if access.group() != metadata.gid() {
+                chown(&new, None, Some(access.group()))?;
+            }
+            fs::set_permissions(&new, fs::Permissions::from_mode(access.mode()))?;
+            Ok((access, listener))
         };
-        let (owner, listener) = bind().with_context(|| format!("listen at {}", path.display()))?;
-        Ok((Self { path: path.to_owned(), owner }, listener))
+        let bound = bind().inspect_err(|_| drop(fs::remove_file(&new)));
+        let (access, listener) = bound.with_context(|| format!("listen at {}", path.display()))?;
+        Ok((Self { path: path.to_owned(), access: Arc::new(access) }, listener))
     }
 
     /// Lets people in: the socket gets its name.
@@ -103,8 +104,9 @@ impl Socket {
         }
     }
 
-    pub(super) const fn owner(&self) -> Owner {
-        self.owner
+    /// Who may do what there.
+    pub(super) fn access(&self) -> Arc<Access> {
+        self.access.clone()
     }
 }
 

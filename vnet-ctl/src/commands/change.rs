@@ -45,16 +45,19 @@ pub(crate) struct Change<T> {
 }
 
 impl<T: Serialize> Change<T> {
-    /// Prints `answer`, or the diff of a dry run, and notes what the daemon did.
-    pub(crate) fn report(&self, context: &Context<'_>, answer: &str) -> Result<(), Failure> {
+    /// Prints `answer`, or the diff of a dry run, and notes what the daemon did; `name` is what `-o name` prints.
+    pub(crate) fn report(&self, context: &Context<'_>, name: &str, answer: &str) -> Result<(), Failure> {
         let output = context.output;
         if let Some(applied) = &self.applied {
             applied.warnings.iter().for_each(|warning| output.warn(warning));
         }
         if !output.is_for_people() {
-            return output.show(self, &View::of(answer));
+            return output.show(self, &View::of(name));
         }
         if let Some(diff) = &self.diff {
+            if !self.changed {
+                output.note("Nothing would change.");
+            }
             return output.print(&painted(output, diff));
         }
         output.print(&format!("{answer}\n"))?;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use tracing_subscriber::EnvFilter;
-use vnet_ctl::daemon::{self, DaemonError, RunOptions};
+use vnet_ctl::{
+    api::AccessOptions,
+    daemon::{self, DaemonError, RunOptions},
+};
 
 use super::{Context, source::Source};
 use crate::{
@@ -19,6 +22,7 @@ Examples:
   vnet-ctl run                                              on /etc/vnet/policy.toml
   vnet-ctl run --ephemeral --policy examples/quickstart.toml
   VNET_LOG=debug vnet-ctl run                               with more in the log
+  vnet-ctl run --group admins --read-group any              who else may use it
 
 Needs root. When it ends, by a signal or a crash, traffic and policy stay as they are; starting it
 again takes them over. `vnet-ctl teardown` removes everything, as --ephemeral does at exit.";
@@ -30,6 +34,12 @@ pub(crate) struct Command {
     /// Remove everything at exit: networks, ports, namespaces it created, pins
     #[arg(long)]
     ephemeral: bool,
+    /// Group that may ask and change things, besides root [default: vnet, if there is one]
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Group that may ask, and change nothing; may be repeated; `any` is everybody on this host
+    #[arg(long = "read-group", value_name = "NAME")]
+    read_groups: Vec<String>,
     #[command(flatten)]
     places: Places,
 }
@@ -45,6 +55,7 @@ impl Command {
             state_dir: self.places.state_dir,
             bpffs: self.places.bpffs,
             ephemeral: self.ephemeral,
+            access: AccessOptions { group: self.group, read_groups: self.read_groups },
         };
         // The daemon would refuse a wrong file as well; here its errors become diagnostics.
         let text = daemon::text_to_begin_with(&options).map_err(failure)?;

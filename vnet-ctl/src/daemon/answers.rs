@@ -1,6 +1,9 @@
 //! What the daemon answers to those who only ask.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use tokio::time::sleep;
 use vnet_common::ABI_VERSION;
 
 use super::{Daemon, view::drops_at};
@@ -10,6 +13,9 @@ use crate::{
     plan::Desired,
     state::State,
 };
+
+/// A client that asked for the next event and is gone is noticed by then.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Daemon {
     /// How things stand.
@@ -68,10 +74,15 @@ impl Daemon {
         }))
     }
 
-    /// The events after the one numbered `id`; with `wait`, as soon as there are any.
+    /// The events after the one numbered `id`; with `wait`, as soon as there are any, or none after a while.
     pub(crate) async fn events(&self, id: u64, wait: bool) -> Vec<Event> {
         if wait {
-            self.events.wait_after(id).await;
+            let mut stopping = self.stopping.subscribe();
+            tokio::select! {
+                () = self.events.wait_after(id) => {}
+                _ = stopping.wait_for(|&stop| stop) => {}
+                () = sleep(LONGEST_WAIT) => {}
+            }
         }
         self.events.after(id)
     }

@@ -22,6 +22,7 @@ mod ipam;
 mod lock;
 mod lock_file;
 mod newcomers;
+mod notify;
 mod progress;
 mod reconcile;
 mod reload;
@@ -44,9 +45,10 @@ pub use run::{run, text_to_begin_with};
 pub use teardown::teardown;
 
 use self::{
-    engine::Engine, events::Events, history::History, progress::Progress, runtime::Queue, view::View,
+    engine::Engine, events::Events, history::History, notify::Notify, progress::Progress, runtime::Queue,
+    view::View,
 };
-use crate::{datapath::Datapath, host::Host};
+use crate::{api::AccessOptions, datapath::Datapath, host::Host};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ pub struct RunOptions {
     pub bpffs: PathBuf,
     /// Whether to remove everything at exit.
     pub ephemeral: bool,
+    /// Who is let in besides root and the user that it runs as.
+    pub access: AccessOptions,
 }
 
 impl RunOptions {
@@ -96,6 +100,7 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    notify: Notify,
     history: History,
     /// Changes of ports that runtimes wait for.
     queue: Queue,
@@ -109,6 +114,9 @@ impl Daemon {
     }
 
     fn show(&self, view: Arc<View>) {
+        let (networks, ports) = (view.policy.networks.len(), view.policy.ports.len());
+        self.notify
+            .status(&format!("networks {networks}, ports {ports}, rules {}", view.policy.rule_count()));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }

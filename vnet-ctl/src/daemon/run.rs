@@ -24,6 +24,7 @@ use super::{
     file_watch::FileWatch,
     history::{History, Opening, keep_deadline},
     lock::Lock,
+    notify::{self, Notify},
     progress::Progress,
     reconcile,
     reload::follow_file,
@@ -31,7 +32,7 @@ use super::{
     view::View,
 };
 use crate::{
-    api::{Peer, Socket, router},
+    api::{self, Socket},
     datapath::{Datapath, Preflight, has_links, make_folders, names::Pins, remove_own_pins},
     host::Host,
     state::{self, State},
@@ -64,7 +65,7 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     let before = Before::look(&options, &pins);
     let started = async {
         // Before anything is touched; nobody connects until all is in force.
-        let (socket, listener) = Socket::bind(&options.socket)?;
+        let (socket, listener) = Socket::bind(&options.socket, &options.access)?;
         // From here on no change of the file is missed.
         let watch = FileWatch::new(&options.policy);
         let daemon = start(options.clone(), &mut lock).await?;
@@ -158,8 +159,9 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
         host,
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
-        queue: Queue::default(),
+        notify: Notify::from_env(),
         history,
+        queue: Queue::default(),
         progress,
         stopping: watch::Sender::new(false),
     };
@@ -202,41 +204,37 @@ async fn serve(
         tokio::spawn(keep_deadline(daemon.clone())),
         tokio::spawn(reconcile::keep(daemon.clone())),
         tokio::spawn(follow_file(daemon.clone(), watch)),
+        tokio::spawn(notify::watch(daemon.clone())),
     ];
     announce(daemon);
-    let served = answer(daemon, socket, listener).await;
+    answer(daemon, socket, listener).await;
     tasks.iter().for_each(JoinHandle::abort);
-    served
+    Ok(())
 }
 
 /// The one line that whoever starts the daemon waits for, if they still do.
 fn announce(daemon: &Daemon) {
     let view = daemon.view();
+    let (networks, ports) = (view.policy.networks.len(), view.policy.ports.len());
+    daemon.notify.ready();
     let _ = writeln!(
         std::io::stdout(),
-        "vnet is ready: networks {}, ports {}, policy {}, socket {}",
-        view.policy.networks.len(),
-        view.policy.ports.len(),
+        "vnet is ready: networks {networks}, ports {ports}, policy {}, socket {}",
         daemon.options.policy.display(),
         daemon.options.socket.display()
     );
 }
 
-async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) -> Result<()> {
-    let service = router(daemon.clone(), socket).into_make_service_with_connect_info::<Peer>();
+async fn answer(daemon: &Arc<Daemon>, socket: &Socket, listener: UnixListener) {
     let mut stopping = daemon.stopping.subscribe();
-    let stop = async move {
+    let patience = async {
         // An error means that the daemon is gone, which is as good a reason.
-        let _ = stopping.wait_for(|&stop| stop).await;
-    };
-    let mut stopping = daemon.stopping.subscribe();
-    let patience = async move {
         let _ = stopping.wait_for(|&stop| stop).await;
         sleep(LAST_REQUESTS).await;
     };
     tokio::select! {
-        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served.context("serve the API"),
-        () = patience => Ok(()),
+        () = api::serve(daemon.clone(), socket, listener, daemon.stopping.subscribe()) => {}
+        () = patience => {}
     }
 }
 

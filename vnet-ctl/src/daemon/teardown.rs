@@ -91,6 +91,9 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
         State::remove(&options.state_dir).map_err(|error| error.to_string()),
     ];
     report.problems.extend(forgotten.into_iter().filter_map(Result::err));
+    if !report.problems.is_empty() {
+        return report;
+    }
     match forget(&options.state_dir) {
         Ok(done) => report.removed.extend(done),
         Err(error) => report.problems.push(format!("{error:#}")),
@@ -130,6 +133,7 @@ impl Attach for Later {
 impl Daemon {
     /// Ends the daemon, after removing everything if `teardown`.
     pub(crate) async fn stop(&self, teardown: bool) -> TeardownReport {
+        self.notify.stopping();
         let mut report = TeardownReport::default();
         if teardown {
             let mut engine = self.engine.lock().await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::Mistake;
 
 /// One finding as machines read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Diagnostic {
     /// The file.
     pub file: String,

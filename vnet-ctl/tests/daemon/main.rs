@@ -12,6 +12,7 @@ mod process;
 mod reload;
 mod repair;
 mod runtime;
+mod server;
 mod support;
 mod traffic;
 mod upgrade;

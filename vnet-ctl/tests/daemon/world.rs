@@ -14,7 +14,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use vnet_ctl::{
-    api::types::{Applied, Event, EventKind, TeardownReport},
+    api::{
+        AccessOptions,
+        types::{Applied, Event, EventKind, TeardownReport},
+    },
     daemon::{DaemonError, RunOptions, TeardownOptions, run, teardown},
 };
 
@@ -73,6 +76,7 @@ impl<'a> World<'a> {
             state_dir: self.scratch.dir().join("state"),
             bpffs: self.scratch.bpffs().to_owned(),
             ephemeral: false,
+            access: AccessOptions::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod apt;
 mod bpffs;
+mod cargo_deb;
 mod linker;
 mod llvm;
 mod rust_src;
@@ -27,6 +28,15 @@ pub(crate) enum Need {
     Run,
     /// The tests with real namespaces and programs.
     Test,
+}
+
+/// Whether the package is only made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// It is made.
+    Skip,
+    /// It is tried too.
+    Run,
 }
 
 /// What happens to something missing.
@@ -69,6 +79,20 @@ struct Machine {
 
 /// Makes the machine ready for `need`, or tells what it lacks. Returns how to start programs on it.
 pub(crate) fn run(need: Need, mode: Mode) -> Result<Programs> {
+    take(&steps(need), mode)
+}
+
+/// Makes the machine ready for making the package, and for trying it if `trial`.
+pub(crate) fn package(trial: Trial) -> Result<Programs> {
+    let mut steps = steps(Need::Build);
+    steps.push(Box::new(cargo_deb::CargoDeb));
+    if trial == Trial::Run {
+        steps.push(Box::new(tools::Tools { tools: tools::TRIAL, need: Need::Build }));
+    }
+    take(&steps, Mode::Install)
+}
+
+fn take(steps: &[Box<dyn Step>], mode: Mode) -> Result<Programs> {
     let programs = Programs::with_first(None)?;
     let machine = Machine {
         privilege: Privilege::detect(&programs),
@@ -77,7 +101,7 @@ pub(crate) fn run(need: Need, mode: Mode) -> Result<Programs> {
         programs,
     };
     let mut missing = Vec::new();
-    for step in steps(need) {
+    for step in steps {
         if !settle(step.as_ref(), &machine, mode)? {
             missing.push(step.name());
         }
@@ -99,7 +123,7 @@ fn steps(need: Need) -> Vec<Box<dyn Step>> {
         steps.push(Box::new(bpffs::Bpffs));
     }
     if need >= Need::Run {
-        steps.push(Box::new(tools::Tools { need }));
+        steps.push(Box::new(tools::Tools { tools: tools::TOOLS, need }));
     }
     steps
 }

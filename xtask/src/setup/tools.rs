@@ -1,17 +1,18 @@
-//! The programs that tests and people use on a running vnet.
+//! The programs that tests and people use on a running vnet, and those that a trial of the package takes.
 
 use anyhow::{Result, bail};
 
 use super::{Machine, Need, State, Step};
 
 /// A program, Debian's package with it, and from where on it is needed.
-struct Tool {
+pub(super) struct Tool {
     program: &'static str,
     package: &'static str,
     need: Need,
 }
 
-const TOOLS: &[Tool] = &[
+/// For vnet itself.
+pub(super) const TOOLS: &[Tool] = &[
     Tool { program: "ip", package: "iproute2", need: Need::Run },
     Tool { program: "ping", package: "iputils-ping", need: Need::Run },
     Tool { program: "ping6", package: "iputils-ping", need: Need::Run },
@@ -25,8 +26,17 @@ const TOOLS: &[Tool] = &[
     Tool { program: "ethtool", package: "ethtool", need: Need::Test },
 ];
 
+/// For a small Debian in which the package is tried.
+pub(super) const TRIAL: &[Tool] = &[
+    Tool { program: "debootstrap", package: "debootstrap", need: Need::Build },
+    Tool { program: "systemd-nspawn", package: "systemd-container", need: Need::Build },
+    Tool { program: "nsenter", package: "util-linux", need: Need::Build },
+];
+
 /// The step.
 pub(super) struct Tools {
+    /// All that there may be.
+    pub(super) tools: &'static [Tool],
     /// What they are for.
     pub(super) need: Need,
 }
@@ -34,7 +44,7 @@ pub(super) struct Tools {
 impl Tools {
     fn wanted(&self) -> impl Iterator<Item = &'static Tool> {
         let need = self.need;
-        TOOLS.iter().filter(move |tool| tool.need <= need)
+        self.tools.iter().filter(move |tool| tool.need <= need)
     }
 
     fn missing(&self, machine: &Machine) -> Vec<&'static Tool> {
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn running_asks_for_less_than_testing() {
-        let all = |need| programs(Tools { need }.wanted());
+        let all = |need| programs(Tools { tools: TOOLS, need }.wanted());
         assert_eq!(all(Need::Run), "ip, ping, ping6, curl, python3");
         assert!(all(Need::Test).starts_with(&all(Need::Run)));
     }

@@ -8,7 +8,11 @@ use axum::{
 use super::{Answer, Handle};
 use crate::api::types::{Event, EventsQuery};
 
-/// `GET /v1/events`
+/// What happened, in order
+///
+/// With `wait`, the answer comes as soon as there is an event, or after 60 seconds with none.
+#[utoipa::path(get, path = "/v1/events", tag = "daemon", params(EventsQuery),
+    responses((status = 200, description = "Those after the one asked for; old ones are forgotten", body = [Event])))]
 pub(super) async fn list(
     State(daemon): Handle,
     query: Result<Query<EventsQuery>, QueryRejection>,

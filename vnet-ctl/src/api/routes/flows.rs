@@ -15,7 +15,9 @@ use crate::{
     datapath::{FilterError, FlowFilter},
 };
 
-/// `GET /v1/flows`
+/// Tracked flows
+#[utoipa::path(get, path = "/v1/flows", tag = "flows", params(FlowsQuery),
+    responses((status = 200, description = "Those that the filter means", body = [FlowInfo])))]
 pub(super) async fn list(
     State(daemon): Handle,
     query: Result<Query<FlowsQuery>, QueryRejection>,
@@ -23,7 +25,11 @@ pub(super) async fn list(
     Ok(Json(daemon.flows(&filter(query?.0)?)?))
 }
 
-/// `DELETE /v1/flows`
+/// Forget flows
+///
+/// The next packet of each is judged like the first of a new one.
+#[utoipa::path(delete, path = "/v1/flows", tag = "flows", params(FlowsQuery),
+    responses((status = 200, description = "How many there were", body = FlowsRemoved)))]
 pub(super) async fn flush(
     State(daemon): Handle,
     query: Result<Query<FlowsQuery>, QueryRejection>,

@@ -11,20 +11,30 @@ use axum::{
 use super::{Answer, Handle};
 use crate::api::{
     Refusal,
-    types::{IpamFinding, Pool, PortRemoved},
+    types::{ApiError, IpamFinding, Pool, PortRemoved},
 };
 
-/// `GET /v1/ipam`
+/// The address pool: which addresses there are, and who has them
+#[utoipa::path(get, path = "/v1/ipam", tag = "networks", responses((status = 200, description = "One entry for each subnet", body = [Pool])))]
 pub(super) async fn show(State(daemon): Handle) -> Answer<Vec<Pool>> {
     Ok(Json(daemon.pools().await?))
 }
 
-/// `POST /v1/ipam/check`
+/// Look for addresses that are not as they should be
+///
+/// Nothing is changed.
+#[utoipa::path(post, path = "/v1/ipam/check", tag = "networks", responses((status = 200, description = "What was found, if anything", body = [IpamFinding])))]
 pub(super) async fn check(State(daemon): Handle) -> Answer<Vec<IpamFinding>> {
     Ok(Json(daemon.check_addresses().await?))
 }
 
-/// `DELETE /v1/ipam/{address}`
+/// Free an address whose workload is gone
+///
+/// The port of a runtime that had it is removed.
+#[utoipa::path(delete, path = "/v1/ipam/{address}", tag = "networks", params(("address" = String, Path, description = "The address")),
+    responses((status = 200, description = "It is free", body = PortRemoved),
+    (status = 404, description = "No port has it", body = ApiError),
+    (status = 409, description = "Its workload is there, or the policy file declares the port", body = ApiError)))]
 pub(super) async fn release(State(daemon): Handle, Path(address): Path<String>) -> Answer<PortRemoved> {
     let not_an_address = |_| {
         Refusal::new(StatusCode::BAD_REQUEST, format!("{address:?} is not an address"))

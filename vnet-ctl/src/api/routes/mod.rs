@@ -1,5 +1,6 @@
 //! Which question goes to which answer: one line for each, and the handlers one file per concept.
 
+mod document;
 mod drops;
 mod events;
 mod flows;
@@ -16,16 +17,18 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
     handler::Handler,
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, Uri},
     middleware,
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use super::{Refusal, Socket, access};
+use super::{
+    Refusal,
+    access::{self, Access},
+    body, error,
+    rate::{self, Rates},
+};
 use crate::daemon::Daemon;
-
-/// A policy of this size has far more rules than the tables take.
-const MAX_BODY_BYTES: usize = 16 << 20;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 type Handle = State<Arc<Daemon>>;
@@ -33,6 +36,7 @@ type Handle = State<Arc<Daemon>>;
 /// Every question that the API answers.
 fn routes() -> Vec<Route> {
     vec![
+        Route::get("/v1/openapi.json", document::show),
         Route::get("/v1/status", status::show),
         Route::post("/v1/shutdown", status::shutdown),
         Route::get("/v1/policy", policy::show),
@@ -58,6 +62,8 @@ fn routes() -> Vec<Route> {
 
 /// One method of one path.
 struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the document is compared with it"))]
+    method: Method,
     path: &'static str,
     answer: MethodRouter<Arc<Daemon>>,
 }
@@ -80,27 +86,40 @@ impl Route {
     }
 
     fn new<T: 'static>(method: Method, path: &'static str, handler: impl Handler<T, Arc<Daemon>>) -> Self {
-        let filter = MethodFilter::try_from(method).unwrap_or(MethodFilter::GET);
-        Self { path, answer: on(filter, handler) }
+        // Only methods of their own name come here.
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        Self { method, path, answer: on(filter, handler) }
     }
 }
 
-/// Every path of the API, for those whom `socket` admits.
-pub(crate) fn router(daemon: Arc<Daemon>, socket: &Socket) -> Router {
+/// Every path of the API.
+pub(super) fn router(daemon: Arc<Daemon>) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), |router, route| router.route(route.path, route.answer))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(socket.owner(), access::check))
         .with_state(daemon)
 }
 
-async fn not_found() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "no such path in the API of this vnet")
+/// What stands before every handler: who it is, how often they come, and the size of what they bring.
+pub(super) fn guarded(router: Router, access: Arc<Access>, limits: body::Limits) -> Router {
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        // The body is bounded where it is read.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(limits, body::collect))
+        .layer(middleware::from_fn_with_state(Arc::<Rates>::default(), rate::check))
+        .layer(middleware::from_fn_with_state(access, access::check))
+        .layer(middleware::map_response(error::as_json))
 }
 
-async fn not_allowed() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path of the API has no such method")
+async fn not_found(uri: Uri) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, format!("the API of this vnet has no path {:?}", uri.path()))
+        .help("GET /v1/openapi.json tells them all")
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> Refusal {
+    let error = format!("{} cannot be asked to {method}", uri.path());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error)
+        .help("the header `allow` tells the methods of this path, GET /v1/openapi.json those of all")
 }

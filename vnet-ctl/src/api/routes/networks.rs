@@ -5,7 +5,8 @@ use axum::{Json, extract::State};
 use super::{Answer, Handle};
 use crate::api::types::NetworkInfo;
 
-/// `GET /v1/networks`
+/// The networks in force
+#[utoipa::path(get, path = "/v1/networks", tag = "networks", responses((status = 200, description = "All of them", body = [NetworkInfo])))]
 pub(super) async fn list(State(daemon): Handle) -> Answer<Vec<NetworkInfo>> {
     Ok(Json(daemon.networks()))
 }

@@ -12,7 +12,7 @@ use super::{Answer, Handle};
 use crate::{
     api::{
         Refusal,
-        types::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
+        types::{ApiError, Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
     },
     daemon::Daemon,
 };
@@ -20,12 +20,20 @@ use crate::{
 /// Longer, and whoever waits has forgotten it.
 const LONGEST_CONFIRM_SECS: u64 = 24 * 60 * 60;
 
-/// `GET /v1/policy`
+/// The policy in force
+///
+/// Its text as it was written, and what it comes to together with the ports of runtimes.
+#[utoipa::path(get, path = "/v1/policy", tag = "policy", responses((status = 200, description = "The text and the generation", body = PolicyInForce)))]
 pub(super) async fn show(State(daemon): Handle) -> Answer<PolicyInForce> {
     Ok(Json(daemon.policy_in_force()?))
 }
 
-/// `POST /v1/policy`
+/// Put a policy in force, whole or not at all
+///
+/// A policy with any error changes nothing. One that is in force already changes nothing either.
+#[utoipa::path(post, path = "/v1/policy", tag = "policy", request_body = PolicyUpdate,
+    responses((status = 200, description = "It is in force", body = Applied),
+    (status = 422, description = "The policy, or the body, has errors; `diagnostics` has those of the policy", body = ApiError)))]
 pub(super) async fn apply(
     State(daemon): Handle,
     update: Result<Json<PolicyUpdate>, JsonRejection>,
@@ -45,17 +53,28 @@ pub(super) async fn apply(
     .await
 }
 
-/// `POST /v1/policy/confirm`
+/// Keep the policy that waits for its confirmation
+#[utoipa::path(post, path = "/v1/policy/confirm", tag = "policy",
+    responses((status = 200, description = "It stays in force", body = Confirmed),
+    (status = 409, description = "No policy waits for a confirmation", body = ApiError)))]
 pub(super) async fn confirm(State(daemon): Handle) -> Answer<Confirmed> {
     whole(daemon, async move |daemon| Ok(daemon.confirm().await?)).await
 }
 
-/// `POST /v1/policy/rollback`
+/// Return to the policy before this one
+#[utoipa::path(post, path = "/v1/policy/rollback", tag = "policy",
+    responses((status = 200, description = "The previous one is in force", body = Applied),
+    (status = 409, description = "There is no previous policy, or the policy file has been changed since", body = ApiError)))]
 pub(super) async fn rollback(State(daemon): Handle) -> Answer<Applied> {
     whole(daemon, async move |daemon| Ok(daemon.rollback().await?)).await
 }
 
-/// `POST /v1/policy/diff`
+/// What a policy would change
+///
+/// Nothing is changed.
+#[utoipa::path(post, path = "/v1/policy/diff", tag = "policy", request_body = PolicyUpdate,
+    responses((status = 200, description = "In the words of the policy, and the steps on the host", body = PolicyDiff),
+    (status = 422, description = "The policy, or the body, has errors; `diagnostics` has those of the policy", body = ApiError)))]
 pub(super) async fn diff(
     State(daemon): Handle,
     update: Result<Json<PolicyUpdate>, JsonRejection>,

@@ -9,15 +9,20 @@ use axum::{
 use super::{Answer, Handle};
 use crate::api::{
     Refusal,
-    types::{PortCreated, PortInfo, PortRemoved, PortStats, RuntimePort},
+    types::{ApiError, PortCreated, PortInfo, PortRemoved, PortStats, RuntimePort},
 };
 
-/// `GET /v1/ports`
+/// The ports in force
+#[utoipa::path(get, path = "/v1/ports", tag = "ports", responses((status = 200, description = "All of them", body = [PortInfo])))]
 pub(super) async fn list(State(daemon): Handle) -> Answer<Vec<PortInfo>> {
     Ok(Json(daemon.ports().await?))
 }
 
-/// `GET /v1/ports/{name}/stats`
+/// Traffic, flows and drops of one port
+#[utoipa::path(get, path = "/v1/ports/{name}/stats", tag = "ports",
+    params(("name" = String, Path, description = "The port's name")),
+    responses((status = 200, description = "Its counters", body = PortStats),
+    (status = 404, description = "There is no such port", body = ApiError)))]
 pub(super) async fn stats(State(daemon): Handle, Path(name): Path<String>) -> Answer<PortStats> {
     let no_such_port = || {
         Refusal::new(StatusCode::NOT_FOUND, format!("no port is called {name:?}"))
@@ -26,7 +31,13 @@ pub(super) async fn stats(State(daemon): Handle, Path(name): Path<String>) -> An
     Ok(Json(daemon.port_stats(&name).await?.ok_or_else(no_such_port)?))
 }
 
-/// `PUT /v1/ports/{name}`
+/// Create or replace a port of a runtime
+///
+/// It is there when the answer comes, and survives a restart. Asking again for the same port changes nothing.
+#[utoipa::path(put, path = "/v1/ports/{name}", tag = "ports", params(("name" = String, Path, description = "The port's name")),
+    request_body = RuntimePort,
+    responses((status = 200, description = "It is in force", body = PortCreated),
+    (status = 409, description = "Something has the name, the address or the device already: the error says what", body = ApiError)))]
 pub(super) async fn put(
     State(daemon): Handle,
     Path(name): Path<String>,
@@ -36,7 +47,11 @@ pub(super) async fn put(
     Ok(Json(daemon.put_port(name, port).await?))
 }
 
-/// `DELETE /v1/ports/{name}`
+/// Remove a port of a runtime
+#[utoipa::path(delete, path = "/v1/ports/{name}", tag = "ports", params(("name" = String, Path, description = "The port's name")),
+    responses((status = 200, description = "It is gone", body = PortRemoved),
+    (status = 404, description = "There is no such port", body = ApiError),
+    (status = 409, description = "The policy file declares it", body = ApiError)))]
 pub(super) async fn delete(State(daemon): Handle, Path(name): Path<String>) -> Answer<PortRemoved> {
     Ok(Json(daemon.delete_port(name).await?))
 }

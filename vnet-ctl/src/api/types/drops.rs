@@ -1,9 +1,10 @@
 //! What was dropped, and why.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Answer to `GET /v1/drops`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DropReport {
     /// All drops by reason; reasons without drops are absent.
     pub total: Vec<DropCount>,
@@ -12,7 +13,7 @@ pub struct DropReport {
 }
 
 /// Packets dropped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DropCount {
     /// The reason's stable name.
     pub reason: String,
@@ -25,7 +26,7 @@ pub struct DropCount {
 }
 
 /// Packets dropped at one device for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortDrops {
     /// The port, or the device's own name or index where no port of the policy has it.
     pub port: String,

@@ -1,11 +1,13 @@
 //! Why a request is not fulfilled.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::policy::Diagnostic;
 
 /// Body of every answer that is not a success.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"error": "no port is called \"web-9\"", "help": "`vnet-ctl port list` shows them all"}))]
 pub struct ApiError {
     /// One sentence: what went wrong, and where.
     pub error: String,

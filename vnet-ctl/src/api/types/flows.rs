@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Traffic;
 
 /// One entry of the answer to `GET /v1/flows`: both directions of a tracked flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowInfo {
     /// `tcp`, `udp`, … or the number.
     pub protocol: String,
@@ -18,10 +19,12 @@ pub struct FlowInfo {
     /// To whom: a port, or `host`.
     pub to: String,
     /// The opener's address.
+    #[schema(value_type = String)]
     pub src: IpAddr,
     /// The opener's port, or the identifier of an ICMP echo.
     pub src_port: u16,
     /// The other end's address.
+    #[schema(value_type = String)]
     pub dst: IpAddr,
     /// The other end's port.
     pub dst_port: u16,
@@ -42,7 +45,8 @@ pub struct FlowInfo {
 }
 
 /// Query of `GET /v1/flows` and `DELETE /v1/flows`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct FlowsQuery {
     /// A [`crate::datapath::FlowFilter`] as text; absent or empty means all flows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +54,7 @@ pub struct FlowsQuery {
 }
 
 /// Answer to `DELETE /v1/flows`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowsRemoved {
     /// How many flows.
     pub removed: u64,

@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One entry of the answer to `GET /v1/ipam`: a subnet of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pool {
     /// The network.
     pub network: String,
     /// The subnet, as CIDR.
     pub subnet: String,
     /// The gateway, which no port gets.
+    #[schema(value_type = String)]
     pub gateway: IpAddr,
     /// How many addresses ports may have; the largest number stands for more.
     pub size: u64,
@@ -24,9 +26,10 @@ pub struct Pool {
 }
 
 /// An address of a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lease {
     /// The address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// The port.
     pub port: String,
@@ -37,7 +40,7 @@ pub struct Lease {
 }
 
 /// Whether the workload that has an address is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
     /// Its interface is in place.
@@ -47,9 +50,10 @@ pub enum LeaseState {
 }
 
 /// One entry of the answer to `POST /v1/ipam/check`: something about an address that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IpamFinding {
     /// The address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// The port that has it, or had.
     pub port: String,

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One entry of the answer to `GET /v1/networks`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NetworkInfo {
     /// Its name in the policy.
     pub name: String,
@@ -27,10 +28,11 @@ pub struct NetworkInfo {
 }
 
 /// A subnet of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SubnetInfo {
     /// As CIDR.
     pub subnet: String,
     /// The host's address in it.
+    #[schema(value_type = String)]
     pub gateway: IpAddr,
 }

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `POST /v1/policy`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"text": "version = 1\n[networks.web]\ntype = \"private\"\nsubnets = [\"10.10.0.0/24\"]\n", "origin": "/etc/vnet/policy.toml"}))]
 pub struct PolicyUpdate {
     /// The whole policy file.
     pub text: String,
     /// Where the text comes from; errors name it.
+    #[schema(value_type = String)]
     pub origin: PathBuf,
     /// Roll it back after this many seconds, 1 to 86400, unless it is confirmed. Implies `install`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -20,7 +24,8 @@ pub struct PolicyUpdate {
 }
 
 /// Answer to `POST /v1/policy` and `POST /v1/policy/rollback`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"generation": 2, "changes": ["create bridge vnet-web"], "warnings": []}))]
 pub struct Applied {
     /// The generation now in force.
     pub generation: u32,
@@ -34,27 +39,29 @@ pub struct Applied {
 }
 
 /// Answer to `GET /v1/policy`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyInForce {
     /// The text in force, as it was written.
     pub text: String,
     /// Where it comes from.
+    #[schema(value_type = String)]
     pub origin: PathBuf,
     /// The generation in force.
     pub generation: u32,
     /// What the text and the ports of runtimes make together: defaults filled in, addresses assigned.
+    #[schema(value_type = Object)]
     pub effective: serde_json::Value,
 }
 
 /// Answer to `POST /v1/policy/confirm`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Confirmed {
     /// The generation that stays in force.
     pub generation: u32,
 }
 
 /// Answer to `POST /v1/policy/diff`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyDiff {
     /// Whether anything would change; a text that differs in comments alone changes nothing.
     pub different: bool,

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::DropCount;
 
 /// One entry of the answer to `GET /v1/ports`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "web-1", "origin": "policy", "network": "web", "device": "vp-web-1", "ifindex": 12, "mac": "02:00:00:00:00:0a", "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": ["web"], "attach": {"netns": "web-1", "create": true, "name": "eth0"}, "state": "up"}))]
 pub struct PortInfo {
     /// Its name in the policy.
     pub name: String,
@@ -23,6 +25,7 @@ pub struct PortInfo {
     /// The workload's MAC.
     pub mac: String,
     /// The workload's addresses, given or assigned.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
     /// Its security groups.
     pub security_groups: Vec<String>,
@@ -41,8 +44,9 @@ fn policy_origin() -> String {
 
 /// Body of `PUT /v1/ports/NAME`: a port that a runtime creates. Keys and meanings are those of
 /// `[ports.NAME]` in the policy file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"network": "web", "security_groups": ["web"], "origin": "cni", "attach": {"netns": "/run/netns/pod-7"}}))]
 pub struct RuntimePort {
     /// The network that it is in.
     pub network: String,
@@ -62,7 +66,7 @@ pub struct RuntimePort {
 }
 
 /// Where the workload of a [`RuntimePort`] is: `netns`, or `device`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeAttach {
     /// A namespace, by its name under `/run/netns` or by the path of a file that holds it.
@@ -80,7 +84,7 @@ pub struct RuntimeAttach {
 }
 
 /// Answer to `PUT /v1/ports/NAME`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortCreated {
     /// The generation now in force.
     pub generation: u32,
@@ -91,20 +95,21 @@ pub struct PortCreated {
 }
 
 /// Answer to `DELETE /v1/ports/NAME` and `DELETE /v1/ipam/ADDRESS`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortRemoved {
     /// The generation now in force.
     pub generation: u32,
     /// The port that was removed.
     pub port: String,
     /// Its addresses, free again.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
     /// What could not be cleaned up; it is tried again with the next change.
     pub warnings: Vec<String>,
 }
 
 /// What a port is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AttachInfo {
     /// An interface that vnet made inside a network namespace.
@@ -124,7 +129,7 @@ pub enum AttachInfo {
 }
 
 /// Whether a port can carry traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PortState {
     /// The device is up and has a carrier.
@@ -136,7 +141,7 @@ pub enum PortState {
 }
 
 /// Answer to `GET /v1/ports/NAME/stats`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStats {
     /// The port.
     pub name: String,
@@ -155,7 +160,7 @@ pub struct PortStats {
 }
 
 /// An amount of traffic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Packets; segments that travel as one count as one.
     pub packets: u64,

@@ -1,9 +1,10 @@
 //! What a change is doing.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Answer to `GET /v1/progress`: what the change under way is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProgressInfo {
     /// The stage, such as `preparing devices`.
     pub stage: String,

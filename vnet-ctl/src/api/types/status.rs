@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// Answer to `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -14,8 +15,10 @@ pub struct Status {
     /// Its process.
     pub pid: u32,
     /// The policy file that it was started with.
+    #[schema(value_type = String)]
     pub policy_path: PathBuf,
     /// Where it remembers what it assigned.
+    #[schema(value_type = String)]
     pub state_dir: PathBuf,
     /// The policy generation in force.
     pub generation: u32,
@@ -35,7 +38,7 @@ pub struct Status {
 }
 
 /// A policy that is rolled back unless somebody confirms it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PendingInfo {
     /// For how many seconds it still waits; 0 while it is being rolled back.
     pub seconds_left: u64,
@@ -44,7 +47,7 @@ pub struct PendingInfo {
 }
 
 /// How many flows are tracked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowCounts {
     /// Over IPv4.
     pub v4: u64,
@@ -53,7 +56,8 @@ pub struct FlowCounts {
 }
 
 /// Query of `POST /v1/shutdown`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownQuery {
     /// Whether everything is removed first.
     #[serde(default)]
@@ -61,7 +65,7 @@ pub struct ShutdownQuery {
 }
 
 /// Answer to `POST /v1/shutdown`, and what `vnet-ctl teardown` tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TeardownReport {
     /// What was removed, one sentence each.
     pub removed: Vec<String>,
