@@ -141,6 +141,8 @@ pub enum EndpointKind {
     Port = 1,
     /// The network's gateway: the host itself.
     Gateway = 2,
+    /// The host under another address. No record has it, the datapath makes it.
+    Elsewhere = 3,
 }
 
 /// How a packet gets to a device.
@@ -203,21 +205,21 @@ impl Endpoint {
     #[inline(always)]
     #[must_use]
     pub const fn host_elsewhere(bridge: u32, mac: MacAddr) -> Self {
-        Self::gateway(bridge, mac, Identity::UNKNOWN.0)
+        Self { kind: EndpointKind::Elsewhere as u8, ..Self::gateway(bridge, mac, Identity::UNKNOWN.0) }
     }
 
     /// Whether it is the host under such an address, which no port can have asked for.
     #[inline(always)]
     #[must_use]
     pub const fn is_elsewhere(&self) -> bool {
-        self.is_gateway() && self.identity == Identity::UNKNOWN.0
+        self.kind == EndpointKind::Elsewhere as u8
     }
 
-    /// Whether the endpoint is the host itself.
+    /// Whether the endpoint is the host itself, under whatever address.
     #[inline(always)]
     #[must_use]
     pub const fn is_gateway(&self) -> bool {
-        self.kind == EndpointKind::Gateway as u8
+        self.kind >= EndpointKind::Gateway as u8
     }
 
     /// How to reach it.

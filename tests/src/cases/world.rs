@@ -216,7 +216,9 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     for (gateway, flags) in [(G, NetworkFlags::NONE), (H, NetworkFlags::LEADS_OUTSIDE)] {
         let bridge = devices.index(gateway.device);
         tables.networks.push((bridge, NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags))));
-        let endpoint = Endpoint::gateway(bridge, gateway.mac, number(gateway.device));
+        // No rule names H, which is then as everybody whom none names.
+        let identity = if gateway.device == G.device { number(gateway.device) } else { Identity::UNKNOWN.0 };
+        let endpoint = Endpoint::gateway(bridge, gateway.mac, identity);
         add_addresses(&mut tables, bridge, &gateway, endpoint);
     }
     for (mut port, gateway) in [(A, G), (B, G), (T, G), (C, H)] {
