@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{apply, drops, flows, network, port, run, sg, status, teardown, validate, version},
+    commands::{apply, drops, flows, network, port, run, schema, sg, status, teardown, validate, version},
     output::{ColorWhen, Format},
 };
 
@@ -99,6 +99,7 @@ pub(crate) struct Places {
 pub(crate) enum Command {
     Run(run::Command),
     Validate(validate::Command),
+    Schema(schema::Command),
     Apply(apply::Command),
     Status(status::Command),
     /// Security groups and their rules

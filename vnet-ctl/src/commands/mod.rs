@@ -8,6 +8,7 @@ pub(crate) mod network;
 mod policy_file;
 pub(crate) mod port;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod sg;
 mod source;
 pub(crate) mod status;
@@ -48,6 +49,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Outcome {
     match command {
         Command::Run(command) => command.run(context).await,
         Command::Validate(command) => command.run(context).await,
+        Command::Schema(command) => command.run(context),
         Command::Apply(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Sg(command) => command.run(context).await,
