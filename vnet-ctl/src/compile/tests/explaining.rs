@@ -89,7 +89,7 @@ fn the_host_is_trusted_and_reached_by_egress_rules() {
     assert!(matches!(decision.egress, End::NotJudged { .. }));
     assert_eq!(decision.src, addr("10.10.0.1"));
     assert!(ask("a", "host", "tcp", Some(22)).unwrap().delivered);
-    assert!(!ask("mute", "10.10.0.1", "tcp", Some(22)).unwrap().allowed);
+    assert!(!ask("mute", "10.10.0.1", "tcp", Some(23)).unwrap().allowed);
 }
 
 #[test]

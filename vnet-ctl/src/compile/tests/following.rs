@@ -150,10 +150,10 @@ fn change(from: &str, to: &str) -> Difference {
 fn a_change_of_one_rule_touches_only_its_difference() {
     // One block goes, another comes; the head stays.
     assert_eq!(change("ports = [1]", "ports = [2]").len(), 2);
-    // The first prefix of all: one prefix, and a head and a block for it.
-    assert_eq!(change("\"10.0.0.0/24\"", "\"10.0.0.0/24\", \"9.9.9.9\"").len(), 3);
-    // A prefix around 256 others: itself, and a head and a block for each of 257 identities.
-    assert_eq!(change("\"10.0.0.0/24\"", "\"10.0.0.0/24\", \"10.0.0.0/16\"").len(), 1 + 2 * 256);
+    // Another prefix: itself, a head and a block for it, and the other block, whose rule has a new id.
+    assert_eq!(change("\"10.0.0.0/24\"", "\"10.0.0.0/24\", \"9.9.9.9\"").len(), 4);
+    // A prefix around 256 others: the same, and a head and a block for 255 more.
+    assert_eq!(change("\"10.0.0.0/24\"", "\"10.0.0.0/24\", \"10.0.0.0/16\"").len(), 4 + 2 * 255);
     // A group with another: a number for the set, its rules, and who it is.
     let groups = change("[\"g7\"]", "[\"g7\", \"g8\"]");
     assert!(groups.len() < 20, "{groups:#?}");

@@ -33,7 +33,7 @@ fn an_acl_keeps_its_order_and_what_it_matches() {
     assert_eq!((telnet.action, ping.action), (AclAction::Deny, AclAction::Allow));
     assert_eq!(telnet.rule.description.as_deref(), Some("telnet"));
     assert_eq!((telnet.rule.ports.len(), ping.rule.icmp), (2, Some((8, None))));
-    assert_eq!(policy.rule_count(), 5);
+    assert_eq!(policy.rule_count(), 6);
     let json = serde_json::to_value(&policy).unwrap();
     assert_eq!((&json["acl"][0]["action"], &json["acl"][0]["protocol"]), (&"deny".into(), &"tcp".into()));
 }
@@ -81,7 +81,7 @@ fn entries_that_no_packet_reaches_are_warned_of() {
     let all = entry("protocol = \"any\"\nfrom = [\"any\"]");
     let [warning] =
         warnings(&format!("{all}{}", tcp("ports = [23]\nfrom = [\"sg:web\"]"))).try_into().unwrap();
-    assert!(warning.contains("no packet reaches this entry") && warning.contains("p.toml:16:"), "{warning}");
+    assert!(warning.contains("no packet reaches this entry") && warning.contains("p.toml:17:"), "{warning}");
     let broad = tcp("from = [\"any\", \"sg:web\"]");
     assert_eq!(warnings(&format!("{broad}{}", tcp("ports = [23]\nfrom = [\"any\"]"))).len(), 1);
     // Another direction, another protocol, and the other order are fine.

@@ -69,19 +69,15 @@ fn what_is_not_json_is_told_where() {
     assert!(mistake("{ \"version\": 1 // one\n }").contains("not JSON: comments"));
     assert!(mistake("{ version: 1 }").contains("not JSON"));
     assert!(mistake("{\n \"version\": 1\n").contains("p.json:1:1: this is not JSON: unterminated object"));
-    assert!(mistake("[1]").contains("expected a table, found a list"));
+    assert!(mistake("[1]").contains("a policy is a table"));
     assert!(mistake("version = 1").contains("this is not JSON"));
     assert!(mistake(&"[".repeat(100_000)).contains("not JSON"));
 }
 
 #[test]
 fn names_that_are_given_twice_are_refused() {
-    assert!(
-        mistake("{ \"version\": 1,\n \"version\": 1 }")
-            .contains("p.json:2:2: the name `\"version\"` is given twice")
-            || mistake("{ \"version\": 1,\n \"version\": 1 }")
-                .contains("p.json:2:2: the name `version` is given twice")
-    );
+    let twice = mistake("{ \"version\": 1,\n \"version\": 1 }");
+    assert!(twice.contains("p.json:2:2: the name `version` is given twice"), "{twice}");
     let deep = "{ \"version\": 1, \"networks\": { \"a\": {}, \"a\": {} } }";
     assert!(mistake(deep).contains("given twice"));
 }
