@@ -4,7 +4,7 @@
 #[path = "../tests/bench/large.rs"]
 mod large;
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use vnet_common::{Delivery, MacAddr};
 use vnet_ctl::{
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tables = compiler.tables();
     println!("  {} entries, {} prefixes", tables.policy.len(), tables.peers.len());
     timed("settle", || compiler.settle());
+    let mut before = policy;
     for (what, from, to) in [
         ("nothing", "", ""),
         ("a port of a rule", "protocol = \"tcp\"", "protocol = \"udp\""),
@@ -45,12 +46,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         let changed = text.replacen(from, to, 1);
         println!("change {what}:");
+        // As a datapath keeps it until the new one is in force.
+        let in_force = Arc::clone(compiler.tables());
         let policy = timed("  parse and validate", || parse(&changed, Path::new("large.toml")))?.0;
         let assigned = timed("  assign", || assign(&policy, &assigned))?;
         timed("  compile", || compiler.update(&policy, &assigned, &devices))?;
         let difference = timed("  difference", || compiler.difference());
         println!("    {} entries differ", difference.len());
+        timed("  forget the old tables", || drop(in_force));
+        timed("  compile the old and the new once more, nothing shared", || {
+            compiler.update(&before, &assigned, &devices)?;
+            compiler.update(&policy, &assigned, &devices)
+        })?;
         compiler.settle();
+        before = policy;
     }
     Ok(())
 }

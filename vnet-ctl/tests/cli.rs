@@ -41,9 +41,9 @@ fn a_policy_can_be_json() {
     assert_eq!((&ended["file"], &ended["networks"]), (&"<stdin>".into(), &1.into()));
     let wrong = json.replace("nat", "natt");
     let ended = bench.run_with_input(&["validate", "-f", "-"], &wrong).code(2);
-    assert!(ended.stderr.contains("<stdin>:1:45"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("<stdin>:1:46"), "{}", ended.stderr);
     let errors = bench.run_with_input(&["validate", "-f", "-", "-o", "json"], &wrong).code(2).error_json();
-    assert_eq!(errors["diagnostics"][0]["column"], 45);
+    assert_eq!(errors["diagnostics"][0]["column"], 46);
 }
 
 #[test]

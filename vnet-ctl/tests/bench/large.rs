@@ -24,7 +24,7 @@ impl Random {
 
 /// A policy with `rules` rules in groups of a hundred, one port for each group, two networks that are joined,
 /// and lists.
-pub fn policy(rules: usize) -> String {
+pub(crate) fn policy(rules: usize) -> String {
     let mut random = Random(7);
     let groups = rules.div_ceil(RULES_IN_GROUP).max(1);
     let cidrs: Vec<String> = (0..CIDRS.min(rules.max(LIST_LENGTH))).map(|_| cidr(&mut random)).collect();
