@@ -9,14 +9,17 @@ mod errors;
 mod frame;
 mod host;
 mod icmp;
+mod joined;
 pub mod model;
 mod multicast;
 mod neighbours;
 mod parsing;
 mod policy;
+mod precedence;
 mod reset;
 mod reviewed;
 mod routing;
+mod rules;
 pub mod run;
 mod spoofing;
 mod step;
@@ -42,6 +45,8 @@ pub fn all() -> Vec<Case> {
         errors::cases(),
         routing::cases(),
         policy::cases(),
+        precedence::cases(),
+        joined::cases(),
         host::cases(),
         multicast::cases(),
         tables::cases(),

@@ -1,10 +1,9 @@
 //! The table of cases on the host model; then what no table can list: frames cut anywhere, and noise.
 
 use vnet_common::Delivery;
-use vnet_ebpf::model::ModelPacket;
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
-    model::Model,
+    model::{Model, arriving},
     run::{Runner as _, Seen, hex, play, play_step},
     world::{Device, Devices},
 };
@@ -54,11 +53,7 @@ fn a_frame_cut_anywhere_goes_nowhere() {
         for (number, entry, frame) in packets {
             for len in 0..frame.len() {
                 arrive_at(&mut model, &case, number);
-                let mut packet = ModelPacket {
-                    bytes: frame[..len].to_vec(),
-                    vlan_tag: entry.vlan_tag,
-                    forwarded: entry.forwarded,
-                };
+                let mut packet = arriving(&entry, frame[..len].to_vec());
                 let seen = model.verdict(&entry, &mut packet);
                 assert!(
                     !matches!(seen, Seen::Send(..)) || len >= announced_len(frame),
@@ -135,17 +130,21 @@ fn noise_neither_panics_nor_leaves_by_an_unknown_device() {
                 *byte = noise.next() as u8;
             }
         }
-        let hook = [Hook::FromPort, Hook::ToPort, Hook::FromHost][noise.below(3)];
+        let hook = [Hook::FromPort, Hook::ToPort, Hook::FromHost, Hook::ToHost][noise.below(4)];
         let device = Devices::ALL[noise.below(Devices::ALL.len())];
-        let entry = Entry { hook, device, vlan_tag: false, forwarded: false };
+        let entry = Entry::at(hook, device);
         let sent = bytes.clone();
-        let seen = model.verdict(&entry, &mut ModelPacket::new(bytes));
+        let seen = model.verdict(&entry, &mut arriving(&entry, bytes));
         let Seen::Send(ifindex, delivery) = seen else { continue };
         let target = DEVICES.device(ifindex);
         let is_known = target.is_some_and(|target| {
             target != Device::Stranger && device != Device::Stranger && same_network(device, target)
         });
-        assert!(is_known && hook != Hook::ToPort, "{entry:?} sent to {target:?}: {}", hex(&sent));
+        assert!(
+            is_known && matches!(hook, Hook::FromPort | Hook::FromHost),
+            "{entry:?} sent to {target:?}: {}",
+            hex(&sent)
+        );
         let is_bridge = matches!(target, Some(Device::W | Device::X));
         assert_eq!(delivery == Delivery::Host, is_bridge, "{entry:?}: {}", hex(&sent));
     }

@@ -206,6 +206,13 @@ impl Endpoint {
         Self::gateway(bridge, mac, Identity::UNKNOWN.0)
     }
 
+    /// Whether it is the host under such an address, which no port can have asked for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_elsewhere(&self) -> bool {
+        self.is_gateway() && self.identity == Identity::UNKNOWN.0
+    }
+
     /// Whether the endpoint is the host itself.
     #[inline(always)]
     #[must_use]

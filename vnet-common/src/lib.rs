@@ -11,6 +11,7 @@ mod drop_reason;
 mod endpoint;
 mod flow;
 pub mod limits;
+pub mod mark;
 mod policy;
 
 pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};

@@ -189,7 +189,7 @@ pub enum AclAction {
 /// Value of a [`PolicyKey`].
 ///
 /// Layout: `word` u32: in a head the sizes of blocks, in a block the [`RuleId`]; `rank` u32: under
-/// [`GROUP_SET_ACL`] bits 1 to 31 the position and bit 0 whether it denies, under another set bit 0 whether the
+/// [`GROUP_SET_ACL`] bits 1 to 30 the position and bit 0 whether it denies, under another set bit 0 whether the
 /// rule keeps its flows, in a head 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,7 +200,7 @@ pub struct PolicyEntry {
 
 impl PolicyEntry {
     /// Positions in an acl count from 0 to below this.
-    pub const MAX_POSITIONS: u32 = 1 << 31;
+    pub const MAX_POSITIONS: u32 = 1 << 30;
 
     /// A head: bit `n` is set when blocks of prefix length `n` exist.
     #[must_use]
@@ -239,6 +239,13 @@ impl PolicyEntry {
     #[must_use]
     pub const fn keeps(self) -> bool {
         self.rank & 1 == 1
+    }
+
+    /// What orders acl rules: of two that match, the one with the lower rank decides.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rank(self) -> u32 {
+        self.rank
     }
 
     /// The position of an acl rule: the lowest that matches decides.

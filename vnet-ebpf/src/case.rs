@@ -14,6 +14,38 @@ use crate::{
     hop::Hop,
 };
 
+/// What a packet does to its flow.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It has none: it is judged by itself and leaves no trace.
+    Single = 0,
+    /// It opens one.
+    Open = 1,
+    /// It opens one in the place of one that has ended.
+    Reopen = 2,
+    /// It changes the state of one whose decision stands.
+    Continue = 3,
+    /// It is a SYN on a connection that lives: judged as if it opened one.
+    Challenge = 4,
+    /// It has one judged again.
+    Renew = 5,
+}
+
+/// What allows a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The rules: egress, ingress; 0 where none was asked.
+    pub rules: [RuleId; 2],
+    /// [`Ops::KEEP_EGRESS`], [`Ops::KEEP_INGRESS`]: which of them keep it when no rule allows it any more.
+    pub keep: Ops,
+}
+
+impl Decision {
+    /// No rule was asked, none keeps it.
+    pub const TRUST: Self = Self { rules: [0; 2], keep: Ops::NONE };
+}
+
 /// A packet under judgement.
 #[derive(Clone, Debug)]
 pub struct Case<A> {
@@ -39,16 +71,30 @@ pub struct Case<A> {
     pub from: Endpoint,
     /// Who is to have it.
     pub to: Endpoint,
+    /// The network that they are in: the packet's own, or one joined to it.
+    pub to_network: u32,
+    /// The MAC of that network's gateway.
+    pub to_gateway_mac: MacAddr,
     /// Its way.
     pub forth: Hop,
     /// The way of answers.
     pub back: Hop,
     /// The MACs that answers are expected to arrive with.
     pub answered: MacPair,
-    /// What it asks for.
+    /// What it does to its flow.
+    pub step: Step,
+    /// What allowed a flow that is judged again, with all of its entry's operations; nothing for others.
+    pub before: Decision,
+    /// Where packets of such a flow went; 0 for others.
+    pub before_device: u32,
+    /// Who opens the flow, or did.
+    pub asker: Endpoint,
+    /// Whom they ask.
+    pub asked: Endpoint,
+    /// What they ask for.
     pub service: Service,
-    /// The rules that allow it: egress, ingress.
-    pub rules: [RuleId; 2],
+    /// What allows it.
+    pub decision: Decision,
     /// The entry that is being written.
     pub entry: Flow<A>,
 }
@@ -71,11 +117,18 @@ impl<A: Default> Case<A> {
             pair_key: FlowKey::default(),
             from: nobody,
             to: nobody,
+            to_network: 0,
+            to_gateway_mac: MacAddr::default(),
             forth: hop,
             back: hop,
             answered: MacPair::default(),
+            step: Step::Single,
+            before: Decision::TRUST,
+            before_device: 0,
+            asker: nobody,
+            asked: nobody,
             service: Service { protocol: 0, port: 0, is_v4: false },
-            rules: [0; 2],
+            decision: Decision::TRUST,
             entry: Flow::default(),
         }
     }

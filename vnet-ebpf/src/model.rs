@@ -9,8 +9,8 @@ use std::{
 };
 
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, V4, V6,
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6, mark,
 };
 
 use crate::{
@@ -28,6 +28,8 @@ pub struct ModelPacket {
     pub vlan_tag: bool,
     /// Whether the host forwards it.
     pub forwarded: bool,
+    /// Its mark.
+    pub mark: u32,
 }
 
 impl ModelPacket {
@@ -68,6 +70,10 @@ impl Packet for ModelPacket {
     fn is_forwarded(&self) -> bool {
         self.forwarded
     }
+
+    fn is_flooded(&self) -> bool {
+        self.mark == mark::FLOODED
+    }
 }
 
 /// A flow table with a capacity.
@@ -98,6 +104,8 @@ pub struct ModelTables {
     pub endpoints: HashMap<EndpointKey, Endpoint>,
     /// Identities by prefix: length in bits of the whole key, then the key.
     pub peers: HashMap<(u32, PeerPrefix), u32>,
+    /// Bridges by prefix of a joined network: length in bits of the whole key, then the key.
+    pub joins: HashMap<(u32, JoinPrefix), u32>,
     /// Heads and blocks.
     pub policy: BTreeMap<PolicyKey, PolicyEntry>,
     /// IPv4 flows.
@@ -124,7 +132,15 @@ impl Tables for ModelTables {
     }
 
     fn peer(&self, key: &PeerPrefix) -> Option<u32> {
-        (32..=PeerPrefix::BITS).rev().find_map(|len| self.peers.get(&(len, truncated(key, len))).copied())
+        longest(key.addr, PeerPrefix::BITS, |len, addr| {
+            self.peers.get(&(len, PeerPrefix { addr, ..*key })).copied()
+        })
+    }
+
+    fn join(&self, key: &JoinPrefix) -> Option<u32> {
+        longest(key.addr, JoinPrefix::BITS, |len, addr| {
+            self.joins.get(&(len, JoinPrefix { addr, ..*key })).copied()
+        })
     }
 
     fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
@@ -132,11 +148,13 @@ impl Tables for ModelTables {
     }
 }
 
-/// `key` with its address cut to a prefix of `len` bits, the side counted.
-fn truncated(key: &PeerPrefix, len: u32) -> PeerPrefix {
-    let addr = u128::from_be_bytes(key.addr.octets());
-    let mask = u128::MAX.checked_shl(PeerPrefix::BITS - len).unwrap_or(0);
-    PeerPrefix { side: key.side, addr: vnet_common::Ip::from_octets((addr & mask).to_be_bytes()) }
+/// What `find` has for the longest prefix of `addr`, whose keys are `bits` long with the address whole.
+fn longest(addr: Ip, bits: u32, find: impl Fn(u32, Ip) -> Option<u32>) -> Option<u32> {
+    let addr = u128::from_be_bytes(addr.octets());
+    (0..=128).find_map(|short| {
+        let mask = u128::MAX.checked_shl(short).unwrap_or(0);
+        find(bits - short, Ip::from_octets((addr & mask).to_be_bytes()))
+    })
 }
 
 macro_rules! flow_table {

@@ -111,4 +111,7 @@ pub trait Packet {
 
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;
+
+    /// Whether vnet let it into the bridge that floods it: it carries [`vnet_common::mark::FLOODED`].
+    fn is_flooded(&self) -> bool;
 }

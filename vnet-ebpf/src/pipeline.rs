@@ -13,15 +13,16 @@
 //!   replay     rewrite and send         (9)  <--------------------------------------+
 //!
 //! to_port        what the bridge floods to a port: discovery passes, the rest is judged or dropped
+//! to_host        what the bridge floods to the host: it passes, unless the network keeps the host out
 //! ```
 //!
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
-use vnet_common::{Address, Delivery, DropReason, Endpoint, Flow, MacPair, Ops, PortRecord, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, PortRecord, V4, V6};
 
 use crate::{
-    case::Case,
+    case::{Case, Decision, Step},
     headers::{Carries, Datagram, ETHERNET_LEN, Frame, Kind, Service},
     packet::Packet,
     rewrite::{self, Advertisement},
@@ -74,12 +75,30 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
 pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
     let port = snapshot.port(arrival.device)?;
+    if !packet.is_flooded() {
+        return Err(DropReason::Undecided);
+    }
     match parse::ethernet(packet)?.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
         Carries::Ipv4 => flooded(&snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
         Carries::Ipv6 => flooded(&snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
     }
+}
+
+/// What the bridge hands to the host's own stack. Frames that vnet sent there itself do not come here, so what
+/// a port sends while its program is detached goes no further.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn to_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    if !packet.is_flooded() {
+        return Err(DropReason::Undecided);
+    }
+    judge::host_may_speak(&snapshot, arrival.device)?;
+    Ok(Verdict::PASS)
 }
 
 /// Who may send at a hook, and what else than flows they may send there.
@@ -129,15 +148,16 @@ impl Hook for Workload {
         if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
             case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
         }
-        if is_dhcp_request {
-            return Ok(Some(Verdict::send(port.network, Delivery::Host)));
-        }
         (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
         let destination = case.datagram.dst.ip();
         if !destination.is_multicast() {
             return Ok(None);
         }
         case.service = Service::of_packet(&case.datagram);
+        if is_dhcp_request {
+            judge::reaches_host(snapshot, case.network, &case.service)?;
+            return Ok(Some(Verdict::send(port.network, Delivery::Host)));
+        }
         judge::sends(snapshot, &case.service, port.group_set, snapshot.peer(destination))?;
         Ok(Some(Verdict::PASS))
     }
@@ -160,11 +180,12 @@ impl Hook for Host {
     ) -> Result<Option<Verdict>, DropReason> {
         let gateway_mac = snapshot.network(case.device)?.gateway_mac;
         (case.network, case.gateway_mac) = (case.device, gateway_mac);
-        case.from = match snapshot.endpoint(case.network, case.datagram.src.ip()) {
-            Some(endpoint) if endpoint.is_gateway() => *endpoint,
-            _ => Endpoint::host_elsewhere(case.network, gateway_mac),
-        };
-        Ok(case.datagram.dst.ip().is_multicast().then_some(Verdict::PASS))
+        case.from = route::host(snapshot, case.network, gateway_mac, case.datagram.src.ip());
+        if !case.datagram.dst.ip().is_multicast() {
+            return Ok(None);
+        }
+        judge::host_may_speak(snapshot, case.network)?;
+        Ok(Some(Verdict::PASS))
     }
 }
 
@@ -250,33 +271,107 @@ fn routine<'a, A: Address, T: Tables + FlowTable<A>>(
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
 ///
-/// A function of its own in the kernel too, so that it is there once for each IP version.
+/// A function of its own in the kernel too, so that it is there once for each IP version. What is found out
+/// before the judgement is left in the case: the verifier then walks the judgement once, not once for each
+/// way that leads there.
 #[inline(never)]
 fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    match case.datagram.message.kind {
-        Kind::Error => return related_error(packet, snapshot, case),
-        Kind::Single => return single(packet, snapshot, case),
-        _ => {}
+    if case.datagram.message.kind == Kind::Error {
+        return related_error(packet, snapshot, case);
     }
-    let mut mode = Insert::New;
-    if let Some(own) = snapshot.tables.find(&case.key) {
-        if case.datagram.message.kind == Kind::Echo && own.ops.has(Ops::REPLY) {
-            return single(packet, snapshot, case);
+    classify(snapshot, case)?;
+    if case.step != Step::Continue
+        && let Err(reason) = admit(snapshot, case)
+    {
+        // A frame for somebody else says nothing about the flow.
+        if case.step == Step::Renew && reason != DropReason::WrongMac {
+            snapshot.tables.remove(&case.key);
+            snapshot.tables.remove(&case.pair_key);
         }
-        track::touch(snapshot.tables, &own, case.now)?;
-        case.pair_key = case.key.reversed(own.pair_device);
-        if let Some(pair) = snapshot.tables.find(&case.pair_key)
-            && !track::starts_anew(&own, &case.datagram.message)
-        {
-            return proceed(packet, snapshot, case, (&own, &pair));
-        }
-        mode = Insert::Replace;
+        return Err(reason);
     }
-    open(packet, snapshot, case, mode)
+    match case.step {
+        Step::Single => replay::send::<A>(packet, &case.forth),
+        Step::Open => open(packet, snapshot, case, Insert::New),
+        Step::Reopen => open(packet, snapshot, case, Insert::Replace),
+        Step::Continue | Step::Challenge | Step::Renew => proceed(packet, snapshot, case),
+    }
+}
+
+/// Finds out what the packet does to its flow, and what allowed that so far.
+#[inline(never)]
+fn classify<A: Address, T: Tables + FlowTable<A>>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    (case.step, case.before, case.before_device) = (Step::Single, Decision::TRUST, 0);
+    let message = &case.datagram.message;
+    if message.kind == Kind::Single {
+        return Ok(());
+    }
+    let Some(own) = snapshot.tables.find(&case.key) else {
+        case.step = Step::Open;
+        return track::may_open(message);
+    };
+    if message.kind == Kind::Echo && own.ops.has(Ops::REPLY) {
+        return Ok(());
+    }
+    track::touch(snapshot.tables, &own, case.now)?;
+    case.pair_key = case.key.reversed(own.pair_device);
+    if snapshot.tables.find(&case.pair_key).is_none() || track::starts_anew(&own, message) {
+        case.step = Step::Reopen;
+        return track::may_open(message);
+    }
+    case.step = if track::challenges(&own, message) {
+        Step::Challenge
+    } else if track::is_current(&own, snapshot.generation, case.macs) {
+        Step::Continue
+    } else {
+        case.before = Decision { rules: own.rules, keep: own.ops };
+        case.before_device = own.device;
+        Step::Renew
+    };
+    Ok(())
+}
+
+/// Judges the packet, in the direction in which its flow is or was opened, and fills in its way.
+#[inline(never)]
+fn admit<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> Result<(), DropReason> {
+    if let Err(reason) = route::destination(snapshot, case) {
+        // The host may have opened it from an address that is not the gateway's.
+        if case.before_device != case.network {
+            return Err(reason);
+        }
+        route::to_host_elsewhere(case);
+    }
+    route::way(case)?;
+    let is_answer = case.before.keep.has(Ops::REPLY);
+    if is_answer {
+        case.asker = case.to;
+        case.asked = case.from;
+    } else {
+        case.asker = case.from;
+        case.asked = case.to;
+    }
+    if case.asked.is_elsewhere() {
+        // Only a joined network's gateway can have been asked; it is none any more.
+        return Err(snapshot.network(case.network)?.unknown_destination());
+    }
+    case.service = match case.step {
+        Step::Single => Service::of_packet(&case.datagram),
+        _ if is_answer => Service::of_flow(&case.pair_key),
+        _ => Service::of_flow(&case.key),
+    };
+    if case.forth.device != case.before_device {
+        // What another device has taken over is another's: nothing of it is kept.
+        case.before = Decision::TRUST;
+    }
+    case.decision = judge::both_ends(snapshot, case)?;
+    Ok(())
 }
 
 /// Opens a flow.
@@ -287,8 +382,6 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     case: &mut Case<A>,
     mode: Insert,
 ) -> Outcome {
-    track::may_open(&case.datagram.message)?;
-    admit(snapshot, case, Service::of_flow(&case.key))?;
     let verdict = replay::send::<A>(packet, &case.forth)?;
     let segment = &case.datagram.message.segment;
     let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
@@ -303,49 +396,30 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     Ok(verdict)
 }
 
-/// Carries on a flow that is not routine: its state changes, or its decision is out of date.
+/// Carries on a flow that is not routine: its state changes, or its decision was out of date.
 #[inline(always)]
 fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-    (own, pair): (&Flow<A>, &Flow<A>),
 ) -> Outcome {
-    if track::challenges(own, &case.datagram.message) {
-        admit(snapshot, case, Service::of_flow(&case.key))?;
+    // Both were there a moment ago.
+    let own = snapshot.tables.find(&case.key).ok_or(DropReason::FlowExpiring)?;
+    let pair = snapshot.tables.find(&case.pair_key).ok_or(DropReason::FlowExpiring)?;
+    track::advance(&own, &pair, &case.datagram.message)?;
+    if case.step == Step::Continue {
+        return replay::replay(packet, &own);
     }
-    if track::is_current(own, snapshot.generation, case.macs) {
-        track::advance(own, pair, &case.datagram.message)?;
-        return replay::replay(packet, own);
+    replay::count(packet, &own);
+    if case.step == Step::Renew {
+        install::renew(snapshot.tables, case, snapshot.generation, &own, &pair)?;
     }
-    if let Err(reason) = judge_again(snapshot, case, own) {
-        // A frame for somebody else says nothing about the flow.
-        if reason != DropReason::WrongMac {
-            snapshot.tables.remove(&case.key);
-            snapshot.tables.remove(&case.pair_key);
-        }
-        return Err(reason);
-    }
-    track::advance(own, pair, &case.datagram.message)?;
-    replay::count(packet, own);
-    install::renew(snapshot.tables, case, snapshot.generation, own, pair)?;
-    replay::send::<A>(packet, &case.forth)
-}
-
-/// A message that is judged by itself and leaves no trace.
-#[inline(always)]
-fn single<A: Address, P: Packet, T: Tables>(
-    packet: &mut P,
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Outcome {
-    admit(snapshot, case, Service::of_packet(&case.datagram))?;
     replay::send::<A>(packet, &case.forth)
 }
 
 /// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end or
-/// from the host.
-#[inline(always)]
+/// from the host. A function of its own in the kernel too, for the stack's sake.
+#[inline(never)]
 fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
@@ -358,64 +432,20 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         return Err(DropReason::UnrelatedError);
     }
     // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
-    case.to = destination(snapshot, case).unwrap_or(Endpoint::host_elsewhere(case.network, case.gateway_mac));
+    if route::destination(snapshot, case).is_err() {
+        route::to_host_elsewhere(case);
+    }
     case.pair_key = case.quoted.key(case.to.device);
     let flow = snapshot.tables.find(&case.pair_key).ok_or(DropReason::UnrelatedError)?;
     if flow.generation.get() != snapshot.generation {
         return Err(DropReason::UnrelatedError);
     }
+    if case.from.is_gateway() && flow.device != case.network {
+        // It's about a flow between ports.
+        judge::host_may_speak(snapshot, case.network)?;
+    }
     route::way(case)?;
     replay::send::<A>(packet, &case.forth)
-}
-
-/// Who has the destination address.
-#[inline(always)]
-fn destination<A: Address, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &Case<A>,
-) -> Result<Endpoint, DropReason> {
-    match snapshot.endpoint(case.network, case.datagram.dst.ip()) {
-        Some(endpoint) => Ok(*endpoint),
-        None => Err(snapshot.network(case.network)?.unknown_destination()),
-    }
-}
-
-/// Judges the packet as one that opens a flow, and fills in its way.
-#[inline(always)]
-fn admit<A: Address, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-    service: Service,
-) -> Result<(), DropReason> {
-    case.service = service;
-    case.to = destination(snapshot, case)?;
-    route::way(case)?;
-    case.rules = judge::both_ends(snapshot, &case.from, &case.to, &case.service)?;
-    Ok(())
-}
-
-/// Judges the flow of `own` once more, in the direction in which it was opened, and fills in the way of
-/// this packet.
-#[inline(always)]
-fn judge_again<A: Address, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-    own: &Flow<A>,
-) -> Result<(), DropReason> {
-    case.to = match destination(snapshot, case) {
-        // The host may have opened it from an address that is not the gateway's.
-        Err(_) if own.device == case.network => Endpoint::host_elsewhere(case.network, case.gateway_mac),
-        found => found?,
-    };
-    route::way(case)?;
-    let (key, asker, asked) = if own.ops.has(Ops::REPLY) {
-        (&case.pair_key, &case.to, &case.from)
-    } else {
-        (&case.key, &case.from, &case.to)
-    };
-    case.service = Service::of_flow(key);
-    case.rules = judge::both_ends(snapshot, asker, asked, &case.service)?;
-    Ok(())
 }
 
 /// A datagram that the bridge floods to a port.
@@ -451,13 +481,13 @@ fn discovery<P: Packet, T: Tables>(
     if neighbour::is_about_neighbours(&case.datagram) {
         return answer_discovery(packet, &snapshot, speaker, case);
     }
-    if speaker.is_host() {
-        return Ok(Verdict::PASS);
+    if !speaker.is_host() {
+        sender::check_role(&case.datagram)?;
+        neighbour::check_source(snapshot, speaker, &case.datagram)?;
     }
-    sender::check_role(&case.datagram)?;
-    neighbour::check_source(snapshot, speaker, &case.datagram)?;
     // Router solicitation and listener reports: no rule speaks of them, and the host is the only router.
-    Ok(Verdict::send(speaker.network, Delivery::Host))
+    judge::host_may_speak(&snapshot, speaker.network)?;
+    Ok(onwards(speaker))
 }
 
 /// Answers an ARP request, and lets what else is true pass. A function of its own in the kernel too, for
@@ -469,7 +499,7 @@ fn answer_arp<P: Packet, T: Tables>(
     speaker: &Speaker,
 ) -> Outcome {
     let Neighbour::Ask(endpoint) = neighbour::arp(packet, snapshot, speaker)? else {
-        return Ok(Verdict::PASS);
+        return Ok(onwards(speaker));
     };
     rewrite::arp_reply(packet, endpoint.mac)?;
     Ok(answer_to(speaker))
@@ -484,12 +514,19 @@ fn answer_discovery<P: Packet, T: Tables>(
     case: &Case<V6>,
 ) -> Outcome {
     let Neighbour::Ask(endpoint) = neighbour::discovery(packet, snapshot, speaker, &case.datagram)? else {
-        return Ok(Verdict::PASS);
+        return Ok(onwards(speaker));
     };
     let target = V6::from_octets(packet.read(case.datagram.payload + 8)?);
     let (mac, is_router, asker) = (endpoint.mac, endpoint.is_gateway(), case.datagram.src);
     rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router, asker })?;
     Ok(answer_to(speaker))
+}
+
+/// To whom it is: what the host says is for every port, what a port says is for the host alone. Others do not
+/// have to hear who it is, vnet tells them; and the bridge would carry whatever else the frame says.
+#[inline(always)]
+const fn onwards(speaker: &Speaker) -> Verdict {
+    if speaker.is_host() { Verdict::PASS } else { Verdict::send(speaker.network, Delivery::Host) }
 }
 
 /// Back to where the question came from.

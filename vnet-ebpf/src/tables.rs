@@ -3,8 +3,8 @@
 use core::ops::{Deref, DerefMut};
 
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, Identity, Ip, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortKey, PortRecord, Side, V4, V6, side_of,
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, Identity, Ip, JoinPrefix, NetworkKey, NetworkRecord,
+    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Side, V4, V6, side_of,
 };
 
 use crate::case::Case;
@@ -24,6 +24,8 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint>;
     /// The identity of the longest prefix that contains an address.
     fn peer(&self, key: &PeerPrefix) -> Option<u32>;
+    /// The bridge of the joined network that has the longest prefix that contains an address.
+    fn join(&self, key: &JoinPrefix) -> Option<u32>;
     /// A head or block of the compiled rules.
     fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry>;
 }
@@ -136,6 +138,13 @@ impl<'a, T: Tables> Snapshot<'a, T> {
     #[must_use]
     pub fn endpoint(&self, network: u32, addr: Ip) -> Option<&'a Endpoint> {
         self.tables.endpoint(&EndpointKey { network, side: self.side(), addr })
+    }
+
+    /// The bridge of the network joined to `network` that has `addr` in its subnets.
+    #[inline(always)]
+    #[must_use]
+    pub fn join(&self, network: u32, addr: Ip) -> Option<u32> {
+        self.tables.join(&JoinPrefix { network, side: self.side(), addr })
     }
 
     /// Who an address is to the rules when no endpoint has it.

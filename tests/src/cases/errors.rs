@@ -28,7 +28,7 @@ fn unreachable(version: Version, parties: (&Party, &Party), about: &[u8], len: u
 }
 
 /// "Too big", as a router sends it about `about`.
-fn too_big(version: Version, parties: (&Party, &Party), about: &[u8]) -> Vec<u8> {
+pub(super) fn too_big(version: Version, parties: (&Party, &Party), about: &[u8]) -> Vec<u8> {
     let (protocol, message) = match version {
         Version::V4 => (ICMP, (3, 4)),
         Version::V6 => (ICMPV6, (2, 0)),

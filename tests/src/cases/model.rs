@@ -1,8 +1,8 @@
 //! The host model as a runner of cases.
 
 use vnet_common::{
-    Address, EndpointKey, Flow, FlowKey, NetworkKey, Origin, PeerPrefix, PortKey, Ports, V6, limits, side_of,
-    ticks_from_secs,
+    Address, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin, PeerPrefix, PortKey, Ports, V6,
+    limits, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
     model::{ModelFlows, ModelPacket, ModelTables},
@@ -39,6 +39,7 @@ impl Model {
         tables.networks.retain(|key, _| key.side != side);
         tables.endpoints.retain(|key, _| key.side != side);
         tables.peers.retain(|(_, key), _| key.side != side);
+        tables.joins.retain(|(_, key), _| key.side != side);
         tables.policy.retain(|key, _| key.side() != side);
         let ports = new.ports.iter();
         tables.ports.extend(ports.map(|(ifindex, record)| (PortKey { ifindex: *ifindex, side }, *record)));
@@ -52,6 +53,9 @@ impl Model {
         for &(bits, addr, identity) in &new.peers {
             tables.peers.insert((32 + bits, PeerPrefix { side, addr }), identity);
         }
+        for &(network, bits, addr, bridge) in &new.joins {
+            tables.joins.insert((64 + bits, JoinPrefix { network, side, addr }), bridge);
+        }
         tables.policy.extend(new.policy.iter().map(|(key, value)| (key.on_side(side), *value)));
     }
 
@@ -62,6 +66,7 @@ impl Model {
             Hook::FromPort => pipeline::from_port(packet, &self.tables, arrival),
             Hook::ToPort => pipeline::to_port(packet, &self.tables, arrival),
             Hook::FromHost => pipeline::from_host(packet, &self.tables, arrival),
+            Hook::ToHost => pipeline::to_host(packet, &self.tables, arrival),
         };
         match result.map(|verdict| verdict.destination()) {
             Err(reason) => Seen::Drop(reason),
@@ -91,8 +96,7 @@ impl Runner for Model {
     }
 
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
-        let mut packet =
-            ModelPacket { bytes: frame.to_vec(), vlan_tag: entry.vlan_tag, forwarded: entry.forwarded };
+        let mut packet = arriving(entry, frame.to_vec());
         (self.verdict(entry, &mut packet), packet.bytes)
     }
 
@@ -124,6 +128,12 @@ impl Runner for Model {
         collect(&mut flows, self, &self.tables.flows6);
         flows
     }
+}
+
+/// A frame as it arrives.
+#[must_use]
+pub const fn arriving(entry: &Entry, bytes: Vec<u8>) -> ModelPacket {
+    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark: entry.mark }
 }
 
 /// A byte that is no delivery.

@@ -77,11 +77,11 @@ fn arp_answers() -> Vec<Case> {
             back_to(&A),
             defence,
         ),
-        Case::new("arp_about_oneself_passes")
-            .passes(from(&A), gratuitous_arp(&A))
-            .passes(from(&A), own_probe)
-            .passes(from(&A), arp(MacAddr::BROADCAST, REPLY, (A.mac, A.v4), (A.mac, A.v4)))
-            .passes(from(&A), arp(G.mac, REPLY, (A.mac, A.v4), (G.mac, G.v4)))
+        Case::new("arp_about_oneself_goes_to_the_host_alone")
+            .switches(from(&A), gratuitous_arp(&A), &G)
+            .switches(from(&A), own_probe, &G)
+            .switches(from(&A), arp(MacAddr::BROADCAST, REPLY, (A.mac, A.v4), (A.mac, A.v4)), &G)
+            .switches(from(&A), arp(G.mac, REPLY, (A.mac, A.v4), (G.mac, G.v4)), &G)
             .passes(host(&G), gratuitous_arp(&G))
             .passes(to(&B), gratuitous_arp(&A)),
         Case::new("arp_for_nobody_is_dropped")
@@ -239,10 +239,10 @@ fn discovery_answers() -> Vec<Case> {
         Case::new("discovery_of_nobody_is_dropped")
             .drops(from(&A), solicit(&A, A.v6, nobody, &own).frame(), DropReason::UnknownNeighbour)
             .drops(from(&A), solicit(&A, A.v6, C.v6, &own).frame(), DropReason::UnknownNeighbour),
-        Case::new("announcements_of_oneself_pass")
-            .passes(from(&A), announce(&A, A.v6, A.v6, &[(TARGET_LINK, A.mac.0)]).frame())
-            .passes(from(&A), announce(&A, A.link_local(), A.v6, &[(TARGET_LINK, A.mac.0)]).frame())
-            .passes(from(&A), announce(&A, A.v6, A.v6, &[]).frame())
+        Case::new("announcements_of_oneself_go_to_the_host_alone")
+            .switches(from(&A), announce(&A, A.v6, A.v6, &[(TARGET_LINK, A.mac.0)]).frame(), &G)
+            .switches(from(&A), announce(&A, A.link_local(), A.v6, &[(TARGET_LINK, A.mac.0)]).frame(), &G)
+            .switches(from(&A), announce(&A, A.v6, A.v6, &[]).frame(), &G)
             .passes(host(&G), announce(&G, G.v6, G.v6, &[(TARGET_LINK, G.mac.0)]).frame())
             .passes(to(&B), announce(&A, A.v6, A.v6, &[(TARGET_LINK, A.mac.0)]).frame()),
     ]
@@ -332,9 +332,9 @@ fn probes() -> Vec<Case> {
     let probe = |party: &Party, target| solicit(party, NO_ADDR_V6, target, &nonce).frame();
     vec![
         Case::new("a_probe_for_ones_own_address_passes")
-            .passes(from(&A), probe(&A, A.v6))
-            .passes(from(&A), probe(&A, A.link_local()))
-            .passes(from(&A), solicit(&A, NO_ADDR_V6, A.v6, &[]).frame())
+            .switches(from(&A), probe(&A, A.v6), &G)
+            .switches(from(&A), probe(&A, A.link_local()), &G)
+            .switches(from(&A), solicit(&A, NO_ADDR_V6, A.v6, &[]).frame(), &G)
             .passes(host(&G), probe(&G, G.link_local())),
         Case::new("a_probe_for_anothers_address_is_dropped")
             .drops(from(&A), probe(&A, B.v6), DropReason::SpoofedNeighbour)

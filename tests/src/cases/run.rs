@@ -41,7 +41,8 @@ pub enum Seen {
     Pass,
     /// Sent to a device: its ifindex, and how.
     Send(u32, Delivery),
-    /// Sent to a device that the runner does not see; whether out of its egress, which vnet marks.
+    /// Sent to a device that the runner does not see; whether to one that has a program of vnet's there, which
+    /// knows it by its mark.
     Redirect {
         /// Whether vnet marked the packet as decided.
         is_marked: bool,
@@ -119,7 +120,7 @@ fn matches(devices: &Devices, outcome: &Outcome, frame: &[u8], (seen, out): (See
             devices.index(*device) == ifindex && *delivery == found && out == frame
         }
         (Outcome::Send { delivery, frame, .. }, Seen::Redirect { is_marked }) => {
-            (*delivery == Delivery::Device) == is_marked && out == frame
+            (*delivery != Delivery::Peer) == is_marked && out == frame
         }
         _ => false,
     }

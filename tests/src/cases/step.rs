@@ -1,6 +1,6 @@
 //! What a case is made of.
 
-use vnet_common::{Delivery, DropReason, FlowState};
+use vnet_common::{Delivery, DropReason, FlowState, mark};
 
 use super::{
     frame::routed,
@@ -17,6 +17,8 @@ pub enum Hook {
     ToPort,
     /// What the host sends.
     FromHost,
+    /// What the bridge floods to the host.
+    ToHost,
 }
 
 /// Where and how a frame enters.
@@ -30,11 +32,25 @@ pub struct Entry {
     pub vlan_tag: bool,
     /// Whether the host received it elsewhere.
     pub forwarded: bool,
+    /// Its mark.
+    pub mark: u32,
 }
 
 impl Entry {
-    const fn at(hook: Hook, device: Device) -> Self {
-        Self { hook, device, vlan_tag: false, forwarded: false }
+    /// A plain frame; what the bridge floods has been let in.
+    #[must_use]
+    pub const fn at(hook: Hook, device: Device) -> Self {
+        let mark = match hook {
+            Hook::FromPort | Hook::FromHost => 0,
+            Hook::ToPort | Hook::ToHost => mark::FLOODED,
+        };
+        Self { hook, device, vlan_tag: false, forwarded: false, mark }
+    }
+
+    /// The same without a mark: nothing of vnet's has seen it.
+    #[must_use]
+    pub const fn unseen(self) -> Self {
+        Self { mark: 0, ..self }
     }
 }
 
@@ -54,6 +70,12 @@ pub(super) const fn host(gateway: &Party) -> Entry {
 #[must_use]
 pub(super) const fn to(port: &Party) -> Entry {
     Entry::at(Hook::ToPort, port.device)
+}
+
+/// Flooded by the bridge of `gateway` to the host.
+#[must_use]
+pub(super) const fn up(gateway: &Party) -> Entry {
+    Entry::at(Hook::ToHost, gateway.device)
 }
 
 /// On a device of which the policy knows nothing.

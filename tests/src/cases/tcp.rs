@@ -4,8 +4,9 @@ use vnet_common::{DropReason, FlowState};
 
 use super::{
     frame::{ACK, FIN, RST, SYN, SYN_ACK, Talk},
+    rules::{A_SENDS, HTTP},
     step::{Case, from},
-    world::{A, A_SENDS, B, HTTP, Version},
+    world::{A, B, Version},
 };
 
 const CLIENT: u32 = Talk::CLIENT;

@@ -12,9 +12,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vnet_common::{
-    Delivery, Direction, Endpoint, Identity, Ip, MacAddr, NetworkFlags, NetworkRecord, OnChange, PolicyEntry,
-    PolicyKey, PortRecord,
+    Delivery, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity,
+    Ip, MacAddr, NetworkFlags, NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortRecord,
 };
+
+use super::rules::{ACL, FAILSAFE, HTTP, RULES, Rule, STREAMS};
 
 /// A device of the world; its ifindex is the runner's affair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +151,40 @@ pub enum Policy {
     OtherMac,
     /// Without port B.
     WithoutB,
+    /// The rules as usual, and all of them keep their flows.
+    Keeps,
+    /// No rules at all.
+    Nothing,
+    /// The rules as usual, behind an acl; the host has a failsafe port.
+    Acl,
+    /// The same, but nobody's gates tell of the acl.
+    AclWithoutGates,
+    /// Network W keeps the host out; the host has a failsafe port.
+    HostExcluded,
+    /// The networks are joined.
+    Joined,
+}
+
+impl Policy {
+    const fn has_acl(self) -> bool {
+        matches!(self, Self::Acl | Self::AclWithoutGates)
+    }
+
+    const fn gates(self) -> GroupSet {
+        match self {
+            Self::Acl => GATE_INGRESS_ACL | GATE_EGRESS_ACL,
+            _ => 0,
+        }
+    }
+
+    /// What is special about a network that is usually `flags`.
+    const fn flags(self, network: Device, flags: NetworkFlags) -> NetworkFlags {
+        match (self, network) {
+            (Self::Joined, _) => flags.and(NetworkFlags::JOINED),
+            (Self::HostExcluded, Device::W) => flags.and(NetworkFlags::EXCLUDES_HOST),
+            _ => flags,
+        }
+    }
 }
 
 /// The tables of a policy, with the keys of side 0.
@@ -162,72 +198,16 @@ pub struct Tables {
     pub endpoints: Vec<(u32, Ip, Endpoint)>,
     /// By prefix: bits of the address (as [`Ip`]), address.
     pub peers: Vec<(u32, Ip, u32)>,
+    /// By bridge and prefix of a joined network, as above; that network's bridge.
+    pub joins: Vec<(u32, u32, Ip, u32)>,
     /// Heads and blocks.
     pub policy: Vec<(PolicyKey, PolicyEntry)>,
 }
 
 /// Group sets and identities: each party has its own.
-const fn number(device: Device) -> u32 {
+pub(super) const fn number(device: Device) -> u32 {
     Identity::FIRST.0 + device as u32
 }
-
-/// The identity of 239.1.0.0/16, which a rule of B names.
-const STREAMS: u32 = Identity::FIRST.0 + 100;
-const ANY: [u32; 2] = [Identity::ANY_V4.0, Identity::ANY_V6.0];
-
-/// The rule that [`Policy::WithoutHttp`] lacks.
-pub const HTTP: u32 = 0xb1;
-/// The rule by which A may send everything.
-pub const A_SENDS: u32 = 0xa1;
-
-struct Rule {
-    id: u32,
-    set: Device,
-    direction: Direction,
-    peers: &'static [u32],
-    protocol: u8,
-    ports: (u16, u16),
-}
-
-const fn rule(
-    (id, set, direction): (u32, Device, Direction),
-    peers: &'static [u32],
-    (protocol, first, last): (u8, u16, u16),
-) -> Rule {
-    Rule { id, set, direction, peers, protocol, ports: (first, last) }
-}
-
-const ALL_PORTS: (u16, u16) = (0, u16::MAX);
-const ECHO: u16 = 8 << 8;
-const TIMESTAMP: u16 = 13 << 8;
-const ECHO_V6: u16 = 128 << 8;
-
-const RULES: &[Rule] = {
-    use Direction::{Egress as Out, Ingress as In};
-    const A: &[u32] = &[number(Device::A)];
-    const B: &[u32] = &[number(Device::B)];
-    const G: &[u32] = &[number(Device::W)];
-    &[
-        rule((A_SENDS, Device::A, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
-        rule((0xa2, Device::A, In), B, (6, 9000, 9000)),
-        rule((0xa3, Device::A, In), &ANY, (17, 5000, 5000)),
-        rule((HTTP, Device::B, In), A, (6, 80, 80)),
-        rule((0xb2, Device::B, In), &ANY, (6, 8000, 8010)),
-        rule((0xb3, Device::B, In), &ANY, (17, 53, 53)),
-        rule((0xb4, Device::B, In), &ANY, (1, ECHO, ECHO)),
-        rule((0xb5, Device::B, In), &ANY, (58, ECHO_V6, ECHO_V6)),
-        rule((0xb6, Device::B, In), &ANY, (132, 5000, 5000)),
-        rule((0xb7, Device::B, In), &ANY, (47, ALL_PORTS.0, ALL_PORTS.1)),
-        rule((0xb8, Device::B, In), &ANY, (1, TIMESTAMP, TIMESTAMP + 255)),
-        rule((0xc1, Device::B, Out), A, (6, 9000, 9001)),
-        rule((0xc2, Device::B, Out), G, (6, 22, 22)),
-        rule((0xc3, Device::B, Out), &[STREAMS], (17, 5000, 5000)),
-        rule((0xd1, Device::T, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
-        rule((0xd2, Device::T, In), A, (0, ALL_PORTS.0, ALL_PORTS.1)),
-        rule((0xe1, Device::C, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
-        rule((0xe2, Device::C, In), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
-    ]
-};
 
 /// The tables that hold `policy`.
 #[must_use]
@@ -235,7 +215,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     let mut tables = Tables::default();
     for (gateway, flags) in [(G, NetworkFlags::NONE), (H, NetworkFlags::LEADS_OUTSIDE)] {
         let bridge = devices.index(gateway.device);
-        tables.networks.push((bridge, NetworkRecord::new(gateway.mac, flags)));
+        tables.networks.push((bridge, NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags))));
         let endpoint = Endpoint::gateway(bridge, gateway.mac, number(gateway.device));
         add_addresses(&mut tables, bridge, &gateway, endpoint);
     }
@@ -247,60 +227,56 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
         }
         let (device, network) = (devices.index(port.device), devices.index(gateway.device));
         let number = number(port.device);
-        let record = PortRecord { network, group_set: number, mac: port.mac, gateway_mac: gateway.mac };
+        let group_set = number | policy.gates();
+        let record = PortRecord { network, group_set, mac: port.mac, gateway_mac: gateway.mac };
         tables.ports.push((device, record));
-        let endpoint = Endpoint::port(device, port.delivery, port.mac, number, number);
+        let endpoint = Endpoint::port(device, port.delivery, port.mac, number, group_set);
         add_addresses(&mut tables, network, &port, endpoint);
     }
     tables.peers.push((96 + 16, Ip::from_std(Ipv4Addr::new(239, 1, 0, 0).into()), STREAMS));
-    for rule in RULES.iter().filter(|rule| policy != Policy::WithoutHttp || rule.id != HTTP) {
-        add_rule(&mut tables.policy, rule);
+    if policy == Policy::Joined {
+        for (gateway, joined) in [(G, H), (H, G)] {
+            let (network, other) = (devices.index(gateway.device), devices.index(joined.device));
+            tables.joins.push((network, 96 + 24, prefix(joined.v4.into()), other));
+            tables.joins.push((network, 64, prefix(joined.v6.into()), other));
+        }
+    }
+    let on_change = if policy == Policy::Keeps { OnChange::Keep } else { OnChange::Cut };
+    let is_there = |rule: &&Rule| match policy {
+        Policy::Nothing => false,
+        Policy::WithoutHttp => rule.id != HTTP,
+        _ => true,
+    };
+    for rule in RULES.iter().filter(is_there) {
+        rule.add(&mut tables.policy, number(rule.set), PolicyEntry::group(rule.id, on_change));
+    }
+    if policy.has_acl() {
+        for (position, (action, rule)) in (0..).zip(ACL) {
+            rule.add(&mut tables.policy, GROUP_SET_ACL, PolicyEntry::acl(rule.id, position, *action));
+        }
+    }
+    if policy.has_acl() || policy == Policy::HostExcluded {
+        FAILSAFE.add(&mut tables.policy, GROUP_SET_HOST, PolicyEntry::group(FAILSAFE.id, OnChange::Cut));
     }
     tables
+}
+
+/// The subnet of an address: a /24, or a /64.
+fn prefix(addr: IpAddr) -> Ip {
+    match addr {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Ip::from_std(Ipv4Addr::new(a, b, c, 0).into())
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ip::from_std(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+        }
+    }
 }
 
 fn add_addresses(tables: &mut Tables, network: u32, party: &Party, endpoint: Endpoint) {
     for addr in [party.v4.into(), party.v6.into(), party.link_local().into()] {
         tables.endpoints.push((network, Ip::from_std(addr), endpoint));
-    }
-}
-
-fn add_rule(policy: &mut Vec<(PolicyKey, PolicyEntry)>, rule: &Rule) {
-    for peer in rule.peers {
-        let head = PolicyKey::head(0, number(rule.set), rule.direction, Identity(*peer), rule.protocol);
-        let mut sizes = 0;
-        for (port, prefix_len) in blocks(rule.ports) {
-            sizes |= 1 << prefix_len;
-            policy.push((head.block(port, prefix_len), PolicyEntry::group(rule.id, OnChange::Cut)));
-        }
-        match policy.iter_mut().find(|(key, _)| *key == head) {
-            Some((_, value)) => *value = PolicyEntry::head(value.sizes() | sizes),
-            None => policy.push((head, PolicyEntry::head(sizes))),
-        }
-    }
-}
-
-/// The aligned power-of-two blocks that make up a range: first port and prefix length of each.
-fn blocks((first, last): (u16, u16)) -> Vec<(u16, u8)> {
-    let (mut next, end) = (u32::from(first), u32::from(last) + 1);
-    let mut blocks = Vec::new();
-    while next < end {
-        let fits = |bits: &u32| next.is_multiple_of(1 << bits) && next + (1 << bits) <= end;
-        let bits = (0..=16).rev().find(fits).unwrap_or_default();
-        blocks.push((next as u16, (16 - bits) as u8));
-        next += 1 << bits;
-    }
-    blocks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_cover_a_range_exactly() {
-        assert_eq!(blocks((80, 80)), [(80, 16)]);
-        assert_eq!(blocks((0, u16::MAX)), [(0, 0)]);
-        assert_eq!(blocks((8000, 8010)), [(8000, 13), (8008, 15), (8010, 16)]);
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use nix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
-use vnet_common::{DropReason, ExpireHeader, Flow, FlowKey, V4, V6, limits, ticks_from_ns, ticks_from_secs};
+use vnet_common::{
+    DropReason, ExpireHeader, Flow, FlowKey, V4, V6, limits, mark, ticks_from_ns, ticks_from_secs,
+};
 use vnet_ctl::datapath::{Datapath, names::Pins};
 use vnet_tests::cases::{
     Entry, Hook,
@@ -24,9 +26,6 @@ use crate::{
 pub(crate) const PASS: i32 = -1;
 const SHOT: i32 = 2;
 const REDIRECT: i32 = 7;
-
-/// The mark of a packet that vnet sends to a device's egress itself: "vnet".
-pub(crate) const DECIDED: u32 = 0x766e_6574;
 
 /// Offsets in `__sk_buff` (`linux/bpf.h`), and its size with room for later kernels.
 const MARK: usize = 8;
@@ -91,6 +90,7 @@ impl Kernel {
             Hook::FromPort => "from_port",
             Hook::ToPort => "to_port",
             Hook::FromHost => "from_host",
+            Hook::ToHost => "to_host",
         };
         let (mut frame_out, mut context_out) = (vec![0; FRAME_LEN], [0; CONTEXT_LEN]);
         let result = self.programs[program].test_run(TestRunOptions {
@@ -163,13 +163,13 @@ fn now() -> u32 {
 }
 
 /// The programs that use one of the maps of these ids.
-fn programs_of(maps: [u32; 2]) -> BTreeMap<&'static str, SchedClassifier> {
+fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     let mut programs = BTreeMap::new();
     // Programs of others may go away while they are looked through.
     for info in loaded_programs().filter_map(Result::ok) {
         let uses_map =
             info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)));
-        let name = ["from_port", "to_port", "from_host", "expire"]
+        let name = ["from_port", "to_port", "from_host", "to_host", "expire"]
             .into_iter()
             .find(|name| info.name_as_str() == Some(name));
         if let (true, Some(name)) = (uses_map, name) {
@@ -206,7 +206,7 @@ impl Runner for Kernel {
     /// When the counters do not tell the same as the action.
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
         let before = (self.maps.drops(), self.maps.port_drops());
-        let run = self.run_program(entry, frame, 0);
+        let run = self.run_program(entry, frame, entry.mark);
         let total = counted(&before.0, &self.maps.drops());
         let by_device = counted(&before.1, &self.maps.port_drops());
         let device = self.devices.index(entry.device);
@@ -215,8 +215,12 @@ impl Runner for Kernel {
                 assert_eq!(by_device, [((device, *number), 1)], "the drops of the device");
                 Seen::Drop(DropReason::try_from(*number).expect("a reason"))
             }
-            (PASS, []) if by_device.is_empty() => Seen::Pass,
-            (REDIRECT, []) if by_device.is_empty() => Seen::Redirect { is_marked: run.mark == DECIDED },
+            (PASS, []) if by_device.is_empty() => {
+                let enters = matches!(entry.hook, Hook::FromPort | Hook::FromHost);
+                assert_eq!(run.mark, if enters { mark::FLOODED } else { 0 }, "the mark of what passes");
+                Seen::Pass
+            }
+            (REDIRECT, []) if by_device.is_empty() => Seen::Redirect { is_marked: run.mark == mark::DECIDED },
             (action, _) => panic!("action {action}, counted {total:?} in total, {by_device:?} by device"),
         };
         (seen, run.frame)

@@ -9,7 +9,7 @@ mod place;
 
 use std::{collections::BTreeMap, thread};
 
-use vnet_common::{ExpireAnswer, V4, V6};
+use vnet_common::{ExpireAnswer, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::Model,
@@ -18,7 +18,7 @@ use vnet_tests::cases::{
     world::Device,
 };
 
-use self::kernel::{DECIDED, Kernel, PASS};
+use self::kernel::{Kernel, PASS};
 
 /// Half of what the kernel's verifier allows (`BPF_COMPLEXITY_LIMIT_INSNS`): the rest is for others.
 const MAX_VERIFIED: u32 = 500_000;
@@ -77,7 +77,7 @@ fn the_verifier_has_half_of_its_limit_to_spare() {
         println!("{counts:?}");
         assert_eq!(
             counts.keys().copied().collect::<Vec<_>>(),
-            ["expire", "from_host", "from_port", "to_port"]
+            ["expire", "from_host", "from_port", "to_host", "to_port"]
         );
         for (program, count) in counts {
             assert!(count < MAX_VERIFIED, "{program} takes {count} instructions to verify");
@@ -97,34 +97,40 @@ fn allowed_packet(wanted: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_vnet_sent_itself_passes_to_the_port_and_loses_its_mark() {
+fn what_vnet_sent_itself_passes_and_loses_its_mark() {
     with_kernel(|kernel| {
         let frame = allowed_packet("ping_works (V4)");
-        let entry = Entry { hook: Hook::ToPort, device: Device::B, vlan_tag: false, forwarded: false };
-        let run = kernel.run_program(&entry, &frame, DECIDED);
-        assert_eq!((run.action, run.mark), (PASS, 0));
-        assert_eq!(run.frame, frame);
-        let unmarked = kernel.run_program(&entry, &frame, DECIDED ^ 1);
-        assert_ne!(unmarked.action, PASS);
+        for entry in [Entry::at(Hook::ToPort, Device::B), Entry::at(Hook::ToHost, Device::W)] {
+            let run = kernel.run_program(&entry, &frame, mark::DECIDED);
+            assert_eq!((run.action, run.mark), (PASS, 0), "{entry:?}");
+            assert_eq!(run.frame, frame);
+            let unmarked = kernel.run_program(&entry, &frame, mark::DECIDED ^ 1);
+            assert_ne!(unmarked.action, PASS, "{entry:?}");
+        }
     });
 }
 
 #[test]
-fn what_a_port_passes_to_the_bridge_carries_no_mark_of_vnet_in() {
+fn what_enters_the_bridge_carries_the_mark_that_lets_it_out_and_no_other() {
     with_kernel(|kernel| {
-        let frame = allowed_packet("announcements_of_oneself_pass");
-        let entry = Entry { hook: Hook::FromPort, device: Device::A, vlan_tag: false, forwarded: false };
-        let run = kernel.run_program(&entry, &frame, DECIDED);
-        assert_eq!((run.action, run.mark), (PASS, 0));
-        let other = kernel.run_program(&entry, &frame, DECIDED ^ 1);
-        assert_eq!((other.action, other.mark), (PASS, DECIDED ^ 1));
+        let frame = allowed_packet("a_port_receives_from_groups_as_its_ingress_rules_say");
+        for brought in [0, 1, mark::DECIDED, mark::FLOODED] {
+            let run = kernel.run_program(&Entry::at(Hook::FromPort, Device::B), &frame, brought);
+            assert_eq!((run.action, run.mark), (PASS, mark::FLOODED), "{brought:#x}");
+        }
+        for entry in [Entry::at(Hook::ToPort, Device::A), Entry::at(Hook::ToHost, Device::W)] {
+            let run = kernel.run_program(&entry, &frame, mark::FLOODED);
+            assert_eq!((run.action, run.mark), (PASS, 0), "{entry:?}");
+            let unseen = kernel.run_program(&entry, &frame, 0);
+            assert_ne!(unseen.action, PASS, "{entry:?}");
+        }
     });
 }
 
 #[test]
 fn expiry_removes_an_idle_entry_and_tells_when_it_is_gone() {
     with_kernel(|kernel| {
-        let entry = Entry { hook: Hook::FromPort, device: Device::A, vlan_tag: false, forwarded: false };
+        let entry = Entry::at(Hook::FromPort, Device::A);
         kernel.run(&entry, &allowed_packet("ping_works (V4)"));
         kernel.run(&entry, &allowed_packet("ping_works (V6)"));
         let (v4, v6) = (kernel.entries::<V4>(), kernel.entries::<V6>());
@@ -146,7 +152,7 @@ fn expiry_removes_an_idle_entry_and_tells_when_it_is_gone() {
 #[test]
 fn expiry_leaves_an_entry_that_a_packet_has_refreshed() {
     with_kernel(|kernel| {
-        let entry = Entry { hook: Hook::FromPort, device: Device::A, vlan_tag: false, forwarded: false };
+        let entry = Entry::at(Hook::FromPort, Device::A);
         let frame = allowed_packet("ping_works (V4)");
         kernel.run(&entry, &frame);
         kernel.advance(100);

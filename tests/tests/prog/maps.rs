@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
 };
 use vnet_common::{
-    Address, Control, Endpoint, EndpointKey, Flow, FlowImage4, FlowImage6, FlowKey, NetworkKey,
+    Address, Control, Endpoint, EndpointKey, Flow, FlowImage4, FlowImage6, FlowKey, JoinPrefix, NetworkKey,
     NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
     side_of,
 };
@@ -61,6 +61,7 @@ pub(crate) struct Maps {
     networks: HashMap<MapData, NetworkKey, NetworkRecord>,
     endpoints: HashMap<MapData, EndpointKey, Endpoint>,
     peers: LpmTrie<MapData, PeerPrefix, u32>,
+    joins: LpmTrie<MapData, JoinPrefix, u32>,
     policy: HashMap<MapData, PolicyKey, PolicyEntry>,
     flows4: HashMap<MapData, FlowKey<V4>, FlowImage4>,
     flows6: HashMap<MapData, FlowKey<V6>, FlowImage6>,
@@ -84,6 +85,7 @@ impl Maps {
             networks: open!(pins, HashMap, names::NETWORKS),
             endpoints: open!(pins, HashMap, names::ENDPOINTS),
             peers: open!(pins, LpmTrie, names::PEERS),
+            joins: open!(pins, LpmTrie, names::JOINS),
             policy: open!(pins, HashMap, names::POLICY),
             flows4: open!(pins, HashMap, names::FLOWS4),
             flows6: open!(pins, HashMap, names::FLOWS6),
@@ -92,9 +94,10 @@ impl Maps {
         }
     }
 
-    /// The kernel's ids of two maps of which every program reads one.
-    pub(crate) fn ids(&self) -> [u32; 2] {
-        [self.flows4.map(), self.ports.map()].map(|map| map.info().expect("map info").id())
+    /// The kernel's ids of maps of which every program reads one.
+    pub(crate) fn ids(&self) -> [u32; 3] {
+        [self.flows4.map(), self.ports.map(), self.networks.map()]
+            .map(|map| map.info().expect("map info").id())
     }
 
     /// The generation in force.
@@ -118,6 +121,10 @@ impl Maps {
         for key in peers.iter().filter(|key| key.data().side == side) {
             self.peers.remove(key).expect("PEERS");
         }
+        let joins: Vec<_> = self.joins.iter().map(|entry| entry.expect("JOINS").0).collect();
+        for key in joins.iter().filter(|key| key.data().side == side) {
+            self.joins.remove(key).expect("JOINS");
+        }
         for &(ifindex, record) in &tables.ports {
             self.ports.insert(PortKey { ifindex, side }, record, 0).expect("PORTS");
         }
@@ -130,6 +137,10 @@ impl Maps {
         for &(bits, addr, identity) in &tables.peers {
             let key = lpm_trie::Key::new(32 + bits, PeerPrefix { side, addr });
             self.peers.insert(&key, identity, 0).expect("PEERS");
+        }
+        for &(network, bits, addr, bridge) in &tables.joins {
+            let key = lpm_trie::Key::new(64 + bits, JoinPrefix { network, side, addr });
+            self.joins.insert(&key, bridge, 0).expect("JOINS");
         }
         for (key, value) in &tables.policy {
             self.policy.insert(key.on_side(side), *value, 0).expect("POLICY");

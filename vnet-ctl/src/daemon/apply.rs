@@ -129,7 +129,7 @@ impl Engine {
         let observed = self.observe(&change.desired).await?;
         self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         let located = plan::locate(&change.desired, &observed);
-        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
+        let tables = Arc::new(compile::compile(&change.policy, &change.assigned, &devices(&located))?);
         let (before, committed) = {
             let mut datapath = self.datapath.lock();
             (datapath.in_force()?.clone(), datapath.commit(&tables)?)
@@ -287,7 +287,8 @@ fn wanted_devices(located: &Located) -> BTreeSet<u32> {
 fn attached(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
     let has = |ifindex, hook| hooks.contains(&(ifindex, hook));
     let complete = |ifindex: &u32| {
-        has(*ifindex, Hook::FromHost) || (has(*ifindex, Hook::FromPort) && has(*ifindex, Hook::ToPort))
+        let has_both = |one, other| has(*ifindex, one) && has(*ifindex, other);
+        has_both(Hook::FromHost, Hook::ToHost) || has_both(Hook::FromPort, Hook::ToPort)
     };
     hooks.iter().map(|&(ifindex, _)| ifindex).filter(complete).collect()
 }
@@ -343,7 +344,14 @@ mod tests {
 
     #[test]
     fn half_attached_devices_are_attached_again() {
-        let hooks = [(3, Hook::FromHost), (5, Hook::FromPort), (5, Hook::ToPort), (7, Hook::FromPort)];
+        let hooks = [
+            (3, Hook::FromHost),
+            (3, Hook::ToHost),
+            (4, Hook::FromHost),
+            (5, Hook::FromPort),
+            (5, Hook::ToPort),
+            (7, Hook::FromPort),
+        ];
         assert_eq!(attached(&hooks.into()), [3, 5].into());
     }
 }

@@ -8,6 +8,7 @@
 //! datapath running.
 
 mod commit;
+mod difference;
 mod drops;
 mod filter;
 mod flows;
@@ -16,6 +17,7 @@ pub mod names;
 mod object;
 mod pairs;
 mod preflight;
+mod readers;
 mod remove;
 mod sys;
 mod tables;
@@ -25,6 +27,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -105,12 +108,13 @@ impl Datapath {
         self.links.attach(&mut self.object, ifindex, Hook::ToPort)
     }
 
-    /// Attaches a network's program to its bridge, in the calling thread's network namespace.
+    /// Attaches a network's programs to its bridge, in the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_bridge(&mut self, ifindex: u32) -> Result<()> {
-        self.links.attach(&mut self.object, ifindex, Hook::FromHost)
+        self.links.attach(&mut self.object, ifindex, Hook::FromHost)?;
+        self.links.attach(&mut self.object, ifindex, Hook::ToHost)
     }
 
     /// Detaches every program from a device, and forgets its flows and counters.
@@ -159,7 +163,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When they are too large, or the kernel refuses an entry; what was in force stays in force.
-    pub fn commit(&mut self, tables: &Tables) -> Result<Committed> {
+    pub fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
         self.commits.commit(tables)
     }
 
@@ -167,7 +171,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When the maps cannot be read.
-    pub fn in_force(&mut self) -> Result<&Tables> {
+    pub fn in_force(&mut self) -> Result<&Arc<Tables>> {
         self.commits.in_force()
     }
 

@@ -47,11 +47,13 @@ pub enum Hook {
     ToPort,
     /// What the host sends to workloads: egress of a network's bridge.
     FromHost,
+    /// What reaches the host: ingress of a network's bridge.
+    ToHost,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::FromPort, Self::ToPort, Self::FromHost];
+    pub const ALL: [Self; 4] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost];
 
     /// The program's name in the object, in pins and in messages.
     #[must_use]
@@ -60,12 +62,13 @@ impl Hook {
             Self::FromPort => "from_port",
             Self::ToPort => "to_port",
             Self::FromHost => "from_host",
+            Self::ToHost => "to_host",
         }
     }
 
     pub(super) const fn attach_type(self) -> TcAttachType {
         match self {
-            Self::FromPort => TcAttachType::Ingress,
+            Self::FromPort | Self::ToHost => TcAttachType::Ingress,
             Self::ToPort | Self::FromHost => TcAttachType::Egress,
         }
     }

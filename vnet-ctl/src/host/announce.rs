@@ -16,12 +16,15 @@ use futures_util::TryStreamExt as _;
 use nix::{
     errno::Errno,
     libc,
-    sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike as _, sendto, socket},
+    sys::socket::{
+        AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike as _, sendto, setsockopt, socket,
+        sockopt,
+    },
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use vnet_common::MacAddr;
+use vnet_common::{MacAddr, mark};
 
 use super::{
     Host,
@@ -149,10 +152,12 @@ fn unsolicited_advertisement(addr: Ipv6Addr, mac: MacAddr) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// A socket that sends whole frames and receives none.
+/// A socket that sends whole frames, with the mark by which the datapath lets them pass, and receives none.
 fn packet_socket() -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Packet, SockType::Raw, flags, None)
+    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+    setsockopt(&socket, sockopt::Mark, &mark::DECIDED)?;
+    Ok(socket)
 }
 
 fn send(socket: &OwnedFd, ifindex: u32, frame: &[u8]) -> nix::Result<()> {

@@ -1,6 +1,6 @@
 //! The datapath in the kernel: what is pinned, taken over, committed and removed.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, fs, net::IpAddr, sync::Arc, time::Duration};
 
 use aya::{
     maps::{HashMap, Map, MapData},
@@ -22,10 +22,10 @@ const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const GATEWAY_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 /// A network with one port.
-fn tables(bridge: u32, port: u32, rule: u32) -> Tables {
+fn tables(bridge: u32, port: u32, rule: u32) -> Arc<Tables> {
     let addr = |text: &str| text.parse::<IpAddr>().unwrap();
     let head = PolicyKey::head(0, 1, Direction::Ingress, Identity::ANY_V4, 6);
-    Tables {
+    Arc::new(Tables {
         ports: [(port, PortRecord { network: bridge, group_set: 1, mac: MAC, gateway_mac: GATEWAY_MAC })]
             .into(),
         networks: [(bridge, NetworkRecord::new(GATEWAY_MAC, NetworkFlags::LEADS_OUTSIDE))].into(),
@@ -41,7 +41,7 @@ fn tables(bridge: u32, port: u32, rule: u32) -> Tables {
         ]
         .into(),
         joins: [((bridge, "10.20.0.0/24".parse().unwrap()), port)].into(),
-    }
+    })
 }
 
 /// A bridge with one veth; their indexes.
@@ -100,11 +100,12 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
 fn each_commit_writes_one_side_whole_and_flips() {
     in_netns(|scratch| {
         let mut datapath = Datapath::open(&scratch.pins()).unwrap();
-        let empty = datapath.commit(&Tables::default()).unwrap();
+        let empty = datapath.commit(&Arc::default()).unwrap();
         assert!(empty.flipped && empty.generation == 1, "the first commit says that there is a policy");
         for generation in 2..7 {
             let mut wanted = tables(2, 3, generation);
-            wanted.ports.insert(100 + generation, wanted.ports[&3]);
+            let port = wanted.ports[&3];
+            Arc::make_mut(&mut wanted).ports.insert(100 + generation, port);
             let committed = datapath.commit(&wanted).unwrap();
             assert_eq!((committed.generation, committed.flipped), (generation, true));
             let reader = &mut Datapath::open(&scratch.pins()).unwrap();

@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use vnet_common::{Delivery, DropReason, PortDropKey, ticks_from_ns};
+use vnet_common::{Delivery, DropReason, PortDropKey, mark, ticks_from_ns};
 use vnet_ebpf::{
     pipeline::{self, Arrival},
     verdict::{Outcome, Verdict},
@@ -32,31 +32,57 @@ fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome
     finish(&skb, device, result)
 }
 
+/// Runs the pipeline over a packet that enters a network. What passes goes into the bridge, with the mark that
+/// lets it out again.
+#[inline(always)]
+fn enter(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome) -> i32 {
+    let skb = Skb::new(TcContext::new(context.skb.skb));
+    let action = run(context, entry);
+    if action == TC_ACT_UNSPEC {
+        skb.set_mark(mark::FLOODED);
+    }
+    action
+}
+
+/// Runs the pipeline over a packet that leaves a network's bridge, and takes its mark off.
+#[inline(always)]
+fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome) -> i32 {
+    let skb = Skb::new(TcContext::new(context.skb.skb));
+    if skb.take_decided() {
+        return TC_ACT_UNSPEC;
+    }
+    let action = run(context, entry);
+    if action == TC_ACT_UNSPEC {
+        skb.set_mark(0);
+    }
+    action
+}
+
 /// tc ingress of a port's device: what the workload sends.
 #[classifier]
 fn from_port(context: TcContext) -> i32 {
-    let skb = Skb::new(TcContext::new(context.skb.skb));
-    let action = run(context, pipeline::from_port);
-    if action == TC_ACT_UNSPEC {
-        // A mark crosses a veth whose ends share one namespace; the bridge must not flood it as a decision.
-        skb.take_decided();
-    }
-    action
+    enter(context, pipeline::from_port)
 }
 
 /// tc egress of a network's bridge: what the host sends.
 #[classifier]
 fn from_host(context: TcContext) -> i32 {
-    run(context, pipeline::from_host)
+    enter(context, pipeline::from_host)
 }
 
 /// tc egress of a port's device: what the bridge floods, and what vnet itself sends there.
 #[classifier]
 fn to_port(context: TcContext) -> i32 {
-    if Skb::new(TcContext::new(context.skb.skb)).take_decided() {
+    leave(context, pipeline::to_port)
+}
+
+/// tc ingress of a network's bridge: what reaches the host's own stack, by the bridge or from vnet itself.
+#[classifier]
+fn to_host(context: TcContext) -> i32 {
+    if Skb::new(TcContext::new(context.skb.skb)).is_own_echo() {
         return TC_ACT_UNSPEC;
     }
-    run(context, pipeline::to_port)
+    leave(context, pipeline::to_host)
 }
 
 /// Compares and removes an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
@@ -95,12 +121,15 @@ fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
             unsafe { bpf_redirect_peer(device, 0) }
         }
         Delivery::Device => {
-            skb.set_decided();
+            skb.set_mark(mark::DECIDED);
             // SAFETY: the helper only records the device.
             unsafe { bpf_redirect(device, 0) }
         }
-        // SAFETY: the helper only records the device.
-        Delivery::Host => unsafe { bpf_redirect(device, INGRESS) },
+        Delivery::Host => {
+            skb.set_mark(mark::DECIDED);
+            // SAFETY: the helper only records the device.
+            unsafe { bpf_redirect(device, INGRESS) }
+        }
     };
     action as i32
 }

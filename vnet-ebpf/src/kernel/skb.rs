@@ -4,18 +4,16 @@ use core::ptr::NonNull;
 
 use aya_ebpf::programs::TcContext;
 use network_types::eth::EtherType;
-use vnet_common::DropReason;
+use vnet_common::{DropReason, mark};
 use vnet_ebpf::packet::{Packet, Wire};
 
 /// Highest offset of a header: what the parser can reach without passing a limit of its own.
 const MAX_OFFSET: usize = 0x3fff;
 
-/// The mark of a packet that vnet sends to a device itself, from `bpf_redirect` to that device's egress.
-/// Workloads cannot set it: marks do not cross a veth between namespaces, and a tap's packets have none.
-const DECIDED: u32 = 0x766e_6574;
-
 /// `pkt_type` of a packet that is addressed to this host (`linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
+/// `pkt_type` of a copy of what the host sent to many, for the host itself. No frame arrives with it.
+const PACKET_LOOPBACK: u32 = 5;
 
 /// A socket buffer in a tc program.
 pub(super) struct Skb {
@@ -59,21 +57,33 @@ impl Skb {
         }
     }
 
-    /// Marks the packet as decided by vnet.
+    /// Gives the packet a mark.
     #[inline(always)]
-    pub(super) fn set_decided(&self) {
-        self.context.set_mark(DECIDED);
+    pub(super) fn set_mark(&self, mark: u32) {
+        self.context.set_mark(mark);
     }
 
     /// Whether vnet has decided it; takes the mark off.
     #[inline(always)]
     pub(super) fn take_decided(&self) -> bool {
-        // SAFETY: as in `ifindex`.
-        let decided = unsafe { (*self.context.skb.skb).mark } == DECIDED;
+        let decided = self.mark() == mark::DECIDED;
         if decided {
-            self.context.set_mark(0);
+            self.set_mark(0);
         }
         decided
+    }
+
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).mark }
+    }
+
+    /// Whether the host made the packet and hands a copy of it to itself.
+    #[inline(always)]
+    pub(super) fn is_own_echo(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).pkt_type == PACKET_LOOPBACK }
     }
 
     /// Makes the receiving stack accept the packet: it was addressed to another MAC than the device's
@@ -152,5 +162,10 @@ impl Packet for Skb {
     fn is_forwarded(&self) -> bool {
         // SAFETY: as in `ifindex`. Packets that the host makes itself came in nowhere.
         unsafe { (*self.context.skb.skb).ingress_ifindex != 0 }
+    }
+
+    #[inline(always)]
+    fn is_flooded(&self) -> bool {
+        self.mark() == mark::FLOODED
     }
 }

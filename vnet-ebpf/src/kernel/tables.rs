@@ -7,8 +7,8 @@ use aya_ebpf::{
     btf_maps::lpm_trie,
 };
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, V4, V6,
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6,
 };
 use vnet_ebpf::{
     case::Case,
@@ -85,6 +85,11 @@ impl Tables for Kernel {
     #[inline(always)]
     fn peer(&self, key: &PeerPrefix) -> Option<u32> {
         maps::PEERS.get(&lpm_trie::Key::new(PeerPrefix::BITS, *key)).copied()
+    }
+
+    #[inline(always)]
+    fn join(&self, key: &JoinPrefix) -> Option<u32> {
+        maps::JOINS.get(&lpm_trie::Key::new(JoinPrefix::BITS, *key)).copied()
     }
 
     #[inline(always)]

@@ -2,10 +2,10 @@
 //!
 //! Decides nothing: writes a flow's two entries, the reply's first, both or none.
 
-use vnet_common::{Address, DropReason, Flow, FlowKey, FlowState, MacPair, Ops, RuleId};
+use vnet_common::{Address, DropReason, Flow, FlowKey, FlowState, MacPair, Ops};
 
 use crate::{
-    case::Case,
+    case::{Case, Decision},
     hop::Hop,
     tables::{FlowTable, Insert, InsertError},
 };
@@ -40,7 +40,7 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.generation.set(generation);
     entry.ops = Ops::REPLY;
     entry.ack.set(birth.syn_end);
-    decide(entry, case.answered, &case.back, case.device, case.rules);
+    decide(entry, case.answered, &case.back, case.device, case.decision);
     // Without translation a reply tuple belongs to this flow alone, so what stands there is a rest of it;
     // unless both ends open the same symmetric tuple at once.
     if tables.insert(&case.pair_key, entry, Insert::Replace).is_err() {
@@ -51,7 +51,7 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.seq_next.set(birth.seq_next);
     entry.packets.set(1);
     entry.bytes.set(u64::from(birth.bytes));
-    decide(entry, case.macs, &case.forth, case.forth.device, case.rules);
+    decide(entry, case.macs, &case.forth, case.forth.device, case.decision);
     match tables.insert(&case.key, entry, mode) {
         // Another CPU installed the same flow a moment ago: as good.
         Ok(()) | Err(InsertError::Exists) => Ok(()),
@@ -78,10 +78,10 @@ pub fn renew<A: Address + Default, T: FlowTable<A>>(
     *entry = Flow::default();
     copy_record(entry, pair);
     entry.generation.set(generation);
-    decide(entry, case.answered, &case.back, case.device, case.rules);
+    decide(entry, case.answered, &case.back, case.device, case.decision);
     replace(tables, pair_key, entry)?;
     copy_record(entry, own);
-    decide(entry, case.macs, &case.forth, case.forth.device, case.rules);
+    decide(entry, case.macs, &case.forth, case.forth.device, case.decision);
     replace(tables, key, entry)
 }
 
@@ -105,13 +105,13 @@ fn copy_record<A>(to: &mut Flow<A>, from: &Flow<A>) {
 
 /// Fills the decision into `entry`, leaving its direction and its record of the connection.
 #[inline(always)]
-fn decide<A>(entry: &mut Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, rules: [RuleId; 2]) {
+fn decide<A>(entry: &mut Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, decision: Decision) {
     let direction = if entry.ops.has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
     entry.received = received;
     entry.sent = hop.sent;
     entry.device = hop.device;
     entry.delivery = hop.delivery;
-    entry.ops = hop.ops.and(direction);
+    entry.ops = hop.ops.and(direction).and(decision.keep);
     entry.pair_device = pair_device;
-    entry.rules = rules;
+    entry.rules = decision.rules;
 }

@@ -1,109 +1,293 @@
-//! Stage 6: what the security groups say.
+//! Stage 6: what the rules say.
 //!
-//! Decides whether the sender's egress rules and the receiver's ingress rules allow a packet that opens a
-//! flow. Groups only allow, so the order of the probes does not matter and their number does not depend
-//! on the number of rules: see `vnet_common::PolicyKey`.
+//! Decides whether a packet that opens a flow may do so, and whether a flow that is judged again may go on:
+//!
+//! ```text
+//! 1  the host's failsafe ports, for what goes to the host     admitted
+//! 2  `host = false`, for what goes to or comes from the host  dropped
+//! 3  the host itself                                          trusted
+//! 4  the acl of each end, its first rule that matches         dropped or admitted
+//! 5  the groups of each end                                   admitted, else dropped
+//! ```
+//!
+//! Sender and receiver each have to agree. The number of probes does not depend on that of rules: see
+//! `vnet_common::PolicyKey`.
 
-use core::num::NonZeroU32;
-
-use vnet_common::{Direction, DropReason, Endpoint, GroupSet, Identity, PolicyKey, RuleId};
+use vnet_common::{
+    Direction, DropReason, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, NetworkFlags, Ops, PolicyEntry,
+    PolicyKey, RuleId, has_acl,
+};
 
 use crate::{
+    case::{Case, Decision},
     headers::Service,
     tables::{Snapshot, Tables},
 };
 
-/// Whether both ends allow `from` to ask `to` for `service`; the rules that do. The host is trusted: it
-/// has no groups, and what it sends is not subject to those of others.
+/// What the rules of one end say: a word, so that it comes out of a function in a register.
 ///
-/// # Errors
-/// [`DropReason::EgressDenied`], [`DropReason::IngressDenied`].
-#[inline(always)]
-pub fn both_ends<T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    from: &Endpoint,
-    to: &Endpoint,
-    service: &Service,
-) -> Result<[RuleId; 2], DropReason> {
-    if from.is_gateway() {
-        return Ok([0, 0]);
+/// Bits 0 to 31 are the rule; bit 32 is that of the entry's rank: whether an acl rule denies, or a group's
+/// keeps; bit 62 tells an acl rule; bit 63 that there is a rule at all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Answer(u64);
+
+impl Answer {
+    const NOTHING: Self = Self(0);
+    const FOUND: u64 = 1 << 63;
+    const ACL: u64 = 1 << 62;
+
+    #[inline(always)]
+    const fn group(entry: PolicyEntry) -> Self {
+        Self(Self::FOUND | (entry.keeps() as u64) << 32 | entry.rule() as u64)
     }
-    let egress = sends(snapshot, service, from.group_set, to.identity)?;
-    if to.is_gateway() {
-        return Ok([egress, 0]);
+
+    /// From a rank above a rule, whose lowest bit says whether it denies.
+    #[inline(always)]
+    const fn acl(ranked: u64) -> Self {
+        Self(Self::FOUND | Self::ACL | ranked & 0x1_ffff_ffff)
     }
-    Ok([egress, receives(snapshot, service, to.group_set, from.identity)?])
+
+    #[inline(always)]
+    const fn is_found(self) -> bool {
+        self.0 & Self::FOUND != 0
+    }
+
+    #[inline(always)]
+    const fn is_acl(self) -> bool {
+        self.0 & Self::ACL != 0
+    }
+
+    #[inline(always)]
+    const fn rule(self) -> RuleId {
+        self.0 as u32
+    }
+
+    /// Whether the acl denies, or the group keeps.
+    #[inline(always)]
+    const fn rank_bit(self) -> bool {
+        self.0 >> 32 & 1 == 1
+    }
 }
 
-/// The egress rule of `set` that allows `service` at `peer`.
+/// Whether both ends allow what `case.asker` asks of `case.asked`, and which rules do; what allowed it before
+/// may be kept.
 ///
 /// # Errors
-/// [`DropReason::EgressDenied`].
+/// [`DropReason::AclDenied`], [`DropReason::EgressDenied`], [`DropReason::IngressDenied`],
+/// [`DropReason::HostExcluded`].
+#[inline(always)]
+pub fn both_ends<A, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<Decision, DropReason> {
+    let Case { network, asker: from, asked: to, service, before, .. } = case;
+    if from.is_gateway() {
+        host_may_speak(snapshot, *network)?;
+        return Ok(Decision::TRUST);
+    }
+    if to.is_gateway() {
+        let failsafe = failsafe(snapshot, service);
+        if failsafe.is_found() {
+            return Ok(Decision { rules: [failsafe.rule(), 0], keep: Ops::NONE });
+        }
+        host_may_speak(snapshot, *network)?;
+    }
+    let answer = ask(snapshot, service, Direction::Egress, from.group_set, to.identity);
+    let egress = End { rule: before.rules[0], keep: before.keep, bit: Ops::KEEP_EGRESS }
+        .settle(answer, DropReason::EgressDenied)?;
+    if to.is_gateway() {
+        return Ok(Decision { rules: [egress.rule, 0], keep: egress.keep });
+    }
+    let answer = ask(snapshot, service, Direction::Ingress, to.group_set, from.identity);
+    let ingress = End { rule: before.rules[1], keep: before.keep, bit: Ops::KEEP_INGRESS }
+        .settle(answer, DropReason::IngressDenied)?;
+    Ok(Decision { rules: [egress.rule, ingress.rule], keep: egress.keep.and(ingress.keep) })
+}
+
+/// What allows a flow at one end.
+#[derive(Clone, Copy)]
+struct End {
+    rule: RuleId,
+    keep: Ops,
+    /// The bit of `keep` that is this end's.
+    bit: Ops,
+}
+
+impl End {
+    /// What allows it after `answer`, where this is what allowed it before; `denied` if nothing does.
+    #[inline(always)]
+    fn settle(self, answer: Answer, denied: DropReason) -> Result<Self, DropReason> {
+        let keep = if answer.rank_bit() { self.bit } else { Ops::NONE };
+        match (answer.is_found(), answer.is_acl()) {
+            (true, true) if answer.rank_bit() => Err(DropReason::AclDenied),
+            (true, true) => Ok(Self { rule: answer.rule(), keep: Ops::NONE, ..self }),
+            (true, false) => Ok(Self { rule: answer.rule(), keep, ..self }),
+            (false, _) if self.keep.has(self.bit) => Ok(Self { keep: self.bit, ..self }),
+            (false, _) => Err(denied),
+        }
+    }
+}
+
+/// Whether a packet to many may leave a port with `set` for `peer`.
+///
+/// # Errors
+/// [`DropReason::AclDenied`], [`DropReason::EgressDenied`].
 #[inline(always)]
 pub fn sends<T: Tables>(
     snapshot: &Snapshot<'_, T>,
     service: &Service,
     set: GroupSet,
     peer: u32,
-) -> Result<RuleId, DropReason> {
-    find_rule(snapshot, service, Direction::Egress, set, peer)
-        .map(NonZeroU32::get)
-        .ok_or(DropReason::EgressDenied)
+) -> Result<(), DropReason> {
+    let end = End { rule: 0, keep: Ops::NONE, bit: Ops::KEEP_EGRESS };
+    let answer = ask(snapshot, service, Direction::Egress, set, peer);
+    end.settle(answer, DropReason::EgressDenied).map(drop)
 }
 
-/// The ingress rule of `set` that allows `peer` to ask for `service`.
+/// Whether a packet to many may reach a port with `set` from `peer`.
 ///
 /// # Errors
-/// [`DropReason::IngressDenied`].
+/// [`DropReason::AclDenied`], [`DropReason::IngressDenied`].
 #[inline(always)]
 pub fn receives<T: Tables>(
     snapshot: &Snapshot<'_, T>,
     service: &Service,
     set: GroupSet,
     peer: u32,
-) -> Result<RuleId, DropReason> {
-    find_rule(snapshot, service, Direction::Ingress, set, peer)
-        .map(NonZeroU32::get)
-        .ok_or(DropReason::IngressDenied)
+) -> Result<(), DropReason> {
+    let end = End { rule: 0, keep: Ops::NONE, bit: Ops::KEEP_INGRESS };
+    let answer = ask(snapshot, service, Direction::Ingress, set, peer);
+    end.settle(answer, DropReason::IngressDenied).map(drop)
 }
 
-/// A function of its own in the kernel too: it is called for both ends, from several places.
-#[inline(never)]
-fn find_rule<T: Tables>(
+/// Whether `network` lets the host and its ports speak, failsafe ports aside.
+///
+/// # Errors
+/// [`DropReason::HostExcluded`].
+#[inline(always)]
+pub fn host_may_speak<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32) -> Result<(), DropReason> {
+    if snapshot.network(network)?.flags.has(NetworkFlags::EXCLUDES_HOST) {
+        return Err(DropReason::HostExcluded);
+    }
+    Ok(())
+}
+
+/// Whether a port of `network` may reach the host's `service` as far as the network is concerned.
+///
+/// # Errors
+/// [`DropReason::HostExcluded`].
+#[inline(always)]
+pub fn reaches_host<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    network: u32,
+    service: &Service,
+) -> Result<(), DropReason> {
+    if failsafe(snapshot, service).is_found() { Ok(()) } else { host_may_speak(snapshot, network) }
+}
+
+/// The host's own rule that keeps `service` open, whatever else is said.
+#[inline(always)]
+fn failsafe<T: Tables>(snapshot: &Snapshot<'_, T>, service: &Service) -> Answer {
+    ask(snapshot, service, Direction::Ingress, GROUP_SET_HOST, Identity::UNKNOWN.0)
+}
+
+/// What the acl, then the groups of `set`, say about `peer`.
+#[inline(always)]
+fn ask<T: Tables>(
     snapshot: &Snapshot<'_, T>,
     service: &Service,
     direction: Direction,
     set: GroupSet,
     peer: u32,
-) -> Option<NonZeroU32> {
-    const ANY_PROTOCOL: u8 = 0;
-    let any = if service.is_v4 { Identity::ANY_V4 } else { Identity::ANY_V6 };
+) -> Answer {
+    if has_acl(set, direction) {
+        let answer = acl(snapshot, service, direction, peer);
+        if answer.is_found() {
+            return answer;
+        }
+    }
+    groups(snapshot, service, direction, set, peer)
+}
+
+/// What the groups of `set` say about `peer`. A function of its own in the kernel too: it is called for both
+/// ends, from several places.
+#[inline(never)]
+fn groups<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    service: &Service,
+    direction: Direction,
+    set: GroupSet,
+    peer: u32,
+) -> Answer {
+    let any = any_peer(service);
     for peer in [Identity(peer), any] {
         for protocol in [service.protocol, ANY_PROTOCOL] {
             let head = PolicyKey::head(snapshot.side(), set, direction, peer, protocol);
-            if let Some(rule) = probe(snapshot.tables, head, service.port) {
-                return NonZeroU32::new(rule);
+            let rule = first(snapshot.tables, head, service.port);
+            if rule.is_found() {
+                return rule;
             }
         }
     }
-    None
+    Answer::NOTHING
 }
 
-/// The rule under `head` whose block contains `port`.
+/// What the acl says about `peer`: of all its rules that match, the first in the policy. As [`groups`].
+#[inline(never)]
+fn acl<T: Tables>(snapshot: &Snapshot<'_, T>, service: &Service, direction: Direction, peer: u32) -> Answer {
+    let any = any_peer(service);
+    let mut lowest = NO_RANK;
+    for peer in [Identity(peer), any] {
+        for protocol in [service.protocol, ANY_PROTOCOL] {
+            let head = PolicyKey::head(snapshot.side(), GROUP_SET_ACL, direction, peer, protocol);
+            lowest = lowest_rank(snapshot.tables, head, service.port, lowest);
+        }
+    }
+    if lowest == NO_RANK { Answer::NOTHING } else { Answer::acl(lowest) }
+}
+
+/// The protocol of rules for every protocol.
+const ANY_PROTOCOL: u8 = 0;
+/// Above every rank of an acl rule.
+const NO_RANK: u64 = u64::MAX;
+
+/// The identity of rules for every peer.
 #[inline(always)]
-fn probe<T: Tables>(tables: &T, head: PolicyKey, port: u16) -> Option<RuleId> {
-    let mut sizes = tables.policy(&head)?.sizes();
+const fn any_peer(service: &Service) -> Identity {
+    if service.is_v4 { Identity::ANY_V4 } else { Identity::ANY_V6 }
+}
+
+/// The rule under `head` with the widest block that contains `port`. Groups only allow, so any would do.
+#[inline(always)]
+fn first<T: Tables>(tables: &T, head: PolicyKey, port: u16) -> Answer {
+    let Some(sizes) = tables.policy(&head) else { return Answer::NOTHING };
+    let mut sizes = sizes.sizes();
     // Seventeen prefix lengths. Taking the lowest bit off, rather than testing each, leaves the verifier
     // with one state per round instead of one per combination of bits.
     for _ in 0..=16 {
         if sizes == 0 {
-            return None;
+            break;
         }
         let prefix_len = sizes.trailing_zeros() as u8;
         sizes &= sizes - 1;
         if let Some(rule) = tables.policy(&head.block(port, prefix_len)) {
-            return Some(rule.rule());
+            return Answer::group(*rule);
         }
     }
-    None
+    Answer::NOTHING
+}
+
+/// The lowest of `lowest` and of the rules under `head` whose blocks contain `port`: the rank above the rule.
+#[inline(always)]
+fn lowest_rank<T: Tables>(tables: &T, head: PolicyKey, port: u16, mut lowest: u64) -> u64 {
+    let Some(sizes) = tables.policy(&head) else { return lowest };
+    let mut sizes = sizes.sizes();
+    for _ in 0..=16 {
+        if sizes == 0 {
+            break;
+        }
+        let prefix_len = sizes.trailing_zeros() as u8;
+        sizes &= sizes - 1;
+        if let Some(rule) = tables.policy(&head.block(port, prefix_len)) {
+            lowest = lowest.min(u64::from(rule.rank()) << 32 | u64::from(rule.rule()));
+        }
+    }
+    lowest
 }
