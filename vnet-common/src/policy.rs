@@ -118,6 +118,24 @@ impl PolicyKey {
         Self { port: 0, scope: self.scope | Self::HEAD, ..self }
     }
 
+    /// The set that the key is of.
+    #[must_use]
+    pub const fn set(self) -> GroupSet {
+        self.set
+    }
+
+    /// The identity that the key is about.
+    #[must_use]
+    pub const fn identity(self) -> Identity {
+        Identity(self.identity)
+    }
+
+    /// The same key of another set and identity.
+    #[must_use]
+    pub const fn renumbered(self, set: GroupSet, identity: Identity) -> Self {
+        Self { set, identity: identity.0, ..self }
+    }
+
     /// The first key, in their order, of the same set and identity on side 0.
     #[must_use]
     pub const fn first_of_identity(self) -> Self {

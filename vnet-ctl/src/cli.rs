@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        apply, confirm, diff, drops, export, flows, network, port, rollback, run, sg, status, teardown,
+        apply, confirm, diff, drops, export, flows, network, port, rollback, run, schema, sg, status, teardown,
         validate, version,
     },
     output::{ColorWhen, Format},
@@ -102,6 +102,7 @@ pub(crate) struct Places {
 pub(crate) enum Command {
     Run(run::Command),
     Validate(validate::Command),
+    Schema(schema::Command),
     Apply(apply::Command),
     Confirm(confirm::Command),
     Rollback(rollback::Command),

@@ -32,6 +32,29 @@ fn a_policy_can_come_from_stdin() {
 }
 
 #[test]
+fn a_policy_can_be_json() {
+    let json = r#"{ "version": 1, "networks": { "a": { "type": "nat", "subnets": ["10.0.0.0/24"] } } }"#;
+    let bench = Bench::with(json);
+    let ended = bench.run(&["validate", "-f", "policy.toml"]).code(0);
+    assert!(ended.stdout.contains("valid: 1 network, 0 ports, "), "{}", ended.stdout);
+    let ended = bench.run_with_input(&["validate", "-f", "-", "-o", "json"], json).code(0).json();
+    assert_eq!((&ended["file"], &ended["networks"]), (&"<stdin>".into(), &1.into()));
+    let wrong = json.replace("nat", "natt");
+    let ended = bench.run_with_input(&["validate", "-f", "-"], &wrong).code(2);
+    assert!(ended.stderr.contains("<stdin>:1:46"), "{}", ended.stderr);
+    let errors = bench.run_with_input(&["validate", "-f", "-", "-o", "json"], &wrong).code(2).error_json();
+    assert_eq!(errors["diagnostics"][0]["column"], 46);
+}
+
+#[test]
+fn the_schema_is_json_and_needs_no_daemon() {
+    let bench = Bench::new();
+    let schema = bench.run(&["schema"]).code(0).json();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(bench.run(&["schema", "--help"]).code(0).stdout.contains("#:schema"));
+}
+
+#[test]
 fn all_errors_of_a_policy_are_told_at_once_with_their_place() {
     let text =
         bench::POLICY.replace("subnets = [\"10.20.0.0/24\"]", "subnet = 1").replace("[443]", "[70000]");
@@ -256,6 +279,45 @@ fn the_version_needs_no_daemon() {
         (&env!("CARGO_PKG_VERSION").into(), &serde_json::Value::Null)
     );
     bench.run(&["--version"]).code(0);
+}
+
+#[test]
+fn a_packet_is_tested_against_the_acl_and_between_networks() {
+    let acl = "[[acl]]\naction = \"deny\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nports = [443]\nfrom = [\"any\"]\n";
+    let bench = Bench::with(&format!("{}{acl}", bench::POLICY));
+    let test = |from, to, port| {
+        bench.run(&[
+            "sg",
+            "test",
+            "--policy",
+            "policy.toml",
+            "--from",
+            from,
+            "--to",
+            to,
+            "-p",
+            "tcp",
+            "--port",
+            port,
+        ])
+    };
+    let ended = test("client", "web-1", "443").code(1);
+    assert!(
+        ended.stdout.contains("denied by entry 1 of the acl at web-1: ingress tcp 443"),
+        "{}",
+        ended.stdout
+    );
+    let ended = test("web-1", "db-1", "5432").code(1);
+    assert!(
+        ended.stdout.contains("are not joined: add connect = [\"back\"] to [networks.front]"),
+        "{}",
+        ended.stdout
+    );
+    let joined = bench.text().replace("type = \"nat\"", "type = \"nat\"\nconnect = [\"back\"]");
+    std::fs::write(bench.policy(), joined).unwrap();
+    test("web-1", "db-1", "5432").code(0);
+    let ended = test("db-1", "host", "22").code(0);
+    assert!(ended.stdout.contains("a failsafe port of the host"), "{}", ended.stdout);
 }
 
 #[test]

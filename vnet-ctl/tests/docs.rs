@@ -79,10 +79,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("forwards", "[[forwards]]"),
     ("elastic_ips", "[elastic_ips]"),
     ("metadata", "[[metadata]]"),
-    ("acl", "[[acl]]"),
-    ("networks.*.connect", "[networks.a]\nconnect = ['b']"),
-    ("networks.*.host", "[networks.a]\nhost = false"),
-    ("host", "[host]"),
     ("networks.*.vlan", "[networks.a]\nvlan = 120"),
     ("trunk", "[networks.a]\ntrunk = 'eth1'"),
     ("vni", "[networks.a]\nvni = 5001"),
@@ -94,7 +90,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("attach.container", "[ports.a]\nattach = { container = 'c' }"),
     ("attach.tap", "[ports.a]\nattach = { tap = 'tap0' }"),
     ("attach.owner", "[ports.a]\nattach = { device = 'tap0', owner = 'qemu' }"),
-    ("security_groups.*.on_change", "[security_groups.a]\non_change = 'keep'"),
 ];
 
 #[test]

@@ -13,6 +13,7 @@ pub(crate) mod port;
 pub(crate) mod rollback;
 mod rule_args;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod sg;
 mod source;
 pub(crate) mod status;
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Outcome {
     match command {
         Command::Run(command) => command.run(context).await,
         Command::Validate(command) => command.run(context).await,
+        Command::Schema(command) => command.run(context),
         Command::Apply(command) => command.run(context).await,
         Command::Confirm(command) => command.run(context).await,
         Command::Rollback(command) => command.run(context).await,

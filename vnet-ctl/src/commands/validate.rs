@@ -16,11 +16,12 @@ const EXAMPLES: &str = "\
 Examples:
   vnet-ctl validate -f policy.toml
   generate-policy | vnet-ctl validate -f -
+  vnet-ctl validate -f policy.json             the same schema in JSON (see vnet-ctl schema)
   vnet-ctl validate -f policy.toml -o json     errors as JSON, for editors and CI";
 
 /// Check a policy file without touching anything.
 ///
-/// Prints all errors at once, each with file, line and column; exit code 2 if there are any.
+/// The file is TOML, or JSON if it begins with a brace. Prints all errors at once, each with file, line and column; exit code 2 if there are any.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Command {

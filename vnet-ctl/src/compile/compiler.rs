@@ -5,7 +5,7 @@
 //! two generations differ in what a person changed and no more. What it makes is the same that
 //! [`super::compile`] makes, the numbers aside.
 
-use std::{collections::BTreeMap, mem, net::IpAddr};
+use std::{collections::BTreeMap, mem, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use vnet_common::{Endpoint, GroupSet, NetworkRecord, PolicyEntry, PolicyKey, PortRecord};
@@ -25,7 +25,7 @@ use crate::policy::{Network, Policy, Port};
 /// Compiles policies that follow one another.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    tables: Tables,
+    tables: Arc<Tables>,
     before: Unsettled,
     known: Known,
     /// Whether `known` numbers things as the tables that were settled do.
@@ -88,20 +88,21 @@ impl World {
 impl Compiler {
     /// A compiler whose first policy takes the place of the tables `in_force`, and keeps their numbers.
     #[must_use]
-    pub fn resume(in_force: Tables) -> Self {
+    pub fn resume(in_force: Arc<Tables>) -> Self {
         Self { tables: in_force, ..Self::default() }
     }
 
-    /// The tables of the last policy that fitted.
+    /// The tables of the last policy that fitted. Who keeps a share of them makes the next update copy them
+    /// first, which takes longer than most updates.
     #[must_use]
-    pub const fn tables(&self) -> &Tables {
+    pub const fn tables(&self) -> &Arc<Tables> {
         &self.tables
     }
 
     /// The same.
     #[must_use]
     pub fn into_tables(self) -> Tables {
-        self.tables
+        Arc::unwrap_or_clone(self.tables)
     }
 
     /// What leads from the tables that were settled last to those of now.
@@ -207,21 +208,31 @@ impl Compiler {
     /// Makes the policy table from nothing.
     fn build(&mut self, work: &Work<'_>) -> Result<Contested, TooLarge> {
         let entries = work.build()?;
-        replace(&mut self.tables.policy, entries.table, &mut self.before.policy);
+        let tables = Arc::make_mut(&mut self.tables);
+        replace(&mut tables.policy, entries.table, &mut self.before.policy);
         Ok(entries.contested)
     }
 
     /// Changes the policy table where it has to be changed.
     fn amend(&mut self, work: &Work<'_>, contested: Contested) -> Result<Contested, TooLarge> {
-        let (table, before) = (mem::take(&mut self.tables.policy), mem::take(&mut self.before.policy));
+        let tasks = work.tasks();
+        if tasks.is_empty() {
+            return Ok(contested);
+        }
+        let tables = Arc::make_mut(&mut self.tables);
+        let (table, before) = (mem::take(&mut tables.policy), mem::take(&mut self.before.policy));
         let mut entries = Entries { table, contested, before };
-        let outcome = work.amend(&mut entries);
-        (self.tables.policy, self.before.policy) = (entries.table, entries.before);
+        let outcome = tasks.carry_out(&mut entries);
+        (tables.policy, self.before.policy) = (entries.table, entries.before);
         outcome.map(|()| entries.contested)
     }
 
     fn replace_records(&mut self, records: Tables) {
         let Self { tables, before, .. } = self;
+        if tables.has_records_of(&records) {
+            return;
+        }
+        let tables = Arc::make_mut(tables);
         replace(&mut tables.ports, records.ports, &mut before.ports);
         replace(&mut tables.networks, records.networks, &mut before.networks);
         replace(&mut tables.endpoints, records.endpoints, &mut before.endpoints);

@@ -6,7 +6,7 @@ use std::{cmp::Reverse, net::IpAddr};
 use vnet_common::Direction;
 
 use super::ports::blocks_of;
-use crate::policy::{Peer, Policy, Protocol, Rule};
+use crate::policy::{AclRule, Failsafe, OnChange, Peer, Policy, Protocol, Rule};
 
 /// What rules can tell about a packet, its ends apart.
 #[derive(Clone, Copy, Debug)]
@@ -30,31 +30,67 @@ pub(super) struct PeerView<'a> {
     pub(super) network: Option<&'a str>,
 }
 
-/// The rule of `groups` that allows the packet, and its group; of several, the one that the datapath finds
-/// first: named peers before `any`, the packet's own protocol before `any`, the widest block of ports, the
-/// smallest id.
+/// The entry of the acl that decides: the first that matches; and how many come before it.
+pub(super) fn deciding_entry<'p>(
+    policy: &'p Policy,
+    direction: Direction,
+    peer: &PeerView<'_>,
+    packet: Packet,
+) -> Option<(usize, &'p AclRule)> {
+    let matches = |rule: &Rule| {
+        rule.direction == direction
+            && matched_length(rule, packet).is_some()
+            && match_peers(policy, rule, peer).is_some()
+    };
+    policy.acl.iter().enumerate().find(|(_, entry)| matches(&entry.rule))
+}
+
+/// The failsafe port that a packet to the host is for.
+pub(super) fn failsafe(policy: &Policy, packet: Packet) -> Option<Failsafe> {
+    let is_it = |failsafe: &Failsafe| failsafe.protocol.0 == packet.protocol && failsafe.port == packet.value;
+    policy.host.failsafe.iter().copied().find(is_it)
+}
+
+/// A rule that allows a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deciding<'p> {
+    /// Its group.
+    pub(super) group: &'p str,
+    /// The rule.
+    pub(super) rule: &'p Rule,
+    /// What becomes of the flow when no rule allows it any more: it is kept if the group of any rule keeps it
+    /// that stands as high as this one.
+    pub(super) on_change: OnChange,
+}
+
+/// The rule of `groups` that allows the packet; of several, the one that the datapath finds first: named
+/// peers before `any`, the packet's own protocol before `any`, the widest block of ports, the smallest id.
 pub(super) fn deciding_rule<'p>(
     policy: &'p Policy,
     groups: &[String],
     direction: Direction,
     peer: &PeerView<'_>,
     packet: Packet,
-) -> Option<(&'p str, &'p Rule)> {
+) -> Option<Deciding<'p>> {
     let groups = groups.iter().filter_map(|group| policy.security_groups.get_key_value(group));
     let rules = groups.flat_map(|(name, group)| {
         let rules = match direction {
             Direction::Ingress => &group.ingress,
             Direction::Egress => &group.egress,
         };
-        rules.iter().map(move |rule| (name.as_str(), rule))
+        rules.iter().map(move |rule| (name.as_str(), group.on_change, rule))
     });
-    let ranked = rules.filter_map(|(group, rule)| {
+    let ranked = rules.filter_map(|(group, on_change, rule)| {
         let length = matched_length(rule, packet)?;
         let is_named = match_peers(policy, rule, peer)?;
         let is_own_protocol = rule.protocol != Protocol::ANY;
-        Some(((Reverse(is_named), Reverse(is_own_protocol), length, rule.id), (group, rule)))
+        Some(((Reverse(is_named), Reverse(is_own_protocol), length), Deciding { group, rule, on_change }))
     });
-    ranked.min_by_key(|(rank, _)| *rank).map(|(_, found)| found)
+    let ranked: Vec<_> = ranked.collect();
+    let (highest, first) = ranked.iter().min_by_key(|(rank, deciding)| (*rank, deciding.rule.id))?;
+    let equals = ranked.iter().filter(|(rank, _)| rank == highest);
+    let on_change = equals.map(|(_, deciding)| deciding.on_change).max().unwrap_or_default();
+    Some(Deciding { on_change, ..*first })
 }
 
 /// If the rule matches the packet itself: the significant bits of the block of ports that does.

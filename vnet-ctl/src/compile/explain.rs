@@ -8,9 +8,11 @@ use vnet_common::{Direction, DropReason};
 
 use super::{
     Assigned,
-    evaluate::{Packet, PeerView, deciding_rule},
+    evaluate::{Deciding, Packet, PeerView, deciding_entry, deciding_rule, failsafe},
 };
-use crate::policy::{Mistake, Network, NetworkKind, Policy, Port, Protocol, Rule, closest};
+use crate::policy::{
+    AclAction, HostAccess, Mistake, Network, NetworkKind, Policy, Port, Protocol, Rule, closest,
+};
 
 /// One end of an imagined packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +61,15 @@ pub struct Decision {
     pub src: IpAddr,
     /// Its destination address.
     pub dst: IpAddr,
-    /// Whether the groups of both ends allow it.
+    /// Whether the rules of both ends allow it.
     pub allowed: bool,
     /// Whether it arrives: allowed, and nothing stands in its way.
     pub delivered: bool,
-    /// What the sender's groups say.
+    /// What is said at the sender's end.
     pub egress: End,
-    /// What the receiver's groups say.
+    /// What is said at the receiver's end.
     pub ingress: End,
-    /// What stands in its way whatever the groups say.
+    /// What stands in its way whatever the rules say.
     pub obstacle: Option<Obstacle>,
 }
 
@@ -79,6 +81,17 @@ pub enum End {
     NotJudged {
         /// Why not.
         why: &'static str,
+    },
+    /// An entry of the acl decides, and no group is asked.
+    Acl {
+        /// The port.
+        port: String,
+        /// What the entry does.
+        action: AclAction,
+        /// Which entry of the acl it is, counted from 1.
+        entry: usize,
+        /// What the entry matches.
+        rule: Rule,
     },
     /// A rule allows it.
     Allowed {
@@ -98,24 +111,47 @@ pub enum End {
     },
 }
 
+impl End {
+    /// Whether this end drops the packet.
+    #[must_use]
+    pub const fn denies(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Acl { action: AclAction::Deny, .. })
+    }
+}
+
 /// Why the packet would not arrive even if it was allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Obstacle(pub DropReason);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The reason that the drop is counted under.
+    pub reason: DropReason,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl From<DropReason> for Obstacle {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, help: None }
+    }
+}
 
 impl Serialize for Obstacle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown {
+        struct Shown<'a> {
             reason: &'static str,
             explanation: &'static str,
+            help: Option<&'a str>,
         }
-        Shown { reason: self.0.label(), explanation: self.0.explanation() }.serialize(serializer)
+        let help = self.help.as_deref();
+        Shown { reason: self.reason.label(), explanation: self.reason.explanation(), help }
+            .serialize(serializer)
     }
 }
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.0.label(), self.0.explanation())
+        write!(out, "{}: {}", self.reason.label(), self.reason.explanation())?;
+        self.help.iter().try_for_each(|help| write!(out, " {help}"))
     }
 }
 
@@ -145,41 +181,58 @@ pub fn explain(policy: &Policy, assigned: &Assigned, question: &Question) -> Res
         Packet { protocol: question.protocol.0, value: value(question)?, is_ipv4: from.addr.is_ipv4() };
     let egress = judge(policy, &from, Direction::Egress, &to, packet);
     let ingress = judge(policy, &to, Direction::Ingress, &from, packet);
-    let allowed = [&egress, &ingress].iter().all(|end| !matches!(end, End::Denied { .. }));
-    let obstacle = obstacle(policy, &from, &to);
+    let allowed = !egress.denies() && !ingress.denies();
+    let obstacle = obstacle(policy, &from, &to, packet);
     let delivered = allowed && obstacle.is_none();
     Ok(Decision { src: from.addr, dst: to.addr, allowed, delivered, egress, ingress, obstacle })
 }
 
-/// What one end's groups say about a packet from or to `peer`.
+/// What is said at one end about a packet from or to `peer`.
 fn judge(policy: &Policy, end: &Place<'_>, direction: Direction, peer: &Place<'_>, packet: Packet) -> End {
     let Some(name) = end.port else {
-        let why = if end.network.is_some() { "the host is trusted" } else { "outside of vnet" };
+        let why = if end.is_host() { "the host is trusted" } else { "outside of vnet" };
         return End::NotJudged { why };
     };
-    if direction == Direction::Ingress && peer.port.is_none() && peer.network.is_some() {
+    if direction == Direction::Ingress && peer.is_host() {
         return End::NotJudged { why: "the host is trusted" };
     }
+    if direction == Direction::Egress && peer.is_host() && failsafe(policy, packet).is_some() {
+        return End::NotJudged { why: "a failsafe port of the host is never cut off" };
+    }
     let peer = PeerView { addr: peer.addr, groups: peer.groups(policy), network: peer.network };
+    let port = name.to_owned();
+    if let Some((before, entry)) = deciding_entry(policy, direction, &peer, packet) {
+        return End::Acl { port, action: entry.action, entry: before + 1, rule: entry.rule.clone() };
+    }
     match deciding_rule(policy, end.groups(policy), direction, &peer, packet) {
-        Some((group, rule)) => {
-            End::Allowed { port: name.to_owned(), group: group.to_owned(), rule: rule.clone() }
+        Some(Deciding { group, rule, .. }) => {
+            End::Allowed { port, group: group.to_owned(), rule: rule.clone() }
         }
-        None => End::Denied { port: name.to_owned(), groups: end.groups(policy).to_vec() },
+        None => End::Denied { port, groups: end.groups(policy).to_vec() },
     }
 }
 
-/// What the datapath does not do for any group's sake.
-fn obstacle(policy: &Policy, from: &Place<'_>, to: &Place<'_>) -> Option<Obstacle> {
-    let reason = match (from.network, to.network) {
-        (None, _) => DropReason::Forwarded,
-        (Some(from), Some(to)) if from == to => return None,
-        (Some(from), _) => match policy.networks.get(from).map(|network| network.kind) {
+/// What the datapath does not do for any rule's sake.
+fn obstacle(policy: &Policy, from: &Place<'_>, to: &Place<'_>, packet: Packet) -> Option<Obstacle> {
+    let Some(own) = from.network else { return Some(DropReason::Forwarded.into()) };
+    // Between the host and a port, the network of the port is asked; the host answers in that of the sender.
+    let network = policy.networks.get(if from.is_host() { to.network.unwrap_or(own) } else { own });
+    let is_near = to.network.is_some_and(|to| to == own || policy.joined(own).contains(to));
+    if !is_near {
+        let reason = match network.map(|network| network.kind) {
             Some(NetworkKind::Nat) => DropReason::Untranslated,
             _ => DropReason::NoRoute,
-        },
-    };
-    Some(Obstacle(reason))
+        };
+        let apart = |to: &str| {
+            format!(
+                "Networks `{own}` and `{to}` are not joined: add connect = [\"{to}\"] to [networks.{own}]."
+            )
+        };
+        return Some(Obstacle { reason, help: to.network.map(apart) });
+    }
+    let excludes = network.is_some_and(|network| network.host == HostAccess::Excluded);
+    let is_failsafe = to.is_host() && failsafe(policy, packet).is_some();
+    ((from.is_host() || to.is_host()) && excludes && !is_failsafe).then(|| DropReason::HostExcluded.into())
 }
 
 /// The ICMP message of a question that names none: echo request (RFC 792, RFC 4443 section 4.1).
@@ -221,6 +274,11 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// Whether it is a gateway.
+    const fn is_host(&self) -> bool {
+        self.network.is_some() && self.port.is_none()
+    }
+
     fn groups(&self, policy: &'a Policy) -> &'a [String] {
         self.port.and_then(|name| policy.ports.get(name)).map_or(&[], |port| &port.security_groups)
     }

@@ -7,13 +7,12 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use vnet_common::{
-    Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, MacAddr, NetworkFlags, NetworkRecord,
-    PortRecord,
+    Direction, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, MacAddr, NetworkFlags,
+    NetworkRecord, PortRecord,
 };
 
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member};
 use crate::policy::{HostAccess, Network, NetworkKind, Policy, Port};
-use vnet_common::Direction;
 
 /// The gates of a policy's acl: bits of a group set as records have it.
 pub(super) fn gates(policy: &Policy) -> GroupSet {

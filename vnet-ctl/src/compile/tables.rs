@@ -53,6 +53,17 @@ pub struct Tables {
     pub joins: BTreeMap<(u32, IpNet), u32>,
 }
 
+impl Tables {
+    /// Whether both have the same entries, those of the rules aside.
+    pub(super) fn has_records_of(&self, other: &Self) -> bool {
+        self.ports == other.ports
+            && self.networks == other.networks
+            && self.endpoints == other.endpoints
+            && self.peers == other.peers
+            && self.joins == other.joins
+    }
+}
+
 /// A policy that the datapath's tables have no room for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the policy needs {needed} {what}, and the datapath has room for {limit}; {help}")]

@@ -2,13 +2,17 @@
 
 mod assigning;
 mod explaining;
+mod following;
 mod random;
 mod tables;
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use ipnet::IpNet;
-use vnet_common::{Delivery, Direction, GroupSet, Identity, MacAddr, PolicyKey, RuleId};
+use vnet_common::{
+    Delivery, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GroupSet, Identity, MacAddr,
+    PolicyEntry, PolicyKey, PortRecord, RuleId, has_acl,
+};
 
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, assign, compile};
 use crate::policy::{Policy, parse};
@@ -57,40 +61,75 @@ impl World {
 
     /// Who `peer` is to the ports of `network`, as the datapath looks it up.
     fn identity(&self, network: &str, peer: IpAddr) -> u32 {
-        let bridge = self.devices.bridges[network].ifindex;
-        match self.tables.endpoints.get(&(bridge, peer)) {
+        let own = self.devices.bridges[network].ifindex;
+        let joined = |(bridge, net): &(u32, IpNet)| *bridge == own && net.contains(&peer);
+        let join = self.tables.joins.iter().find(|(key, _)| joined(key)).map(|(_, bridge)| *bridge);
+        let found = [Some(own), join].into_iter().flatten();
+        match found.filter_map(|bridge| self.tables.endpoints.get(&(bridge, peer))).next() {
             Some(endpoint) => endpoint.identity,
             None => longest_match(&self.tables.peers, peer).unwrap_or(Identity::UNKNOWN.0),
         }
     }
 
+    /// The number of a port's groups, without the gates.
     fn group_set(&self, port: &str) -> GroupSet {
-        self.tables.ports[&self.devices.ports[port].ifindex].group_set
+        self.record_of(port).group_set & !(GATE_INGRESS_ACL | GATE_EGRESS_ACL)
+    }
+
+    fn record_of(&self, port: &str) -> &PortRecord {
+        &self.tables.ports[&self.devices.ports[port].ifindex]
     }
 
     /// The rule that lets a packet between `port` and `peer` pass, found as the datapath finds it.
-    fn probe(
+    fn probe(&self, port: &str, direction: Direction, peer: IpAddr, packet: (u8, u16)) -> Option<RuleId> {
+        self.entry(port, direction, peer, packet).map(PolicyEntry::rule)
+    }
+
+    /// The entry of that rule.
+    fn entry(
         &self,
         port: &str,
         direction: Direction,
         peer: IpAddr,
+        packet: (u8, u16),
+    ) -> Option<PolicyEntry> {
+        self.matching(self.group_set(port), (port, direction, peer), packet).first().copied()
+    }
+
+    /// The entry of the acl that decides, found as the datapath finds it.
+    fn acl_entry(
+        &self,
+        port: &str,
+        direction: Direction,
+        peer: IpAddr,
+        packet: (u8, u16),
+    ) -> Option<PolicyEntry> {
+        if !has_acl(self.record_of(port).group_set, direction) {
+            return None;
+        }
+        let entries = self.matching(GROUP_SET_ACL, (port, direction, peer), packet);
+        entries.into_iter().min_by_key(|entry| entry.position())
+    }
+
+    /// All entries of `set` for a packet, in the order in which the datapath comes upon them.
+    fn matching(
+        &self,
+        set: GroupSet,
+        (port, direction, peer): (&str, Direction, IpAddr),
         (protocol, value): (u8, u16),
-    ) -> Option<RuleId> {
+    ) -> Vec<PolicyEntry> {
         let network = &self.policy.ports[port].network;
         let any = if peer.is_ipv4() { Identity::ANY_V4 } else { Identity::ANY_V6 };
-        let set = self.group_set(port);
+        let mut found = Vec::new();
         for identity in [Identity(self.identity(network, peer)), any] {
             for protocol in [protocol, 0] {
                 let head = PolicyKey::head(0, set, direction, identity, protocol);
                 let lengths = self.tables.policy.get(&head).map_or(0, |head| head.sizes());
-                for length in (0..=16).filter(|length| lengths & 1 << length != 0) {
-                    if let Some(rule) = self.tables.policy.get(&head.block(value, length)) {
-                        return Some(rule.rule());
-                    }
-                }
+                let lengths = (0..=16).filter(|length| lengths & 1 << length != 0);
+                found.extend(lengths.filter_map(|length| self.tables.policy.get(&head.block(value, length))));
             }
         }
-        None
+        found
     }
 }
 

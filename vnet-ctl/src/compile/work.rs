@@ -93,6 +93,37 @@ impl Task<'_> {
     }
 }
 
+/// Claims to be given up, and then claims to be made.
+pub(super) struct Tasks<'a> {
+    removed: Vec<Task<'a>>,
+    added: Vec<Task<'a>>,
+}
+
+impl Tasks<'_> {
+    /// Whether there is nothing to do.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+
+    /// Brings the policy table from what was to what is to be.
+    ///
+    /// # Errors
+    /// When it would have too many entries; it is then as it was.
+    pub(super) fn carry_out(&self, entries: &mut Entries) -> Result<(), TooLarge> {
+        let Self { removed, added } = self;
+        removed.iter().for_each(|task| entries.remove(&task.claim()));
+        for (index, task) in added.iter().enumerate() {
+            if let Err(error) = entries.add(&task.claim()) {
+                added.iter().take(index + 1).for_each(|task| entries.remove(&task.claim()));
+                // It all fitted before.
+                removed.iter().for_each(|task| _ = entries.add(&task.claim()));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'a> Work<'a> {
     /// The policy table from nothing.
     ///
@@ -111,23 +142,10 @@ impl<'a> Work<'a> {
         Entries::build(&claims)
     }
 
-    /// Brings the policy table from what was to what is to be.
-    ///
-    /// # Errors
-    /// When it would have too many entries; it is then as it was.
-    pub(super) fn amend(&self, entries: &mut Entries) -> Result<(), TooLarge> {
+    /// What has to be done to the policy table.
+    pub(super) fn tasks(&self) -> Tasks<'a> {
         let (lost, gained) = self.shifts();
-        let (removed, added) = (self.given_up(&lost), self.made(&gained));
-        removed.iter().for_each(|task| entries.remove(&task.claim()));
-        for (index, task) in added.iter().enumerate() {
-            if let Err(error) = entries.add(&task.claim()) {
-                added.iter().take(index + 1).for_each(|task| entries.remove(&task.claim()));
-                // It all fitted before.
-                removed.iter().for_each(|task| _ = entries.add(&task.claim()));
-                return Err(error);
-            }
-        }
-        Ok(())
+        Tasks { removed: self.given_up(&lost), added: self.made(&gained) }
     }
 
     /// Claims that no longer hold.

@@ -42,3 +42,6 @@ pub use ports::DEFAULT_INTERFACE;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
 pub use rule::{Peer, Rule, RuleSpec, failsafe_id, format_rule_id, parse_rule_id};
+
+/// The JSON Schema (draft 2020-12) of the policy file.
+pub const JSON_SCHEMA: &str = include_str!("../../schema/policy.schema.json");

@@ -86,6 +86,10 @@ fn read_file(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report)
 /// Whether the file is written for this version of the schema. If not, nothing else in it is judged.
 fn is_understood(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report) -> bool {
     const ANYTHING: Schema = Schema { keys: &[], later: &[] };
+    if root.entries().is_none() {
+        report.error(start, Mistake::new("a policy is a table").help("begin with { \"version\": 1,"));
+        return false;
+    }
     // Its unknown keys are not those of this schema: they are told when the version is right.
     let Some(file) =
         Section::open(("", "the policy file".to_owned(), start), root, &ANYTHING, &mut Report::default())

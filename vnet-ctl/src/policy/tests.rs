@@ -1,7 +1,10 @@
 //! Valid files become the policy that they describe; each mistake is told at its place, all at once.
 
+mod additions;
 mod damaged;
+mod json;
 mod mistakes;
+mod schema;
 mod valid;
 
 use std::path::Path;

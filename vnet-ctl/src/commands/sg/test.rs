@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vnet_ctl::{
     compile::{Assigned, Decision, End, ExplainError, Party, Question, assign, explain},
-    policy::{Protocol, format_rule_id},
+    policy::{AclAction, Protocol, Rule, format_rule_id},
     state::State,
 };
 
@@ -122,20 +122,22 @@ fn told(output: &Output, decision: &Decision) -> String {
     let ends = [("egress", &decision.egress), ("ingress", &decision.ingress)];
     let ends = ends.map(|(side, end)| format!("  {:9}{}", format!("{side}:"), told_end(end)));
     let obstacle =
-        decision.obstacle.map(|obstacle| format!("  {:9}{obstacle}\n", "but:")).unwrap_or_default();
+        decision.obstacle.as_ref().map(|obstacle| format!("  {:9}{obstacle}\n", "but:")).unwrap_or_default();
     format!("{head}\n{}\n{obstacle}", ends.join("\n"))
 }
 
 fn told_end(end: &End) -> String {
     match end {
         End::NotJudged { why } => format!("not judged: {why}"),
+        End::Acl { port, action, entry, rule } => {
+            let verdict = match action {
+                AclAction::Deny => "denied",
+                AclAction::Allow => "allowed",
+            };
+            format!("{verdict} by entry {entry} of the acl at {port}: {}", told_rule(rule))
+        }
         End::Allowed { port, group, rule } => {
-            let description = rule.description.as_ref().map(|text| format!("  # {text}")).unwrap_or_default();
-            format!(
-                "allowed by {} of sg:{group} at {port}: {}{description}",
-                format_rule_id(rule.id),
-                sentence(rule)
-            )
+            format!("allowed by {} of sg:{group} at {port}: {}", format_rule_id(rule.id), told_rule(rule))
         }
         End::Denied { port, groups } => {
             let groups: Vec<_> = groups.iter().map(|group| format!("sg:{group}")).collect();
@@ -144,10 +146,15 @@ fn told_end(end: &End) -> String {
     }
 }
 
+fn told_rule(rule: &Rule) -> String {
+    let description = rule.description.as_ref().map(|text| format!("  # {text}")).unwrap_or_default();
+    format!("{}{description}", sentence(rule))
+}
+
 #[cfg(test)]
 mod tests {
     use vnet_common::Direction;
-    use vnet_ctl::policy::{Peer, Rule, RuleSpec};
+    use vnet_ctl::policy::{Peer, RuleSpec};
 
     use super::*;
 
@@ -156,6 +163,13 @@ mod tests {
         let rule = Rule::new(0x2a, Direction::Ingress, RuleSpec::all_of(Peer::Any));
         let end = End::Allowed { port: "web-1".to_owned(), group: "web".to_owned(), rule };
         assert_eq!(told_end(&end), "allowed by 0000002a of sg:web at web-1: ingress any all from any");
+    }
+
+    #[test]
+    fn an_entry_of_the_acl_is_told_with_its_place() {
+        let rule = Rule::new(0x2a, Direction::Egress, RuleSpec::all_of(Peer::Any));
+        let end = End::Acl { port: "web-1".to_owned(), action: AclAction::Deny, entry: 3, rule };
+        assert_eq!(told_end(&end), "denied by entry 3 of the acl at web-1: egress any all to any");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{World, addr};
 use crate::{
     compile::{Decision, End, ExplainError, Party, Question, explain},
-    policy::Protocol,
+    policy::{AclAction, Protocol},
 };
 
 const TEXT: &str = r#"version = 1
@@ -43,14 +43,24 @@ fn question(from: &str, to: &str, protocol: &str, port: Option<u16>) -> Question
 }
 
 fn ask(from: &str, to: &str, protocol: &str, port: Option<u16>) -> Result<Decision, ExplainError> {
-    let world = World::new(TEXT);
+    ask_of(TEXT, (from, to), protocol, port)
+}
+
+/// The same of another policy.
+fn ask_of(
+    text: &str,
+    (from, to): (&str, &str),
+    protocol: &str,
+    port: Option<u16>,
+) -> Result<Decision, ExplainError> {
+    let world = World::new(text);
     explain(&world.policy, &world.assigned, &question(from, to, protocol, port))
 }
 
 fn allowed_by(end: &End) -> Option<&str> {
     match end {
         End::Allowed { group, .. } => Some(group),
-        End::NotJudged { .. } | End::Denied { .. } => None,
+        End::NotJudged { .. } | End::Acl { .. } | End::Denied { .. } => None,
     }
 }
 
@@ -79,7 +89,7 @@ fn the_host_is_trusted_and_reached_by_egress_rules() {
     assert!(matches!(decision.egress, End::NotJudged { .. }));
     assert_eq!(decision.src, addr("10.10.0.1"));
     assert!(ask("a", "host", "tcp", Some(22)).unwrap().delivered);
-    assert!(!ask("mute", "10.10.0.1", "tcp", Some(22)).unwrap().allowed);
+    assert!(!ask("mute", "10.10.0.1", "tcp", Some(23)).unwrap().allowed);
 }
 
 #[test]
@@ -87,12 +97,80 @@ fn networks_are_apart_whatever_the_groups_say() {
     let reason = |from, to| {
         let decision = ask(from, to, "tcp", Some(80)).unwrap();
         assert!(!decision.delivered);
-        decision.obstacle.unwrap().0.label()
+        decision.obstacle.unwrap().reason.label()
     };
     assert_eq!(reason("db", "a"), "no-route");
     assert_eq!(reason("a", "198.51.100.1"), "untranslated");
     assert_eq!(reason("198.51.100.1", "a"), "forwarded");
     assert!(ask("198.51.100.1", "a", "tcp", Some(80)).unwrap().allowed);
+}
+
+#[test]
+fn networks_that_are_not_joined_say_how_to_join_them() {
+    let help = |text: &str, from, to| {
+        let decision = ask_of(text, (from, to), "tcp", Some(80)).unwrap();
+        (decision.delivered, decision.obstacle.and_then(|obstacle| obstacle.help))
+    };
+    let (_, apart) = help(TEXT, "db", "a");
+    assert_eq!(
+        apart.unwrap(),
+        "Networks `backend` and `web` are not joined: add connect = [\"web\"] to [networks.backend]."
+    );
+    assert_eq!(help(TEXT, "a", "198.51.100.1"), (false, None));
+    let joined = TEXT.replace("type = \"nat\"\n", "type = \"nat\"\nconnect = [\"backend\"]\n");
+    assert_eq!(help(&joined, "db", "a"), (true, None));
+    // Groups hold between joined networks too.
+    assert!(!ask_of(&joined, ("a", "db"), "tcp", Some(80)).unwrap().allowed);
+}
+
+#[test]
+fn the_entry_of_the_acl_that_decides_is_named() {
+    let acl = "[[acl]]\naction = \"allow\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nports = [81]\nfrom = [\"any\"]\n\
+               [[acl]]\naction = \"deny\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nfrom = [\"sg:web\"]\n\
+               [[acl]]\naction = \"deny\"\ndirection = \"egress\"\nprotocol = \"udp\"\nto = [\"any\"]\n";
+    let text = format!("{TEXT}{acl}");
+    let ask = |from, to, protocol, port| ask_of(&text, (from, to), protocol, Some(port)).unwrap();
+    let entry = |end: &End| match end {
+        End::Acl { action, entry, .. } => Some((*action, *entry)),
+        _ => None,
+    };
+    // What no group allows, and what a group allows.
+    let allowed = ask("a", "mute", "tcp", 81);
+    assert_eq!((entry(&allowed.ingress), allowed.delivered), (Some((AclAction::Allow, 1)), true));
+    let denied = ask("a", "b", "tcp", 80);
+    assert_eq!((entry(&denied.ingress), denied.allowed), (Some((AclAction::Deny, 2)), false));
+    let leaving = ask("a", "host", "udp", 53);
+    assert_eq!((entry(&leaving.egress), leaving.allowed), (Some((AclAction::Deny, 3)), false));
+    // The host is trusted.
+    assert!(ask("host", "a", "tcp", 80).delivered);
+    let json = serde_json::to_value(&denied).unwrap();
+    assert_eq!((&json["ingress"]["verdict"], &json["ingress"]["action"]), (&"acl".into(), &"deny".into()));
+}
+
+#[test]
+fn failsafe_ports_are_never_cut_off() {
+    let acl = "[[acl]]\naction = \"deny\"\ndirection = \"egress\"\nprotocol = \"any\"\nto = [\"any\"]\n";
+    let text = format!("{}{acl}", TEXT.replace("type = \"nat\"\n", "type = \"nat\"\nhost = false\n"));
+    for from in ["a", "mute"] {
+        assert!(ask_of(&text, (from, "host"), "tcp", Some(22)).unwrap().delivered);
+        assert!(!ask_of(&text, (from, "host"), "tcp", Some(23)).unwrap().delivered);
+        assert!(!ask_of(&text, (from, "b"), "tcp", Some(22)).unwrap().delivered);
+    }
+    let none = text.replace("version = 1\n", "version = 1\n[host]\nfailsafe_ports = []\n");
+    assert!(!ask_of(&none, ("a", "host"), "tcp", Some(22)).unwrap().delivered);
+}
+
+#[test]
+fn a_host_that_is_kept_out_is_told() {
+    let text = TEXT.replace("type = \"nat\"\n", "type = \"nat\"\nhost = false\n");
+    let reason = |from, to| {
+        let decision = ask_of(&text, (from, to), "tcp", Some(80)).unwrap();
+        decision.obstacle.map(|obstacle| obstacle.reason.label())
+    };
+    assert_eq!(reason("a", "host"), Some("host-excluded"));
+    assert_eq!(reason("host", "a"), Some("host-excluded"));
+    assert_eq!(reason("host", "db"), None);
+    assert_eq!(reason("a", "b"), None);
 }
 
 #[test]

@@ -1,14 +1,20 @@
 //! Many random policies and packets: the compiled tables and the policy itself must agree on each.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use vnet_common::Direction;
+use vnet_common::{Direction, GROUP_SET_HOST, Identity, PolicyKey};
 
 use super::{World, addr};
-use crate::compile::evaluate::{Packet, PeerView, deciding_rule};
+use crate::{
+    compile::{
+        Compiler, Tables,
+        evaluate::{Packet, PeerView, deciding_entry, deciding_rule, failsafe},
+    },
+    policy::{AclAction, OnChange},
+};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same numbers in every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -18,7 +24,7 @@ impl Random {
         z ^ z >> 31
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
@@ -67,32 +73,95 @@ const VALUES: [u16; 20] = [
     65535,
 ];
 
-fn random_policy(random: &mut Random) -> String {
-    let mut text = String::from(
-        "version = 1\n\
-         [networks.n0]\ntype = \"nat\"\nsubnets = [\"10.0.0.0/24\", \"fd00::/64\"]\n\
-         [networks.n1]\ntype = \"private\"\nsubnets = [\"10.0.1.0/24\", \"fd01::/64\"]\n[prefix_lists]\n",
-    );
-    for name in ["l0", "l1"] {
-        text += &format!("{name} = {}\n", random.list(&CIDRS, 4));
+/// A policy in pieces, so that some of it can be changed.
+pub(super) struct Pieces {
+    pieces: Vec<String>,
+}
+
+impl Pieces {
+    /// A random policy.
+    pub(super) fn new(random: &mut Random) -> Self {
+        Self { pieces: (0..Self::COUNT).map(|piece| Self::piece(piece, random)).collect() }
     }
-    for group in ["g0", "g1", "g2", "default"] {
-        // The built-in group is there in half of the policies.
-        if group == "default" && random.below(2) == 0 {
-            continue;
-        }
-        text += &format!("[security_groups.{group}]\n");
-        text += &format!("ingress = [{}]\n", random_rules(random, "from"));
-        if random.below(3) > 0 {
-            text += &format!("egress = [{}]\n", random_rules(random, "to"));
+
+    /// The host, a network, two lists, the acl, four groups and six ports.
+    const COUNT: usize = 15;
+
+    fn piece(piece: usize, random: &mut Random) -> String {
+        match piece {
+            0 => match random.below(3) {
+                0 => String::new(),
+                _ => {
+                    format!("[host]\nfailsafe_ports = [{}]\n", random.one_of(&["", "\"tcp/22\", \"udp/53\""]))
+                }
+            },
+            1 => {
+                let connect = random.one_of(&["", "connect = [\"n0\"]\n", "host = false\n"]);
+                format!(
+                    "[networks.n1]\ntype = \"private\"\nsubnets = [\"10.0.1.0/24\", \"fd01::/64\"]\n{connect}"
+                )
+            }
+            2 | 3 => format!("[prefix_lists]\nl{} = {}\n", piece - 2, random.list(&CIDRS, 4)),
+            4 => random_acl(random),
+            5..=8 => random_group(["g0", "g1", "g2", "default"][piece - 5], random),
+            _ => random_port(piece - 9, random),
         }
     }
-    for port in 0..6 {
-        let network = random.one_of(&["n0", "n0", "n1"]).to_owned();
-        text += &format!("[ports.p{port}]\nnetwork = \"{network}\"\nattach = {{ device = \"d{port}\" }}\n");
-        if random.below(4) > 0 {
-            text += &format!("security_groups = {}\n", random.list(&["g0", "g1", "g2", "default"], 3));
+
+    /// Changes one to three pieces.
+    pub(super) fn change(&mut self, random: &mut Random) {
+        for _ in 0..=random.below(3) {
+            let piece = random.below(Self::COUNT);
+            self.pieces[piece] = Self::piece(piece, random);
         }
+    }
+
+    /// The policy as text.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::from(
+            "version = 1\n[networks.n0]\ntype = \"nat\"\nsubnets = [\"10.0.0.0/24\", \"fd00::/64\"]\n",
+        );
+        for (index, piece) in self.pieces.iter().enumerate() {
+            text += if index == 3 { piece.trim_start_matches("[prefix_lists]\n") } else { piece };
+        }
+        text
+    }
+}
+
+fn random_acl(random: &mut Random) -> String {
+    let count = if random.below(2) == 0 { 0 } else { 1 + random.below(5) };
+    let entry = |random: &mut Random| {
+        let (direction, peers) = *random.one_of(&[("ingress", "from"), ("egress", "to")]);
+        let action = random.one_of(&["deny", "allow"]);
+        let rule = random_rule(random, peers);
+        let keys =
+            rule.trim_matches(['{', '}', ' ']).replace(", ports", "\nports").replace(", icmp", "\nicmp");
+        let keys = keys.replace(&format!(", {peers}"), &format!("\n{peers}"));
+        format!("[[acl]]\naction = \"{action}\"\ndirection = \"{direction}\"\n{keys}\n")
+    };
+    (0..count).map(|_| entry(random)).collect()
+}
+
+fn random_group(name: &str, random: &mut Random) -> String {
+    // The built-in group is there in half of the policies.
+    if name == "default" && random.below(2) == 0 {
+        return String::new();
+    }
+    let mut text = format!("[security_groups.{name}]\ningress = [{}]\n", random_rules(random, "from"));
+    if random.below(3) > 0 {
+        text += &format!("egress = [{}]\n", random_rules(random, "to"));
+    }
+    if random.below(2) == 0 {
+        text += "on_change = \"keep\"\n";
+    }
+    text
+}
+
+fn random_port(port: usize, random: &mut Random) -> String {
+    let network = random.one_of(&["n0", "n0", "n1"]).to_owned();
+    let mut text = format!("[ports.p{port}]\nnetwork = \"{network}\"\nattach = {{ device = \"d{port}\" }}\n");
+    if random.below(4) > 0 {
+        text += &format!("security_groups = {}\n", random.list(&["g0", "g1", "g2", "default"], 3));
     }
     text
 }
@@ -124,7 +193,7 @@ fn random_rule(random: &mut Random, peers: &str) -> String {
 }
 
 /// Somebody whom a port may talk to, and what rules can know of them.
-struct Peer<'w> {
+pub(super) struct Peer<'w> {
     addr: IpAddr,
     groups: &'w [String],
     network: Option<&'w str>,
@@ -132,10 +201,15 @@ struct Peer<'w> {
 
 /// Everybody whom the ports of `network` may meet.
 fn peers<'w>(world: &'w World, network: &'w str) -> Vec<Peer<'w>> {
+    let joined = world.policy.joined(network);
     let mut peers = Vec::new();
-    for (name, port) in world.policy.ports.iter().filter(|(_, port)| port.network == network) {
-        let own = world.assigned[name].iter().copied().chain([port.mac.link_local().to_std()]);
-        peers.extend(own.map(|addr| Peer { addr, groups: &port.security_groups, network: Some(network) }));
+    for (name, port) in &world.policy.ports {
+        if port.network == network || joined.contains(port.network.as_str()) {
+            let link_local = Some(port.mac.link_local().to_std()).filter(|_| port.network == network);
+            let own = world.assigned[name].iter().copied().chain(link_local);
+            let peer = |addr| Peer { addr, groups: &port.security_groups, network: Some(&port.network) };
+            peers.extend(own.map(peer));
+        }
     }
     let bridge = world.devices.bridges[network].mac.link_local().to_std();
     let gateways = world.policy.networks[network].subnets.iter().map(|subnet| subnet.gateway).chain([bridge]);
@@ -154,31 +228,89 @@ fn random_packet(random: &mut Random, is_ipv4: bool) -> Packet {
     Packet { protocol, value, is_ipv4 }
 }
 
+/// How often something was decided.
+#[derive(Debug, Default)]
+struct Seen {
+    allowed: usize,
+    denied: usize,
+    kept: usize,
+    acl: usize,
+}
+
+/// Asks both sides about `packets` packets of each port.
+fn compare(world: &World, random: &mut Random, packets: usize, seen: &mut Seen) {
+    for (name, port) in &world.policy.ports {
+        let peers = peers(world, &port.network);
+        for _ in 0..packets {
+            let peer = random.one_of(&peers);
+            let packet = random_packet(random, peer.addr.is_ipv4());
+            let direction = *random.one_of(&[Direction::Ingress, Direction::Egress]);
+            compare_one(world, (name, direction), peer, packet, seen);
+        }
+    }
+    for (protocol, port) in [(6, 22), (17, 53), (17, 22), (6, 23)] {
+        for (any, is_ipv4) in [(Identity::ANY_V4, true), (Identity::ANY_V6, false)] {
+            let head = PolicyKey::head(0, GROUP_SET_HOST, Direction::Ingress, any, protocol);
+            let sizes = world.tables.policy.get(&head).map_or(0, |head| head.sizes());
+            let found = (0..=16).filter(|size| sizes & 1 << size != 0);
+            let found = found.filter_map(|size| world.tables.policy.get(&head.block(port, size))).count();
+            let packet = Packet { protocol, value: port, is_ipv4 };
+            assert_eq!(found == 1, failsafe(&world.policy, packet).is_some(), "failsafe {protocol}/{port}");
+        }
+    }
+}
+
+fn compare_one(
+    world: &World,
+    (name, direction): (&str, Direction),
+    peer: &Peer<'_>,
+    packet: Packet,
+    seen: &mut Seen,
+) {
+    let what = || format!("{name} {direction:?} {} {packet:?}\n{:#?}", peer.addr, world.policy);
+    let view = PeerView { addr: peer.addr, groups: peer.groups, network: peer.network };
+    let groups = &world.policy.ports[name].security_groups;
+    let expected = deciding_rule(&world.policy, groups, direction, &view, packet);
+    let expected = expected.map(|deciding| (deciding.rule.id, deciding.on_change == OnChange::Keep));
+    let found = world.entry(name, direction, peer.addr, (packet.protocol, packet.value));
+    assert_eq!(found.map(|entry| (entry.rule(), entry.keeps())), expected, "{}", what());
+    *(if found.is_some() { &mut seen.allowed } else { &mut seen.denied }) += 1;
+    seen.kept += usize::from(found.is_some_and(|entry| entry.keeps()));
+
+    let expected = deciding_entry(&world.policy, direction, &view, packet)
+        .map(|(before, entry)| (before as u32, entry.rule.id, entry.action == AclAction::Deny));
+    let found = world.acl_entry(name, direction, peer.addr, (packet.protocol, packet.value));
+    let found = found.map(|entry| (entry.position(), entry.rule(), entry.denies()));
+    assert_eq!(found, expected, "acl: {}", what());
+    seen.acl += usize::from(found.is_some());
+}
+
 #[test]
 fn tables_and_policy_agree_on_every_packet() {
     let mut random = Random(1);
-    let (mut allowed, mut denied) = (0, 0);
-    for round in 0..400 {
-        let text = random_policy(&mut random);
-        let world = World::new(&text);
-        for (name, port) in &world.policy.ports {
-            let peers = peers(&world, &port.network);
-            for _ in 0..100 {
-                let peer = random.one_of(&peers);
-                let packet = random_packet(&mut random, peer.addr.is_ipv4());
-                let direction = *random.one_of(&[Direction::Ingress, Direction::Egress]);
-                let view = PeerView { addr: peer.addr, groups: peer.groups, network: peer.network };
-                let expected = deciding_rule(&world.policy, &port.security_groups, direction, &view, packet);
-                let expected = expected.map(|(_, rule)| rule.id);
-                let found = world.probe(name, direction, peer.addr, (packet.protocol, packet.value));
-                assert_eq!(
-                    found, expected,
-                    "round {round}: {name} {direction:?} {} {packet:?}\n{text}",
-                    peer.addr
-                );
-                *(if found.is_some() { &mut allowed } else { &mut denied }) += 1;
-            }
-        }
+    let mut seen = Seen::default();
+    for _ in 0..400 {
+        let world = World::new(&Pieces::new(&mut random).text());
+        compare(&world, &mut random, 100, &mut seen);
     }
-    assert!(allowed > 40_000 && denied > 40_000, "one-sided: {allowed} allowed, {denied} denied");
+    let Seen { allowed, denied, kept, acl } = seen;
+    assert!(allowed > 40_000 && denied > 40_000 && kept > 10_000 && acl > 10_000, "one-sided: {seen:?}");
+}
+
+#[test]
+fn tables_that_follow_a_policy_agree_with_it_on_every_packet() {
+    let mut random = Random(2);
+    let mut seen = Seen::default();
+    let mut pieces = Pieces::new(&mut random);
+    let mut world = World::new(&pieces.text());
+    let mut compiler = Compiler::resume(Arc::new(world.tables));
+    for _ in 0..200 {
+        pieces.change(&mut random);
+        world = World::new(&pieces.text());
+        compiler.update(&world.policy, &world.assigned, &world.devices).unwrap();
+        compiler.settle();
+        world.tables = Tables::clone(compiler.tables());
+        compare(&world, &mut random, 30, &mut seen);
+    }
+    assert!(seen.allowed > 5_000 && seen.acl > 1_000, "one-sided: {seen:?}");
 }

@@ -61,11 +61,11 @@ fn unknown_keys_are_told_with_a_suggestion() {
 
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
-    for heading in ["[host]", "[uplinks.eth0]", "[[acl]]", "[[forwards]]", "[elastic_ips]", "[[metadata]]"] {
+    for heading in ["[uplinks.eth0]", "[[forwards]]", "[elastic_ips]", "[[metadata]]"] {
         let name = heading.trim_matches(['[', ']']).split('.').next().unwrap();
         one_mistake(&format!("{heading}\n"), &[&format!("not supported yet: `{name}`")], name);
     }
-    for key in ["uplink", "snat", "connect", "host", "vlan", "trunk", "vni", "peers"] {
+    for key in ["uplink", "snat", "vlan", "trunk", "vni", "peers"] {
         let text = format!("[networks.x]\ntype = \"nat\"\nsubnets = [\"10.1.0.0/24\"]\n{key} = 1\n");
         one_mistake(&text, &[&format!("not supported yet: `networks.x.{key}`")], key);
     }
@@ -84,11 +84,6 @@ fn what_is_not_supported_yet_is_refused_by_name() {
         let text = format!("[ports.a]\nnetwork = \"web\"\nattach = {{ {key} = \"x\" }}\n");
         one_mistake(&text, &[&format!("not supported yet: `ports.a.attach.{key}`")], key);
     }
-    one_mistake(
-        "[security_groups.x]\non_change = \"keep\"\n",
-        &["not supported yet", "on_change"],
-        "on_change",
-    );
 }
 
 #[test]

@@ -179,3 +179,29 @@ fn the_policy_is_readable_as_json() {
     assert_eq!((rule["protocol"].as_str(), rule["ports"][0].as_str()), (Some("tcp"), Some("80")));
     assert_eq!(rule["id"].as_str().map(str::len), Some(8));
 }
+
+#[test]
+fn a_group_of_many_rules_is_read_in_no_time() {
+    let rules: Vec<_> = (0..20_000)
+        .map(|rule| {
+            format!(
+                "{{ protocol = \"tcp\", ports = [{}], from = [\"10.{}.{}.0/24\"] }}",
+                rule + 1,
+                rule / 256,
+                rule % 256
+            )
+        })
+        .collect();
+    let policy = valid(&format!("version = 1\n[security_groups.x]\ningress = [\n{}\n]\n", rules.join(",\n")));
+    assert_eq!(policy.security_groups["x"].ingress.len(), 20_000);
+}
+
+#[test]
+fn many_warnings_and_errors_are_told_in_no_time() {
+    let rule = "{ protocol = \"tcp\", ports = [80], from = [\"any\"] },\n";
+    let text = format!("version = 1\n[security_groups.x]\ningress = [\n{}]\n", rule.repeat(10_000));
+    assert_eq!(parse_text(&text).unwrap().1.len(), 9_999);
+    let errors = parse_text(&text.replace("80", "0")).unwrap_err();
+    assert_eq!(errors.iter().count(), 10_000);
+    assert!(errors.to_string().contains("p.toml:10003:"));
+}
