@@ -245,7 +245,7 @@ fn write<L: Layout>(table: &mut Table<L>, side: Side, old: &Tables, new: &Tables
 
 #[cfg(test)]
 mod tests {
-    use vnet_common::{Direction, Identity, MacAddr, PolicyKey, PortRecord};
+    use vnet_common::{Direction, Identity, MacAddr, PolicyEntry, PolicyKey, PortRecord};
 
     use super::*;
 
@@ -274,9 +274,12 @@ mod tests {
     fn a_policy_that_does_not_fit_twice_is_refused_with_both_numbers() {
         let half = Policy::CAPACITY / 2;
         let key = |n| PolicyKey::head(0, n, Direction::Ingress, Identity::ANY_V4, 6);
-        let mut tables = Tables { policy: (0..half).map(|n| (key(n), 1)).collect(), ..Tables::default() };
+        let mut tables = Tables {
+            policy: (0..half).map(|n| (key(n), PolicyEntry::head(1))).collect(),
+            ..Tables::default()
+        };
         check_sizes(&tables).unwrap();
-        tables.policy.insert(key(half), 1);
+        tables.policy.insert(key(half), PolicyEntry::head(1));
         let text = check_sizes(&tables).unwrap_err().to_string();
         assert!(text.contains("1048577 compiled rules") && text.contains("room for 1048576"), "{text}");
     }

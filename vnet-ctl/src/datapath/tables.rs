@@ -9,8 +9,8 @@ use aya::{
 };
 use ipnet::IpNet;
 use vnet_common::{
-    Endpoint, EndpointKey, Ip, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey, PortKey, PortRecord, Side,
-    limits,
+    Endpoint, EndpointKey, Ip, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
+    PortRecord, Side, limits,
 };
 
 use super::{names, sys};
@@ -252,8 +252,8 @@ impl Layout for Policy {
     const CAPACITY: u32 = limits::POLICY;
     type Key = PolicyKey;
     type MapKey = PolicyKey;
-    type Value = u32;
-    type Map = HashMap<MapData, PolicyKey, u32>;
+    type Value = PolicyEntry;
+    type Map = HashMap<MapData, PolicyKey, PolicyEntry>;
 
     fn on_side(key: &PolicyKey, side: Side) -> PolicyKey {
         key.on_side(side)

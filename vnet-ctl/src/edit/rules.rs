@@ -1,6 +1,6 @@
 //! Rules of groups and entries of the acl, as their author would write them.
 
-use toml_edit::{Array, InlineTable, Item, TableLike, Value};
+use toml_edit::{Array, InlineTable, Item, Value};
 use vnet_common::Direction;
 
 use super::{

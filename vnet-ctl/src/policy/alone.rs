@@ -12,8 +12,11 @@ use toml::{
 };
 
 use super::{
-    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Policy, Port, diagnostic::Finding, parse::Names,
-    ports::ports, section::Report,
+    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Policy, Port,
+    diagnostic::Finding,
+    parse::Names,
+    ports::ports,
+    section::{Node, Report},
 };
 
 /// The port called `name` that `declaration` describes with the keys of `[ports.NAME]`.
@@ -31,7 +34,7 @@ pub fn parse_port(name: &str, declaration: &str, policy: &Policy) -> Result<Port
     };
     let mut report = Report::default();
     let networks: &BTreeMap<String, Network> = &policy.networks;
-    let mut read = ports(&[(name, 0..0, &node)], networks, &names, &mut report);
+    let mut read = ports(&[(name, 0..0, Node::Toml(&node))], networks, &names, &mut report);
     match read.remove(name) {
         Some(port) if report.errors.is_empty() => Ok(port),
         _ => Err(report.errors.into_iter().map(Finding::into_mistake).collect()),

@@ -19,11 +19,11 @@ use super::{
     section::{Named, Node, Report, Schema, Section, boolean, list_of, string},
 };
 
-const PORT: Schema = Schema {
+pub(super) const PORT: Schema = Schema {
     keys: &["network", "addresses", "mac", "security_groups", "attach"],
     later: &["allowed_addresses", "vlans"],
 };
-const ATTACH: Schema =
+pub(super) const ATTACH: Schema =
     Schema { keys: &["netns", "create", "name", "device"], later: &["container", "tap", "owner"] };
 
 /// The interface in a namespace unless the file names it.
@@ -41,7 +41,7 @@ pub(super) fn ports(
     let mut reader = Reader { networks, names, claims: Claims::default(), report };
     for (name, place, node) in named {
         let _ = reader.report.keep(place.clone(), check_port(name));
-        if let Some(port) = reader.port(name, place.clone(), node) {
+        if let Some(port) = reader.port(name, place.clone(), *node) {
             ports.insert((*name).to_owned(), port);
         }
     }

@@ -8,8 +8,8 @@ use aya::{
 };
 use nix::time::{ClockId, clock_gettime};
 use vnet_common::{
-    Be16, Delivery, Direction, Endpoint, Flow, FlowImage4, FlowKey, Identity, MacAddr, NetworkKey,
-    NetworkRecord, Ops, Origin, PolicyKey, PortRecord, V4, ticks_from_ns,
+    Be16, Delivery, Direction, Endpoint, Flow, FlowImage4, FlowKey, Identity, MacAddr, NetworkFlags,
+    NetworkKey, NetworkRecord, OnChange, Ops, Origin, PolicyEntry, PolicyKey, PortRecord, V4, ticks_from_ns,
 };
 use vnet_ctl::{
     compile::Tables,
@@ -28,14 +28,19 @@ fn tables(bridge: u32, port: u32, rule: u32) -> Tables {
     Tables {
         ports: [(port, PortRecord { network: bridge, group_set: 1, mac: MAC, gateway_mac: GATEWAY_MAC })]
             .into(),
-        networks: [(bridge, NetworkRecord::new(GATEWAY_MAC, true))].into(),
+        networks: [(bridge, NetworkRecord::new(GATEWAY_MAC, NetworkFlags::LEADS_OUTSIDE))].into(),
         endpoints: [
             ((bridge, addr("10.10.0.1")), Endpoint::gateway(bridge, GATEWAY_MAC, 16)),
             ((bridge, addr("fd00:10::7")), Endpoint::port(port, Delivery::Peer, MAC, 17, 1)),
         ]
         .into(),
         peers: [("203.0.113.0/24".parse().unwrap(), 18), ("2001:db8::/32".parse().unwrap(), 19)].into(),
-        policy: [(head, 1 << 16), (head.block(80, 16), rule)].into(),
+        policy: [
+            (head, PolicyEntry::head(1 << 16)),
+            (head.block(80, 16), PolicyEntry::group(rule, OnChange::Cut)),
+        ]
+        .into(),
+        joins: [((bridge, "10.20.0.0/24".parse().unwrap()), port)].into(),
     }
 }
 
@@ -122,7 +127,7 @@ fn a_commit_that_fails_leaves_the_old_policy_in_force() {
         let mut networks: HashMap<_, NetworkKey, NetworkRecord> =
             Map::from_map_data(data).unwrap().try_into().unwrap();
         let stranger = |ifindex| NetworkKey { ifindex, side: 2 };
-        let record = NetworkRecord::new(MAC, false);
+        let record = NetworkRecord::new(MAC, NetworkFlags::NONE);
         let strangers =
             (0..5000).take_while(|&ifindex| networks.insert(stranger(ifindex), record, 0).is_ok()).count();
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{addr, policy};
-use crate::compile::{Assigned, assign};
+use crate::compile::{Assigned, Released, assign, assign_rested};
 
 /// Ports with lines of their own in one network with `subnets`.
 fn network(subnets: &str, ports: &[(&str, &str)]) -> crate::policy::Policy {
@@ -92,7 +92,7 @@ fn many_ports_are_assigned_in_no_time() {
 
 #[test]
 fn released_addresses_come_last_and_go_back_to_their_port() {
-    let policy = parse(
+    let policy = policy(
         "version = 1\n[networks.web]\ntype = \"private\"\nsubnets = [\"10.0.0.0/29\"]\n\
          [ports.a]\nnetwork = \"web\"\nattach = { netns = \"a\" }\n\
          [ports.b]\nnetwork = \"web\"\nattach = { netns = \"b\" }\n",
