@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{apply, drops, flows, network, port, run, sg, status, teardown, validate, version},
+    commands::{
+        acl, apply, completion, drops, flows, ipam, man, monitor, network, port, run, sg, status, teardown,
+        validate, version,
+    },
     output::{ColorWhen, Format},
 };
 
@@ -104,17 +107,26 @@ pub(crate) enum Command {
     /// Security groups and their rules
     #[command(subcommand, alias = "security-group")]
     Sg(sg::Command),
+    /// Ordered allow and deny rules that come before the groups
+    #[command(subcommand)]
+    Acl(acl::Command),
     /// Ports: the workloads' network cards
     #[command(subcommand, alias = "ports")]
     Port(port::Command),
     /// Networks
     #[command(subcommand, alias = "networks")]
     Network(network::Command),
+    /// The pool of addresses
+    #[command(subcommand)]
+    Ipam(ipam::Command),
     Drops(drops::Command),
+    Monitor(monitor::Command),
     /// Tracked connections
     #[command(subcommand, alias = "flow")]
     Flows(flows::Command),
     Teardown(teardown::Command),
+    Completion(completion::Command),
+    Man(man::Command),
     Version(version::Command),
 }
 

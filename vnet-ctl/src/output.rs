@@ -86,6 +86,15 @@ impl Tone {
     }
 }
 
+/// Whoever takes what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Goes on reading.
+    Reads,
+    /// Has gone away, as `head` does.
+    Gone,
+}
+
 /// Where and how to print.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -142,13 +151,35 @@ impl Output {
 
     /// Prints to stdout as it stands.
     pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        self.write(text).map(|_| ())
+    }
+
+    fn write(&self, text: &str) -> Result<Reader, Failure> {
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Failure::new(Kind::Failed, format!("write to stdout: {error}")))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(Reader::Reads),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(error) => Err(Failure::new(Kind::Failed, format!("write to stdout: {error}"))),
         }
+    }
+
+    /// Whether a person looks at stderr, and wants to see how things go.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.is_quiet && io::stderr().is_terminal()
+    }
+
+    /// One of many values, printed as it comes: with `-o json` as an object in a line. Tells whether anybody
+    /// is still reading.
+    pub(crate) fn stream<T: Serialize>(&self, value: &T, name: &str, line: &str) -> Result<Reader, Failure> {
+        let text = match self.format {
+            Format::Json => serde_json::to_string(value).map(|json| json + "\n").map_err(unprintable)?,
+            Format::Yaml => {
+                serde_norway::to_string(value).map(|yaml| format!("---\n{yaml}")).map_err(unprintable)?
+            }
+            Format::Name => format!("{name}\n"),
+            Format::Table | Format::Wide => format!("{line}\n"),
+        };
+        self.write(&text)
     }
 
     /// A line for the person at the terminal, on stderr; silent with `-q`.
@@ -239,6 +270,12 @@ impl View {
         self
     }
 
+    /// Adds a table above.
+    pub(crate) fn above(mut self, table: Table) -> Self {
+        self.sections.insert(0, Section::Table(table));
+        self
+    }
+
     /// Adds a table below.
     pub(crate) fn table(mut self, table: Table) -> Self {
         self.sections.push(Section::Table(table));
@@ -304,7 +341,7 @@ impl Table {
         grid.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         grid.add_row(self.headers.iter().take(columns));
         for row in &self.rows {
-            grid.add_row(row.iter().take(columns).map(|cell| printable(cell)));
+            grid.add_row(row.iter().take(columns).map(|text| cell(text)));
         }
         for column in grid.column_iter_mut() {
             column.set_padding((0, 2));
@@ -317,16 +354,23 @@ impl Table {
     }
 }
 
-/// A cell's text: `-` where there is none, and nothing that could steer a terminal.
-fn printable(text: &str) -> String {
-    if text.is_empty() {
-        return "-".to_owned();
-    }
+/// A cell's text: `-` where there is none.
+fn cell(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { printable(text) }
+}
+
+/// A text without what could steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
 }
 
-/// Joins what a list holds, for one cell.
+/// What a list holds, for one cell or a sentence.
+pub(crate) fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// What a list holds, as one word: the way a command line takes it.
 pub(crate) fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }

@@ -6,10 +6,12 @@
 
 mod access;
 mod error;
+mod exchange;
 mod routes;
 mod socket;
 pub mod types;
 
 pub(crate) use error::Refusal;
+pub use exchange::{ExchangeError, exchange};
 pub(crate) use routes::router;
 pub(crate) use socket::{Peer, Socket, post};

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 pub use error::DaemonError;
 pub use run::run;
-pub use teardown::teardown;
+pub use teardown::{imagined_teardown, teardown};
 
 use self::{apply::Engine, events::Events, progress::Progress, view::View};
 use crate::{datapath::Datapath, host::Host};

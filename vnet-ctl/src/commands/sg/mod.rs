@@ -17,8 +17,11 @@ use serde::Serialize;
 use vnet_common::Direction;
 use vnet_ctl::policy::{Policy, Rule, SecurityGroup};
 
-use super::Context;
-use crate::{failure::Outcome, output::joined};
+use super::{Context, no_such, source};
+use crate::{
+    failure::{Failure, Outcome},
+    output::joined,
+};
 
 /// The commands about security groups.
 #[derive(Debug, clap::Subcommand)]
@@ -86,6 +89,18 @@ impl OnChange {
             Self::Keep => "keep".to_owned(),
         }
     }
+}
+
+/// Fails if the policy file has no group of that name.
+pub(super) async fn require(context: &Context<'_>, name: &str) -> Result<(), Failure> {
+    let policy = source::policy(context).await?;
+    if policy.security_groups.contains_key(name) { Ok(()) } else { Err(absent(&policy, name)) }
+}
+
+/// The failure of a group that is not there.
+fn absent(policy: &Policy, name: &str) -> Failure {
+    let names: Vec<String> = policy.security_groups.keys().cloned().collect();
+    no_such("security group", name, &names)
 }
 
 pub(super) fn direction(direction: Direction) -> &'static str {
