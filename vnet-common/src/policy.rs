@@ -112,6 +112,30 @@ impl PolicyKey {
         self.scope & Self::HEAD == Self::HEAD
     }
 
+    /// The head of the kind that this key is of.
+    #[must_use]
+    pub const fn kind(self) -> Self {
+        Self { port: 0, scope: self.scope | Self::HEAD, ..self }
+    }
+
+    /// The first key, in their order, of the same set and identity on side 0.
+    #[must_use]
+    pub const fn first_of_identity(self) -> Self {
+        Self { port: 0, protocol: 0, scope: 0, ..self }
+    }
+
+    /// Whether both keys have the same set and identity.
+    #[must_use]
+    pub const fn is_about_same(self, other: Self) -> bool {
+        self.set == other.set && self.identity == other.identity
+    }
+
+    /// Which blocks this key is about: how many bits of the port are significant; of a head, something else.
+    #[must_use]
+    pub const fn prefix_len(self) -> u8 {
+        self.scope & Self::HEAD
+    }
+
     /// The same key on `side`.
     #[must_use]
     pub const fn on_side(self, side: Side) -> Self {
@@ -231,6 +255,7 @@ mod tests {
         assert_eq!(head.block(8081, 0).port, 0);
         assert!(head.is_head() && !head.block(8081, 16).is_head());
         assert_eq!((head.block(8081, 12).side(), head.on_side(0).side()), (1, 0));
+        assert_eq!((head.block(8081, 12).kind(), head.block(8081, 12).prefix_len()), (head, 12));
     }
 
     #[test]

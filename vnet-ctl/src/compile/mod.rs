@@ -4,15 +4,23 @@
 //! tables is left to [`crate::datapath`], finding the devices to [`crate::host`].
 
 mod assign;
+mod compiler;
+mod difference;
+mod entries;
 mod evaluate;
 mod explain;
 mod identity;
 mod ports;
+mod records;
 mod rules;
+mod sets;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use assign::{AssignError, Assigned, Released, assign, assign_rested};
+pub use compiler::Compiler;
+pub use difference::{Change, Changes, Difference};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
 pub use tables::{Bridge, Devices, PortDevice, Tables, TooLarge, compile};

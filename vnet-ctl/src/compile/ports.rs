@@ -3,7 +3,7 @@
 use crate::policy::{PortRange, Rule};
 
 /// Values that share their first `len` of 16 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Block {
     /// The lowest value.
     pub(super) base: u16,
@@ -21,7 +21,7 @@ impl Block {
     }
 }
 
-/// The blocks of what `rule` says about ports or ICMP messages (type × 256 + code).
+/// The blocks, each once, of what `rule` says about ports or ICMP messages (type × 256 + code).
 pub(super) fn blocks_of(rule: &Rule) -> Vec<Block> {
     if let Some((kind, code)) = rule.icmp {
         let base = u16::from_be_bytes([kind, code.unwrap_or(0)]);
@@ -30,7 +30,12 @@ pub(super) fn blocks_of(rule: &Rule) -> Vec<Block> {
     if rule.ports.is_empty() {
         return vec![Block::ALL];
     }
-    rule.ports.iter().copied().flat_map(split).collect()
+    let mut blocks: Vec<_> = rule.ports.iter().copied().flat_map(split).collect();
+    if rule.ports.len() > 1 {
+        blocks.sort_unstable();
+        blocks.dedup();
+    }
+    blocks
 }
 
 /// The fewest blocks that cover exactly `range`.

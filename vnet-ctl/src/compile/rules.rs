@@ -1,115 +1,241 @@
-//! Rules as entries of the datapath's policy table.
+//! Groups, the acl and the failsafe ports as lists of rules in one form: what claims which entries of the
+//! datapath's policy table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use vnet_common::{GroupSet, Identity, OnChange, PolicyEntry, PolicyKey, RuleId, limits};
+use foldhash::{HashMap, HashMapExt as _};
+use ipnet::IpNet;
+use vnet_common::{AclAction as Verdict, Direction, Identity, OnChange as Fate, PolicyEntry, RuleId};
 
 use super::{
-    identity::{Atom, Identities},
-    ports::blocks_of,
-    tables::TooLarge,
+    identity::{AtomId, Atoms, Identities},
+    ports::{Block, blocks_of},
 };
-use crate::policy::{Peer, Policy, Rule};
+use crate::policy::{
+    AclAction, AclRule, Failsafe, OnChange, Peer, Policy, Protocol, Rule, SecurityGroup, failsafe_id,
+};
 
-/// Entries that fit one of the two sides.
-const MAX_ENTRIES: usize = limits::POLICY as usize / 2;
-
-/// The distinct combinations of groups that ports have, and the number of each.
-#[derive(Debug, Default)]
-pub(super) struct GroupSets<'p> {
-    numbers: BTreeMap<BTreeSet<&'p str>, GroupSet>,
+/// Where rules come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// The host's failsafe ports.
+    Host,
+    /// The acl.
+    Acl,
+    /// A security group.
+    Group(String),
 }
 
-impl<'p> GroupSets<'p> {
-    /// Numbers the combinations of `policy` from 1, in an order that depends on nothing else.
-    pub(super) fn of(policy: &'p Policy) -> Self {
-        let distinct: BTreeSet<_> = policy.ports.values().map(|port| as_set(&port.security_groups)).collect();
-        Self { numbers: distinct.into_iter().zip(1..).collect() }
-    }
-
-    /// The number of a port's groups.
-    pub(super) fn number(&self, groups: &[String]) -> GroupSet {
-        self.numbers.get(&as_set(groups)).copied().unwrap_or(0)
-    }
-
-    /// Each combination's rules.
-    pub(super) fn rules<'a>(&'a self, policy: &'p Policy) -> impl Iterator<Item = (GroupSet, &'p Rule)> + 'a {
-        self.numbers.iter().flat_map(move |(groups, &number)| {
-            let groups = groups.iter().filter_map(|group| policy.security_groups.get(*group));
-            let rules = groups.flat_map(|group| group.ingress.iter().chain(&group.egress));
-            rules.map(move |rule| (number, rule))
-        })
-    }
+/// A rule in the form that the policy table is made from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Compiled {
+    /// What stands in the entries that it claims.
+    pub(super) entry: PolicyEntry,
+    /// Which way.
+    pub(super) direction: Direction,
+    /// Which protocol; 0 is any.
+    pub(super) protocol: u8,
+    /// Its ports or ICMP messages, each block once.
+    pub(super) blocks: Vec<Block>,
+    /// Whether its peers are all IPv4 addresses, all IPv6 addresses.
+    everybody: [bool; 2],
+    atoms: Vec<AtomId>,
 }
 
-fn as_set(groups: &[String]) -> BTreeSet<&str> {
-    groups.iter().map(String::as_str).collect()
-}
-
-/// Heads and blocks of all rules in use.
-///
-/// # Errors
-/// When there are more than the map holds.
-pub(super) fn expand(
-    policy: &Policy,
-    sets: &GroupSets<'_>,
-    identities: &Identities<'_>,
-) -> Result<BTreeMap<PolicyKey, PolicyEntry>, TooLarge> {
-    let mut entries: BTreeMap<PolicyKey, u32> = BTreeMap::new();
-    for (set, rule) in sets.rules(policy) {
-        let blocks = blocks_of(rule);
-        let lengths = blocks.iter().fold(0, |lengths, block| lengths | 1 << block.len);
-        for identity in peers_of(policy, rule, identities) {
-            let head = PolicyKey::head(0, set, rule.direction, Identity(identity), rule.protocol.0);
-            *entries.entry(head).or_insert(0) |= lengths;
-            for block in &blocks {
-                let winner: &mut RuleId = entries.entry(head.block(block.base, block.len)).or_insert(rule.id);
-                // Which of two equal rules is told must not depend on the order of groups.
-                *winner = rule.id.min(*winner);
-            }
-            if entries.len() > MAX_ENTRIES {
-                return Err(TooLarge {
-                    what: "entries of compiled rules",
-                    needed: entries.len(),
-                    limit: MAX_ENTRIES,
-                    help: "use fewer port ranges, or peers that stand for fewer combinations of groups",
-                });
-            }
+impl Compiled {
+    /// All identities that are one of its peers, ascending.
+    pub(super) fn identities(&self, identities: &Identities) -> Vec<u32> {
+        let everybody = [(self.everybody[0], Identity::ANY_V4), (self.everybody[1], Identity::ANY_V6)];
+        let everybody = everybody.into_iter().filter(|(is_peer, _)| *is_peer).map(|(_, any)| any.0);
+        let named = self.atoms.iter().flat_map(|atom| identities.holders(*atom)).copied();
+        let mut all: Vec<_> = everybody.chain(named).collect();
+        if self.atoms.len() > 1 {
+            all.sort_unstable();
+            all.dedup();
         }
+        all
     }
-    let entry = |(key, word): (PolicyKey, u32)| {
-        let entry =
-            if key.is_head() { PolicyEntry::head(word) } else { PolicyEntry::group(word, OnChange::Cut) };
-        (key, entry)
-    };
-    Ok(entries.into_iter().map(entry).collect())
-}
 
-/// All identities that are a peer of `rule`.
-fn peers_of(policy: &Policy, rule: &Rule, identities: &Identities<'_>) -> BTreeSet<u32> {
-    let mut peers = BTreeSet::new();
-    let any = |is_ipv4: bool| if is_ipv4 { Identity::ANY_V4.0 } else { Identity::ANY_V6.0 };
-    for peer in &rule.peers {
-        match peer {
-            Peer::Any => {
-                peers.extend([true, false].into_iter().filter(|v4| rule.protocol.fits(*v4)).map(any))
-            }
-            Peer::Group(name) => peers.extend(identities.holders(&Atom::Group(name))),
-            Peer::Network(name) => peers.extend(identities.holders(&Atom::Network(name))),
-            Peer::Cidr(_) | Peer::List(_) => {
-                for net in policy.prefixes(peer) {
-                    let is_ipv4 = net.addr().is_ipv4();
-                    if !rule.protocol.fits(is_ipv4) {
-                        continue;
-                    }
-                    if net.prefix_len() == 0 {
-                        peers.insert(any(is_ipv4));
-                    } else {
-                        peers.extend(identities.holders(&Atom::Prefix(*net)));
-                    }
+    /// What it names.
+    pub(super) fn atoms(&self) -> &[AtomId] {
+        &self.atoms
+    }
+
+    fn of(policy: &Policy, rule: &Rule, entry: PolicyEntry, atoms: &mut Atoms) -> Self {
+        let mut compiled = Self {
+            entry,
+            direction: rule.direction,
+            protocol: rule.protocol.0,
+            blocks: blocks_of(rule),
+            everybody: [false; 2],
+            atoms: Vec::new(),
+        };
+        for peer in &rule.peers {
+            match peer {
+                Peer::Any => compiled.everybody = [true, false].map(|is_ipv4| rule.protocol.fits(is_ipv4)),
+                Peer::Group(name) => compiled.atoms.push(atoms.group(name)),
+                Peer::Network(name) => compiled.atoms.push(atoms.network(name)),
+                Peer::Cidr(_) | Peer::List(_) => {
+                    policy
+                        .prefixes(peer)
+                        .iter()
+                        .for_each(|net| compiled.add_prefix(*net, rule.protocol, atoms));
                 }
             }
         }
+        compiled.forget_repeated(atoms);
+        compiled
     }
-    peers
+
+    fn add_prefix(&mut self, net: IpNet, protocol: Protocol, atoms: &mut Atoms) {
+        let is_ipv4 = net.addr().is_ipv4();
+        if !protocol.fits(is_ipv4) {
+            return;
+        }
+        if net.prefix_len() > 0 {
+            self.atoms.push(atoms.prefix(net));
+        } else {
+            self.everybody[usize::from(!is_ipv4)] = true;
+        }
+    }
+
+    fn forget_repeated(&mut self, atoms: &mut Atoms) {
+        if self.atoms.len() > 1 {
+            let mut seen = BTreeSet::new();
+            self.atoms.retain(|atom| {
+                let is_first = seen.insert(*atom);
+                if !is_first {
+                    atoms.release(*atom);
+                }
+                is_first
+            });
+            self.atoms.sort_unstable();
+        }
+    }
+
+    fn failsafe(failsafe: Failsafe) -> Self {
+        Self {
+            entry: PolicyEntry::group(failsafe_id(failsafe), Fate::Cut),
+            direction: Direction::Ingress,
+            protocol: failsafe.protocol.0,
+            blocks: vec![Block { base: failsafe.port, len: 16 }],
+            everybody: [true; 2],
+            atoms: Vec::new(),
+        }
+    }
+}
+
+/// What a list of rules was compiled from.
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    Host(Vec<Failsafe>),
+    Acl(Vec<AclRule>),
+    Group(Arc<SecurityGroup>),
+}
+
+impl Source {
+    fn of(policy: &Policy, origin: &Origin) -> Self {
+        match origin {
+            Origin::Host => Self::Host(policy.host.failsafe.clone()),
+            Origin::Acl => Self::Acl(policy.acl.clone()),
+            Origin::Group(name) => Self::Group(policy.security_groups.get(name).cloned().unwrap_or_default()),
+        }
+    }
+
+    fn rules(&self) -> Box<dyn Iterator<Item = &Rule> + '_> {
+        match self {
+            Self::Host(_) => Box::new(std::iter::empty()),
+            Self::Acl(acl) => Box::new(acl.iter().map(|entry| &entry.rule)),
+            Self::Group(group) => Box::new(group.ingress.iter().chain(&group.egress)),
+        }
+    }
+
+    fn compile(&self, policy: &Policy, atoms: &mut Atoms) -> Vec<Compiled> {
+        match self {
+            Self::Host(failsafe) => failsafe.iter().copied().map(Compiled::failsafe).collect(),
+            Self::Acl(acl) => acl
+                .iter()
+                .zip(0..)
+                .map(|(AclRule { action, rule }, position)| {
+                    let verdict = match action {
+                        AclAction::Deny => Verdict::Deny,
+                        AclAction::Allow => Verdict::Allow,
+                    };
+                    Compiled::of(policy, rule, PolicyEntry::acl(rule.id, position, verdict), atoms)
+                })
+                .collect(),
+            Self::Group(group) => {
+                let fate = match group.on_change {
+                    OnChange::Cut => Fate::Cut,
+                    OnChange::Keep => Fate::Keep,
+                };
+                let compile =
+                    |rule: &Rule| Compiled::of(policy, rule, PolicyEntry::group(rule.id, fate), atoms);
+                self.rules().map(compile).collect()
+            }
+        }
+    }
+}
+
+/// A list of rules, compiled. Rules that stay the same over a change stay the same `Arc`.
+#[derive(Debug)]
+pub(super) struct RuleList {
+    source: Source,
+    names_lists: bool,
+    /// The rules in their order.
+    pub(super) rules: Vec<Arc<Compiled>>,
+}
+
+/// A list of rules that differs from what it was before.
+pub(super) struct Changed {
+    /// The list as it is now.
+    pub(super) list: RuleList,
+    /// The rules that it had not before. What they name is retained.
+    pub(super) added: Vec<Arc<Compiled>>,
+    /// The rules that it has no more. What they name is not released yet.
+    pub(super) removed: Vec<Arc<Compiled>>,
+}
+
+impl RuleList {
+    /// The rules of `origin` in `policy`, unless they are as in `old`, whose prefix lists were `lists`.
+    pub(super) fn update(
+        policy: &Policy,
+        origin: &Origin,
+        (old, lists): (Option<&Self>, &BTreeMap<String, Vec<IpNet>>),
+        atoms: &mut Atoms,
+    ) -> Option<Changed> {
+        let source = Source::of(policy, origin);
+        let is_same =
+            |old: &&Self| old.source == source && (!old.names_lists || *lists == policy.prefix_lists);
+        if old.filter(is_same).is_some() {
+            return None;
+        }
+        let compiled = source.compile(policy, atoms);
+        let mut known: HashMap<RuleId, Vec<&Arc<Compiled>>> = HashMap::new();
+        for rule in old.iter().flat_map(|old| &old.rules) {
+            known.entry(rule.entry.rule()).or_default().push(rule);
+        }
+        let mut added = Vec::new();
+        let reuse = |compiled: Compiled| {
+            let same = known.get_mut(&compiled.entry.rule()).and_then(|known| {
+                let index = known.iter().position(|rule| ***rule == compiled)?;
+                Some(Arc::clone(known.swap_remove(index)))
+            });
+            if let Some(same) = same {
+                compiled.atoms.iter().for_each(|atom| atoms.release(*atom));
+                return same;
+            }
+            let rule = Arc::new(compiled);
+            added.push(Arc::clone(&rule));
+            rule
+        };
+        let rules = compiled.into_iter().map(reuse).collect();
+        let removed = known.into_values().flatten().cloned().collect();
+        let names_lists =
+            source.rules().flat_map(|rule| &rule.peers).any(|peer| matches!(peer, Peer::List(_)));
+        Some(Changed { list: Self { source, names_lists, rules }, added, removed })
+    }
 }

@@ -1,23 +1,13 @@
-//! The tables of one generation, made from a policy.
+//! The tables of one generation, and whether they fit.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use thiserror::Error;
-use vnet_common::{
-    Delivery, Endpoint, Identity, MacAddr, NetworkFlags, NetworkRecord, PolicyEntry, PolicyKey, PortRecord,
-    limits,
-};
+use vnet_common::{Delivery, Endpoint, MacAddr, NetworkRecord, PolicyEntry, PolicyKey, PortRecord, limits};
 
-use super::{
-    Assigned,
-    identity::{Identities, Named},
-    rules::{GroupSets, expand},
-};
-use crate::policy::{Network, NetworkKind, Policy, Port};
+use super::{Assigned, Compiler};
+use crate::policy::Policy;
 
 /// The devices that a policy's networks and ports have on this host; what is absent is not there (yet).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,120 +67,21 @@ pub struct TooLarge {
     pub help: &'static str,
 }
 
-/// The tables of `policy`, whose ports have the addresses `assigned`.
+/// The tables of `policy`, whose ports have the addresses `assigned`. [`Compiler`] does the same over and
+/// over, and faster.
 ///
 /// Ports and networks without a device are left out: their traffic is dropped, and nobody reaches them.
 ///
 /// # Errors
 /// When it is larger than the datapath's maps.
 pub fn compile(policy: &Policy, assigned: &Assigned, devices: &Devices) -> Result<Tables, TooLarge> {
-    let sets = GroupSets::of(policy);
-    let named = Named::by(policy, sets.rules(policy).map(|(_, rule)| rule));
-    let owners = owners(policy, assigned, devices);
-    let atoms = owners.iter().map(|owner| named.atoms_of_endpoint(owner.groups, owner.network, owner.addr));
-    let atoms: Vec<_> = atoms.collect();
-    let prefixes = named.prefixes().iter().map(|net| named.atoms_of_prefix(*net));
-    let identities = Identities::number(atoms.iter().cloned().chain(prefixes));
-    let endpoint = |(owner, atoms): (&Owner<'_>, &Vec<_>)| {
-        ((owner.bridge.ifindex, owner.addr), owner.endpoint(identities.of(atoms), &sets))
-    };
-    let tables = Tables {
-        ports: ports(policy, devices, &sets),
-        networks: networks(policy, devices),
-        endpoints: owners.iter().zip(&atoms).map(endpoint).collect(),
-        peers: peers(&named, &identities),
-        policy: expand(policy, &sets, &identities)?,
-        joins: BTreeMap::new(),
-    };
-    check_sizes(&tables)?;
-    Ok(tables)
-}
-
-fn ports(policy: &Policy, devices: &Devices, sets: &GroupSets<'_>) -> BTreeMap<u32, PortRecord> {
-    let record = |(name, port): (&String, &Port)| {
-        let bridge = devices.bridges.get(&port.network)?;
-        let record = PortRecord {
-            network: bridge.ifindex,
-            group_set: sets.number(&port.security_groups),
-            mac: port.mac,
-            gateway_mac: bridge.mac,
-        };
-        Some((devices.ports.get(name)?.ifindex, record))
-    };
-    policy.ports.iter().filter_map(record).collect()
-}
-
-fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
-    let record = |(name, network): (&String, &Network)| {
-        let bridge = devices.bridges.get(name)?;
-        let flags = match network.kind {
-            NetworkKind::Nat => NetworkFlags::LEADS_OUTSIDE,
-            _ => NetworkFlags::NONE,
-        };
-        Some((bridge.ifindex, NetworkRecord::new(bridge.mac, flags)))
-    };
-    policy.networks.iter().filter_map(record).collect()
-}
-
-/// An address and who has it.
-struct Owner<'a> {
-    addr: IpAddr,
-    network: &'a str,
-    bridge: Bridge,
-    /// The port's groups; the gateway has none.
-    groups: &'a [String],
-    /// The port's device and MAC; `None` is the gateway.
-    port: Option<(PortDevice, MacAddr)>,
-}
-
-impl Owner<'_> {
-    fn endpoint(&self, identity: u32, sets: &GroupSets<'_>) -> Endpoint {
-        match self.port {
-            Some((device, mac)) => {
-                Endpoint::port(device.ifindex, device.delivery, mac, identity, sets.number(self.groups))
-            }
-            None => Endpoint::gateway(self.bridge.ifindex, self.bridge.mac, identity),
-        }
-    }
-}
-
-/// All addresses of ports and gateways that have devices, link-local ones included.
-fn owners<'a>(policy: &'a Policy, assigned: &Assigned, devices: &Devices) -> Vec<Owner<'a>> {
-    let of_port = |(name, port): (&'a String, &'a Port)| {
-        let (bridge, device) = (*devices.bridges.get(&port.network)?, *devices.ports.get(name)?);
-        let own = assigned.get(name).into_iter().flatten().copied();
-        let owner = move |addr| Owner {
-            addr,
-            network: &port.network,
-            bridge,
-            groups: &port.security_groups,
-            port: Some((device, port.mac)),
-        };
-        Some(own.chain([port.mac.link_local().to_std()]).map(owner).collect::<Vec<_>>())
-    };
-    let of_gateway = |(name, network): (&'a String, &'a Network)| {
-        let bridge = *devices.bridges.get(name)?;
-        let own = network.subnets.iter().map(|subnet| subnet.gateway);
-        let owner = move |addr| Owner { addr, network: name, bridge, groups: &[], port: None };
-        Some(own.chain([bridge.mac.link_local().to_std()]).map(owner).collect::<Vec<_>>())
-    };
-    let ports = policy.ports.iter().filter_map(of_port);
-    ports.chain(policy.networks.iter().filter_map(of_gateway)).flatten().collect()
-}
-
-fn peers(named: &Named<'_>, identities: &Identities<'_>) -> BTreeMap<IpNet, u32> {
-    let identity = |net: &IpNet| (*net, identities.of(&named.atoms_of_prefix(*net)));
-    let mut peers: BTreeMap<_, _> = named.prefixes().iter().map(identity).collect();
-    // The map holds IPv4 as ::ffff:0:0/96. An IPv6 prefix around that range must not take IPv4 addresses in.
-    let mapped = IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
-    if peers.keys().any(|net| net.contains(&mapped)) {
-        peers.insert(IpNet::V4(Ipv4Net::default()), Identity::UNKNOWN.0);
-    }
-    peers
+    let mut compiler = Compiler::default();
+    compiler.update(policy, assigned, devices)?;
+    Ok(compiler.into_tables())
 }
 
 /// Whether each table fits one of the two sides of its map.
-fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
+pub(super) fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
     let sizes = [
         ("ports", tables.ports.len(), limits::PORTS, "remove ports"),
         ("networks", tables.networks.len(), limits::NETWORKS, "remove networks"),
@@ -201,6 +92,7 @@ fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
             "remove ports or addresses",
         ),
         ("prefixes of rules", tables.peers.len(), limits::PEERS, "merge neighbouring prefixes"),
+        ("prefixes of joined networks", tables.joins.len(), limits::JOINS, "connect fewer networks"),
     ];
     for (what, needed, both_sides, help) in sizes {
         let limit = both_sides as usize / 2;

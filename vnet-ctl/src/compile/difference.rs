@@ -1,0 +1,188 @@
+//! What differs between two generations of the tables.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use vnet_common::{Endpoint, NetworkRecord, PolicyEntry, PolicyKey, PortRecord};
+
+use super::Tables;
+
+/// What entries that were changed were before; `None` is absent.
+pub(super) type Before<K, V> = BTreeMap<K, Option<V>>;
+
+/// The entries of one table that differ.
+pub type Changes<K, V> = BTreeMap<K, Change<V>>;
+
+/// What an entry was and is; `None` is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<V> {
+    /// What it was.
+    pub before: Option<V>,
+    /// What it is.
+    pub after: Option<V>,
+}
+
+impl<V> Change<V> {
+    fn reversed(self) -> Self {
+        Self { before: self.after, after: self.before }
+    }
+}
+
+/// What has to be written to get from one generation of the tables to another. Whoever keeps several copies
+/// of the tables writes it to each of them; nothing else needs to be compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Ports by their device.
+    pub ports: Changes<u32, PortRecord>,
+    /// Networks by their bridge.
+    pub networks: Changes<u32, NetworkRecord>,
+    /// Who has an address in the network of a bridge.
+    pub endpoints: Changes<(u32, IpAddr), Endpoint>,
+    /// Identities of the prefixes that rules name.
+    pub peers: Changes<IpNet, u32>,
+    /// Prefixes of joined networks, and their bridges.
+    pub joins: Changes<(u32, IpNet), u32>,
+    /// Heads and blocks of the rules.
+    pub policy: Changes<PolicyKey, PolicyEntry>,
+}
+
+impl Difference {
+    /// What leads from `old` to `new`, each entry compared.
+    #[must_use]
+    pub fn between(old: &Tables, new: &Tables) -> Self {
+        Self {
+            ports: compare(&old.ports, &new.ports),
+            networks: compare(&old.networks, &new.networks),
+            endpoints: compare(&old.endpoints, &new.endpoints),
+            peers: compare(&old.peers, &new.peers),
+            joins: compare(&old.joins, &new.joins),
+            policy: compare(&old.policy, &new.policy),
+        }
+    }
+
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many entries differ.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ports.len()
+            + self.networks.len()
+            + self.endpoints.len()
+            + self.peers.len()
+            + self.joins.len()
+            + self.policy.len()
+    }
+
+    /// What leads back.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self {
+            ports: reversed(self.ports),
+            networks: reversed(self.networks),
+            endpoints: reversed(self.endpoints),
+            peers: reversed(self.peers),
+            joins: reversed(self.joins),
+            policy: reversed(self.policy),
+        }
+    }
+
+    /// This, and then `next`.
+    pub fn extend(&mut self, next: Self) {
+        extend(&mut self.ports, next.ports);
+        extend(&mut self.networks, next.networks);
+        extend(&mut self.endpoints, next.endpoints);
+        extend(&mut self.peers, next.peers);
+        extend(&mut self.joins, next.joins);
+        extend(&mut self.policy, next.policy);
+    }
+
+    /// Brings `tables` from the old generation to the new one.
+    pub fn apply(&self, tables: &mut Tables) {
+        apply(&self.ports, &mut tables.ports);
+        apply(&self.networks, &mut tables.networks);
+        apply(&self.endpoints, &mut tables.endpoints);
+        apply(&self.peers, &mut tables.peers);
+        apply(&self.joins, &mut tables.joins);
+        apply(&self.policy, &mut tables.policy);
+    }
+}
+
+fn reversed<K: Ord, V>(changes: Changes<K, V>) -> Changes<K, V> {
+    changes.into_iter().map(|(key, change)| (key, change.reversed())).collect()
+}
+
+fn apply<K: Ord + Copy, V: Copy>(changes: &Changes<K, V>, table: &mut BTreeMap<K, V>) {
+    for (key, change) in changes {
+        match change.after {
+            Some(value) => table.insert(*key, value),
+            None => table.remove(key),
+        };
+    }
+}
+
+fn extend<K: Ord, V: PartialEq>(changes: &mut Changes<K, V>, next: Changes<K, V>) {
+    for (key, change) in next {
+        match changes.entry(key) {
+            btree_map::Entry::Vacant(entry) => _ = entry.insert(change),
+            btree_map::Entry::Occupied(mut entry) => {
+                entry.get_mut().after = change.after;
+                if entry.get().before == entry.get().after {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}
+
+/// All entries in which two tables differ: one walk through both.
+fn compare<K: Ord + Copy, V: PartialEq + Copy>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Changes<K, V> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut changes = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return changes.into_iter().collect(),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let before = old.next_if(|_| order.is_le());
+        let after = new.next_if(|_| order.is_ge());
+        let Some(key) = before.or(after).map(|(key, _)| *key) else { continue };
+        let change =
+            Change { before: before.map(|(_, value)| *value), after: after.map(|(_, value)| *value) };
+        if change.before != change.after {
+            changes.push((key, change));
+        }
+    }
+}
+
+/// Puts `new` in the place of `table`, and records in `before` what entries that differ were.
+pub(super) fn replace<K: Ord + Copy, V: PartialEq + Copy>(
+    table: &mut BTreeMap<K, V>,
+    new: BTreeMap<K, V>,
+    before: &mut Before<K, V>,
+) {
+    for (key, change) in compare(table, &new) {
+        before.entry(key).or_insert(change.before);
+    }
+    *table = new;
+}
+
+/// The entries of `table` that differ from what they were.
+pub(super) fn since<K: Ord + Copy, V: PartialEq + Copy>(
+    before: &Before<K, V>,
+    table: &BTreeMap<K, V>,
+) -> Changes<K, V> {
+    let change = |(key, before): (&K, &Option<V>)| {
+        let change = Change { before: *before, after: table.get(key).copied() };
+        (change.before != change.after).then_some((*key, change))
+    };
+    before.iter().filter_map(change).collect()
+}

@@ -1,0 +1,153 @@
+//! The records of ports, networks, addresses and joined networks, made from a policy and its devices.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net};
+use vnet_common::{
+    Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, MacAddr, NetworkFlags, NetworkRecord,
+    PortRecord,
+};
+
+use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member};
+use crate::policy::{HostAccess, Network, NetworkKind, Policy, Port};
+use vnet_common::Direction;
+
+/// The gates of a policy's acl: bits of a group set as records have it.
+pub(super) fn gates(policy: &Policy) -> GroupSet {
+    let gate = |direction| match direction {
+        Direction::Ingress => GATE_INGRESS_ACL,
+        Direction::Egress => GATE_EGRESS_ACL,
+    };
+    policy.acl.iter().fold(0, |gates, entry| gates | gate(entry.rule.direction))
+}
+
+/// The records of ports by their device; `group_set` has the number of each port's groups, with the gates.
+pub(super) fn ports(
+    policy: &Policy,
+    devices: &Devices,
+    group_set: impl Fn(&str) -> GroupSet,
+) -> BTreeMap<u32, PortRecord> {
+    let record = |(name, port): (&String, &Port)| {
+        let bridge = devices.bridges.get(&port.network)?;
+        let record = PortRecord {
+            network: bridge.ifindex,
+            group_set: group_set(name),
+            mac: port.mac,
+            gateway_mac: bridge.mac,
+        };
+        Some((devices.ports.get(name)?.ifindex, record))
+    };
+    policy.ports.iter().filter_map(record).collect()
+}
+
+/// The records of networks by their bridge.
+pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
+    let record = |(name, network): (&String, &Network)| {
+        let bridge = devices.bridges.get(name)?;
+        let is_joined = policy.joined(name).iter().any(|other| devices.bridges.contains_key(*other));
+        let flags = [
+            (network.kind == NetworkKind::Nat, NetworkFlags::LEADS_OUTSIDE),
+            (network.host == HostAccess::Excluded, NetworkFlags::EXCLUDES_HOST),
+            (is_joined, NetworkFlags::JOINED),
+        ];
+        let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+        let flags = set.fold(NetworkFlags::NONE, |flags, (_, flag)| flags.and(flag));
+        Some((bridge.ifindex, NetworkRecord::new(bridge.mac, flags)))
+    };
+    policy.networks.iter().filter_map(record).collect()
+}
+
+/// The prefixes that each network reaches in those that it is joined with, and the bridges there.
+pub(super) fn joins(policy: &Policy, devices: &Devices) -> BTreeMap<(u32, IpNet), u32> {
+    let mut joins = BTreeMap::new();
+    for name in policy.networks.keys() {
+        let Some(own) = devices.bridges.get(name) else { continue };
+        for other in policy.joined(name) {
+            let (Some(network), Some(bridge)) = (policy.networks.get(other), devices.bridges.get(other))
+            else {
+                continue;
+            };
+            let prefixes = network.subnets.iter().map(|subnet| ((own.ifindex, subnet.net), bridge.ifindex));
+            joins.extend(prefixes);
+        }
+    }
+    joins
+}
+
+/// An address and who has it.
+pub(super) struct Owner<'a> {
+    addr: IpAddr,
+    network: &'a str,
+    bridge: Bridge,
+    /// The port, its device and its name; `None` is the gateway.
+    port: Option<(&'a Port, PortDevice, &'a str)>,
+}
+
+impl Owner<'_> {
+    fn endpoint(&self, identity: u32, group_set: &impl Fn(&str) -> GroupSet) -> Endpoint {
+        match self.port {
+            Some((port, device, name)) => {
+                Endpoint::port(device.ifindex, device.delivery, port.mac, identity, group_set(name))
+            }
+            None => Endpoint::gateway(self.bridge.ifindex, self.bridge.mac, identity),
+        }
+    }
+
+    /// What tells who it is to rules; `before` has the identity that it had.
+    pub(super) fn member(&self, before: &Tables) -> Member<'_> {
+        let known = before.endpoints.get(&(self.bridge.ifindex, self.addr));
+        Member {
+            groups: self.port.map_or(&[], |(port, ..)| &port.security_groups),
+            network: self.network,
+            addr: self.addr,
+            before: known.map_or(Identity::UNKNOWN.0, |endpoint| endpoint.identity),
+        }
+    }
+}
+
+/// All addresses of ports and gateways that have devices, link-local ones included.
+pub(super) fn owners<'a>(policy: &'a Policy, assigned: &Assigned, devices: &Devices) -> Vec<Owner<'a>> {
+    let mut owners = Vec::new();
+    let mut add =
+        |network, bridge: Bridge, port, mac: MacAddr, addresses: &mut dyn Iterator<Item = IpAddr>| {
+            let all = addresses.chain([mac.link_local().to_std()]);
+            owners.extend(all.map(|addr| Owner { addr, network, bridge, port }));
+        };
+    for (name, port) in &policy.ports {
+        let devices = (devices.bridges.get(&port.network), devices.ports.get(name));
+        let (Some(bridge), Some(device)) = devices else { continue };
+        let mut own = assigned.get(name).into_iter().flatten().copied();
+        add(&port.network, *bridge, Some((port, *device, name.as_str())), port.mac, &mut own);
+    }
+    for (name, network) in &policy.networks {
+        let Some(bridge) = devices.bridges.get(name) else { continue };
+        add(name, *bridge, None, bridge.mac, &mut network.subnets.iter().map(|subnet| subnet.gateway));
+    }
+    owners
+}
+
+/// The records of all addresses, whose identities are `identities` in the same order.
+pub(super) fn endpoints(
+    owners: &[Owner<'_>],
+    identities: &[u32],
+    group_set: impl Fn(&str) -> GroupSet,
+) -> BTreeMap<(u32, IpAddr), Endpoint> {
+    let record = |(owner, identity): (&Owner<'_>, &u32)| {
+        ((owner.bridge.ifindex, owner.addr), owner.endpoint(*identity, &group_set))
+    };
+    owners.iter().zip(identities).map(record).collect()
+}
+
+/// The prefixes with their identities, as their map needs them.
+pub(super) fn peers(prefixes: &BTreeMap<IpNet, u32>) -> BTreeMap<IpNet, u32> {
+    let mut peers = prefixes.clone();
+    // The map holds IPv4 as ::ffff:0:0/96. An IPv6 prefix around that range must not take IPv4 addresses in.
+    let mapped = IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
+    if peers.keys().any(|net| net.contains(&mapped)) {
+        peers.insert(IpNet::V4(Ipv4Net::default()), Identity::UNKNOWN.0);
+    }
+    peers
+}
