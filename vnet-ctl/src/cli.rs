@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        acl, apply, completion, drops, flows, ipam, man, monitor, network, port, run, sg, status, teardown,
-        validate, version,
+        acl, apply, completion, confirm, diff, drops, export, flows, ipam, man, monitor, network, port,
+        rollback, run, sg, status, teardown, validate, version,
     },
     output::{ColorWhen, Format},
 };
@@ -103,6 +103,10 @@ pub(crate) enum Command {
     Run(run::Command),
     Validate(validate::Command),
     Apply(apply::Command),
+    Confirm(confirm::Command),
+    Rollback(rollback::Command),
+    Diff(diff::Command),
+    Export(export::Command),
     Status(status::Command),
     /// Security groups and their rules
     #[command(subcommand, alias = "security-group")]

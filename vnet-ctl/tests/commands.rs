@@ -149,7 +149,10 @@ fn a_mistake_is_shown_at_its_place_and_changes_nothing() {
         ("network create b --type nat --subnet 10.60.0.0/24 --connect none", "`none`"),
         ("network set back --connect back", "`back`"),
         ("port create p --network frnt --netns p", "did you mean `front`?"),
-        ("port create p --network front --netns p --address 10.10.0.10", "the address 10.10.0.10 belongs to port"),
+        (
+            "port create p --network front --netns p --address 10.10.0.10",
+            "the address 10.10.0.10 belongs to port",
+        ),
         ("port create p --network front --netns p --group none", "no security group `none`"),
         ("port set web-1 --mac 01:00:00:00:00:01", "no interface can have"),
         ("acl add deny ingress -p tcp --from sg:none", "no security group `none`"),

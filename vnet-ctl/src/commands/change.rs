@@ -104,7 +104,7 @@ async fn put_in_force(
     [old, new]: [String; 2],
 ) -> Result<Applied, Failure> {
     let staged = lock.stage(&new)?;
-    let update = |text| PolicyUpdate { text, origin: path.to_owned() };
+    let update = |text| PolicyUpdate { text, origin: path.to_owned(), ..PolicyUpdate::default() };
     let request = update(new);
     let applied = tokio::select! {
         applied = context.client.post("/v1/policy", &request) => applied.map_err(uncertain)?,
@@ -219,7 +219,7 @@ mod tests {
             told: serde_json::json!({"id": "0000002a"}),
             changed: true,
             policy: PathBuf::from("/p.toml"),
-            applied: Some(Applied { generation: 2, changes: Vec::new(), warnings: Vec::new() }),
+            applied: Some(Applied { generation: 2, ..Applied::default() }),
             diff: None,
         };
         let json = serde_json::to_value(&change).expect("json");

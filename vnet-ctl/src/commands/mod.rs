@@ -4,7 +4,10 @@ pub(crate) mod acl;
 pub(crate) mod apply;
 mod change;
 pub(crate) mod completion;
+pub(crate) mod confirm;
+pub(crate) mod diff;
 pub(crate) mod drops;
+pub(crate) mod export;
 pub(crate) mod flows;
 pub(crate) mod ipam;
 pub(crate) mod man;
@@ -12,6 +15,7 @@ pub(crate) mod monitor;
 mod named;
 pub(crate) mod network;
 pub(crate) mod port;
+pub(crate) mod rollback;
 mod rule_args;
 pub(crate) mod run;
 pub(crate) mod sg;
@@ -55,6 +59,10 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Outcome {
         Command::Run(command) => command.run(context).await,
         Command::Validate(command) => command.run(context).await,
         Command::Apply(command) => command.run(context).await,
+        Command::Confirm(command) => command.run(context).await,
+        Command::Rollback(command) => command.run(context).await,
+        Command::Diff(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Acl(command) => command.run(context).await,
         Command::Sg(command) => command.run(context).await,

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Daemon, SharedDatapath,
-    declared::{Declared, PolicyFile},
+    declared::Declared,
     desired::{bridge_mac, desired},
     error::ApplyError,
     newcomers::announcements,
@@ -28,21 +28,11 @@ use crate::{
     datapath::{Committed, names::Hook},
     host::{ApplyError as HostError, Attach, Host},
     plan::{self, Desired, Located, Observed, Plan},
-    policy::{self, Policy},
+    policy::Policy,
     state::State,
 };
 
 impl Daemon {
-    /// Puts the policy of `text` in force.
-    pub(crate) async fn apply(&self, text: &str, origin: &Path) -> Result<Applied, ApplyError> {
-        let (policy, warnings) =
-            policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
-        let file = PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy };
-        let mut applied = self.declare(|declared| declared.file = file).await?;
-        applied.warnings.splice(..0, warnings.iter().map(ToString::to_string));
-        Ok(applied)
-    }
-
     /// Changes what is declared, and puts it in force; on failure, neither is changed.
     pub(super) async fn declare(&self, change: impl FnOnce(&mut Declared)) -> Result<Applied, ApplyError> {
         let mut engine = self.engine.lock().await;
@@ -52,8 +42,31 @@ impl Daemon {
         let outcome = engine.enforce(declared.joined()).await?;
         engine.declared = declared;
         self.show(outcome.view);
-        Ok(Applied { generation: outcome.generation, changes: outcome.changes, warnings: outcome.warnings })
+        let Outcome { generation, changes, warnings, .. } = outcome;
+        Ok(Applied { generation, changes, warnings, confirm_within_secs: None })
     }
+
+    /// What [`Daemon::declare`] would do.
+    pub(super) async fn preview(&self, change: impl FnOnce(&mut Declared)) -> Result<Preview, ApplyError> {
+        let engine = self.engine.lock().await;
+        let engine = engine.as_ref().ok_or(ApplyError::Stopping)?;
+        let before = engine.declared.clone();
+        let mut after = before.clone();
+        change(&mut after);
+        let _under_way = engine.progress.under_way();
+        let steps = engine.plan(after.joined()).await?.plan.changes();
+        Ok(Preview { before, after, steps })
+    }
+}
+
+/// A change that is not made.
+pub(super) struct Preview {
+    /// What is declared.
+    pub(super) before: Declared,
+    /// What would be.
+    pub(super) after: Declared,
+    /// What would be done on the host.
+    pub(super) steps: Vec<String>,
 }
 
 /// All that a change takes.
@@ -91,6 +104,21 @@ impl Engine {
     /// Brings the host and the datapath to what `policy` says.
     async fn enforce(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
         let _under_way = self.progress.under_way();
+        let change = self.plan(policy).await?;
+        let before = self.state.clone();
+        // A crash from here on leaves nothing that the state does not know.
+        self.save(with_addresses(change.plan.intended(&self.state), &change.assigned))?;
+        match self.carry_out(change).await {
+            Ok(outcome) => Ok(outcome),
+            Err(failed) => {
+                go_back(&mut self.state, &self.state_dir, before, &failed);
+                Err(failed.error.into())
+            }
+        }
+    }
+
+    /// What has to be done for `policy`; nothing is changed yet.
+    async fn plan(&self, policy: Policy) -> Result<Change, ApplyError> {
         self.progress.stage("checking the policy", 0);
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
@@ -99,18 +127,7 @@ impl Engine {
         self.progress.stage("looking at the host", 0);
         let observed = self.observe(&desired).await?;
         let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
-
-        let before = self.state.clone();
-        // A crash from here on leaves nothing that the state does not know.
-        self.save(with_addresses(plan.intended(&self.state), &assigned))?;
-        let change = Change { policy, assigned, desired, plan };
-        match self.carry_out(change).await {
-            Ok(outcome) => Ok(outcome),
-            Err(failed) => {
-                go_back(&mut self.state, &self.state_dir, before, &failed);
-                Err(failed.error.into())
-            }
-        }
+        Ok(Change { policy, assigned, desired, plan })
     }
 
     /// Carries a plan out. On failure, what it did is undone.

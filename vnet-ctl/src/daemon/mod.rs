@@ -10,12 +10,16 @@ mod answers;
 mod apply;
 mod declared;
 mod desired;
+mod differences;
 mod error;
 mod events;
+mod file_watch;
+mod history;
 mod lock;
 mod lock_file;
 mod newcomers;
 mod progress;
+mod reload;
 mod run;
 mod teardown;
 mod view;
@@ -29,10 +33,10 @@ use std::{
 use tokio::sync::watch;
 
 pub use error::DaemonError;
-pub use run::run;
+pub use run::{run, text_to_begin_with};
 pub use teardown::{imagined_teardown, teardown};
 
-use self::{apply::Engine, events::Events, progress::Progress, view::View};
+use self::{apply::Engine, events::Events, history::History, progress::Progress, view::View};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -83,6 +87,7 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    history: History,
     progress: Progress,
     stopping: watch::Sender<bool>,
 }

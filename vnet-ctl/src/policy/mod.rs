@@ -26,6 +26,7 @@ mod tree;
 
 pub use alone::{NETNS_DIR, parse_port};
 pub(crate) use groups::built_in_ingress;
+pub(crate) use read::{open, read_open};
 pub(crate) use rule::direction_name;
 
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
@@ -39,5 +40,4 @@ pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
-pub(crate) use read::{open, read_open};
 pub use rule::{Peer, Rule, RuleSpec, failsafe_id, format_rule_id, parse_rule_id};

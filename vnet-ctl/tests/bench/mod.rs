@@ -228,7 +228,7 @@ impl Daemon {
 
 fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Router {
     let status = json!({
-        "version": "0.1.0", "abi": 1, "pid": 1, "policy_path": policy, "state_dir": "/s", "generation": 1,
+        "version": "0.1.0", "abi": 1, "pid": 1, "policy_path": &policy, "state_dir": "/s", "generation": 1,
         "networks": 2, "ports": 3, "rules": 4, "flows": {"v4": 1, "v6": 0}, "uptime_secs": 61,
         "ephemeral": false, "from_the_future": true
     });
@@ -251,11 +251,20 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
             Answer::Hangup => std::panic::resume_unwind(Box::new("hang up")),
         }
     };
+    let in_force = || async move {
+        let text = fs::read_to_string(&policy).expect("the policy file");
+        Json(json!({"text": text, "origin": policy, "generation": 1, "effective": null}))
+    };
     let progress = json!({"stage": "preparing devices", "done": 300, "total": 700});
+    let diff = json!({
+        "different": true, "text_differs": true, "changes": ["network back: created"],
+        "devices": ["create bridge vnet-back of network back"], "warnings": []
+    });
     Router::new()
         .route("/v1/progress", routing::get(|| async { Json(progress) }))
         .route("/v1/status", routing::get(|| async { Json(status) }))
-        .route("/v1/policy", routing::post(apply))
+        .route("/v1/policy", routing::post(apply).get(in_force))
+        .route("/v1/policy/diff", routing::post(|| async { Json(diff) }))
         .route("/v1/networks", routing::get(|| async { Json(json!([])) }))
         .route("/v1/drops", routing::get(|| async { Json(json!({"total": [], "ports": []})) }))
         .route("/v1/flows", routing::get(|| async { Json(json!([])) }))

@@ -5,6 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod datapath;
+mod history;
 mod lifecycle;
+mod process;
+mod reload;
 mod support;
 mod world;

@@ -34,7 +34,11 @@ fn routes() -> Vec<Route> {
     vec![
         Route::get("/v1/status", status::show),
         Route::post("/v1/shutdown", status::shutdown),
+        Route::get("/v1/policy", policy::show),
         Route::post("/v1/policy", policy::apply),
+        Route::post("/v1/policy/confirm", policy::confirm),
+        Route::post("/v1/policy/rollback", policy::rollback),
+        Route::post("/v1/policy/diff", policy::diff),
         Route::get("/v1/networks", networks::list),
         Route::get("/v1/ports", ports::list),
         Route::get("/v1/ports/{name}/stats", ports::stats),

@@ -20,12 +20,12 @@ pub use self::{
     flows::{FlowInfo, FlowsQuery, FlowsRemoved},
     ipam::{IpamFinding, Lease, LeaseState, Pool},
     networks::{NetworkInfo, SubnetInfo},
-    policy::{Applied, PolicyUpdate},
+    policy::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
     ports::{
         AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
         RuntimePort, Traffic,
     },
     progress::ProgressInfo,
-    status::{FlowCounts, ShutdownQuery, Status, TeardownReport},
+    status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
 };
 pub use crate::policy::Diagnostic;

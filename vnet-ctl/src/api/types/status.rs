@@ -29,6 +29,18 @@ pub struct Status {
     pub flows: FlowCounts,
     /// Seconds since the daemon started.
     pub uptime_secs: u64,
+    /// The policy that waits for its confirmation.
+    #[serde(default)]
+    pub pending: Option<PendingInfo>,
+}
+
+/// A policy that is rolled back unless somebody confirms it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingInfo {
+    /// For how many seconds it still waits; 0 while it is being rolled back.
+    pub seconds_left: u64,
+    /// The generation that it became.
+    pub generation: u32,
 }
 
 /// How many flows are tracked.

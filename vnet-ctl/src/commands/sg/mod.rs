@@ -15,7 +15,10 @@ mod test;
 use clap::ValueEnum;
 use serde::Serialize;
 use vnet_common::Direction;
-use vnet_ctl::policy::{Policy, Rule, SecurityGroup};
+use vnet_ctl::{
+    api::types::PolicyInForce,
+    policy::{self, Policy, Rule, SecurityGroup},
+};
 
 use super::{Context, no_such, source};
 use crate::{
@@ -91,9 +94,11 @@ impl OnChange {
     }
 }
 
-/// Fails if the policy file has no group of that name.
+/// Fails if the policy in force has no group of that name.
 pub(super) async fn require(context: &Context<'_>, name: &str) -> Result<(), Failure> {
-    let policy = source::policy(context).await?;
+    let PolicyInForce { text, origin, .. } = context.client.get("/v1/policy").await?;
+    let parsed = policy::parse(&text, &origin);
+    let (policy, _) = parsed.map_err(|errors| source::invalid(context.output, &errors))?;
     if policy.security_groups.contains_key(name) { Ok(()) } else { Err(absent(&policy, name)) }
 }
 
