@@ -120,7 +120,7 @@ impl Document {
         }
         let is_empty = |item: &Item| {
             item.as_array_of_tables().is_some_and(ArrayOfTables::is_empty)
-                || item.as_array().is_some_and(|array| is_bare(array))
+                || item.as_array().is_some_and(is_bare)
         };
         if self.toml.get(ACL).is_some_and(is_empty) {
             self.toml.remove(ACL);

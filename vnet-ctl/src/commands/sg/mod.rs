@@ -23,7 +23,7 @@ use vnet_ctl::{
 use super::{Context, no_such, source};
 use crate::{
     failure::{Failure, Outcome},
-    output::joined,
+    output::{joined, listed},
 };
 
 /// The commands about security groups.
@@ -115,13 +115,13 @@ pub(super) fn direction(direction: Direction) -> &'static str {
     }
 }
 
-/// What a rule matches above its protocol: ports, or an ICMP type.
+/// What a rule matches above its protocol: an ICMP type, or its ports.
 pub(super) fn matched(rule: &Rule) -> String {
     match rule.icmp {
         Some((kind, None)) => format!("type {kind}"),
         Some((kind, Some(code))) => format!("type {kind} code {code}"),
         None if rule.ports.is_empty() => "all".to_owned(),
-        None => joined(&rule.ports),
+        None => listed(&rule.ports),
     }
 }
 
@@ -132,7 +132,9 @@ pub(super) fn sentence(rule: &Rule) -> String {
         Direction::Egress => "to",
     };
     let (way, protocol) = (direction(rule.direction), rule.protocol);
-    format!("{way} {protocol} {} {preposition} {}", matched(rule), joined(&rule.peers))
+    // As the command line takes them.
+    let matched = matched(rule).replace(", ", ",");
+    format!("{way} {protocol} {} {preposition} {}", matched, joined(&rule.peers))
 }
 
 #[cfg(test)]
