@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        apply, confirm, diff, drops, export, flows, network, port, rollback, run, schema, sg, status, teardown,
-        validate, version,
+        acl, apply, completion, confirm, diff, drops, export, flows, ipam, man, monitor, network, port,
+        rollback, run, schema, sg, status, teardown, validate, version,
     },
     output::{ColorWhen, Format},
 };
@@ -112,17 +112,26 @@ pub(crate) enum Command {
     /// Security groups and their rules
     #[command(subcommand, alias = "security-group")]
     Sg(sg::Command),
+    /// Ordered allow and deny rules that come before the groups
+    #[command(subcommand)]
+    Acl(acl::Command),
     /// Ports: the workloads' network cards
     #[command(subcommand, alias = "ports")]
     Port(port::Command),
     /// Networks
     #[command(subcommand, alias = "networks")]
     Network(network::Command),
+    /// The pool of addresses
+    #[command(subcommand)]
+    Ipam(ipam::Command),
     Drops(drops::Command),
+    Monitor(monitor::Command),
     /// Tracked connections
     #[command(subcommand, alias = "flow")]
     Flows(flows::Command),
     Teardown(teardown::Command),
+    Completion(completion::Command),
+    Man(man::Command),
     Version(version::Command),
 }
 

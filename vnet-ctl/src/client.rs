@@ -8,18 +8,14 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::{
-    Method, Request, StatusCode,
-    body::Bytes,
-    header::{CONTENT_TYPE, HOST},
-};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode, body::Bytes};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
-use vnet_ctl::api::types::ApiError;
+use vnet_ctl::api::{ExchangeError, exchange, types::ApiError};
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    failure::{Failure, Kind},
+    progress,
+};
 
 /// A question is answered from memory; a daemon silent for so long hangs.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,17 +26,25 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
+    /// Whether somebody is looking while a change takes its time.
+    shows_progress: bool,
 }
 
 impl Client {
     /// To the daemon at `socket`; nothing is opened yet.
-    pub(crate) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+    pub(crate) fn new(socket: &Path, shows_progress: bool) -> Self {
+        Self { socket: socket.to_owned(), shows_progress }
     }
 
     /// Asks for `path`.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.answer(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Asks for `path`, however long the daemon takes to answer.
+    pub(crate) async fn wait<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let answer = exchange(&self.socket, Method::GET, path, Bytes::new()).await;
+        understood(path, answer.map_err(|error| self.failed(error))?)
     }
 
     /// Sends `body` to `path`.
@@ -73,41 +77,30 @@ impl Client {
         body: Bytes,
     ) -> Result<T, Failure> {
         let limit = if method == Method::GET { QUESTION_TIMEOUT } else { CHANGE_TIMEOUT };
-        let (status, body) = tokio::time::timeout(limit, self.exchange(method, path, body))
-            .await
-            .map_err(|_| self.silent(limit))??;
-        if !status.is_success() {
-            return Err(refusal(status, &body));
-        }
-        serde_json::from_slice(&body).map_err(|error| {
-            Failure::new(Kind::Failed, format!("the daemon's answer to {path} makes no sense here: {error}"))
-                .help("vnet-ctl and the daemon are probably of different versions; restart the daemon")
-        })
+        let is_change = method != Method::GET;
+        let exchanged = tokio::time::timeout(limit, exchange(&self.socket, method, path, body));
+        let exchanged = if is_change && self.shows_progress {
+            progress::shown(&self.socket, exchanged).await
+        } else {
+            exchanged.await
+        };
+        let answer = exchanged.map_err(|_| self.silent(limit))?;
+        understood(path, answer.map_err(|error| self.failed(error))?)
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), Failure> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let lost = |error: hyper::Error| self.lost(&error);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-        // Its errors reach the sender as well.
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "vnet")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| Failure::new(Kind::Invalid, format!("no way to ask for {path}: {error}")))?;
-        let response = sender.send_request(request).await.map_err(lost)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
-        Ok((status, body))
+    fn failed(&self, error: ExchangeError) -> Failure {
+        match error {
+            ExchangeError::Unreachable(error) => self.unreachable(&error),
+            ExchangeError::BrokenOff(_) => {
+                let message =
+                    format!("the daemon at {} broke off the conversation: {error}", self.socket.display());
+                Failure::new(Kind::Unreachable, message)
+                    .help("see the daemon's own log; `vnet-ctl status` tells if it runs")
+            }
+            ExchangeError::NoRequest(_) => {
+                Failure::new(Kind::Invalid, format!("no way to ask the daemon: {error}"))
+            }
+        }
     }
 
     fn unreachable(&self, error: &std::io::Error) -> Failure {
@@ -128,17 +121,22 @@ impl Client {
         }
     }
 
-    fn lost(&self, error: &hyper::Error) -> Failure {
-        let message = format!("the daemon at {} broke off the conversation: {error}", self.socket.display());
-        Failure::new(Kind::Unreachable, message)
-            .help("see the daemon's own log; `vnet-ctl status` tells if it runs")
-    }
-
     fn silent(&self, limit: Duration) -> Failure {
         let socket = self.socket.display();
         let message = format!("the daemon at {socket} has not answered for {} seconds", limit.as_secs());
         Failure::new(Kind::Unreachable, message).help("see the daemon's own log")
     }
+}
+
+/// The answer to `path`, or the failure that it is.
+fn understood<T: DeserializeOwned>(path: &str, (status, body): (StatusCode, Bytes)) -> Result<T, Failure> {
+    if !status.is_success() {
+        return Err(refusal(status, &body));
+    }
+    serde_json::from_slice(&body).map_err(|error| {
+        Failure::new(Kind::Failed, format!("the daemon's answer to {path} makes no sense here: {error}"))
+            .help("vnet-ctl and the daemon are probably of different versions; restart the daemon")
+    })
 }
 
 fn encoded(body: &impl Serialize) -> Result<Bytes, Failure> {

@@ -110,7 +110,24 @@ fn wrong_usage_is_exit_code_2_and_suggests() {
         ("sg remove web --id 1 -p tcp", "--id"),
         ("sg remove web --id xyz", "rule id"),
         ("flows list --filter nonsense", "nonsense"),
-        ("teardown --dry-run", "dry run"),
+        ("acl add deny ingress -p tcp --port 23 --from any --position 1 --before 1", "--position"),
+        ("acl remove", "--position"),
+        ("acl remove --id 1 --position 1", "--id"),
+        ("acl add drop ingress -p tcp --from any", "deny"),
+        ("network create web --type nat", "--subnet"),
+        ("network create web --type net --subnet 10.0.0.0/24", "'nat'"),
+        ("network set web", "--mtu"),
+        ("network set web --mtu 1400 --no-mtu", "--no-mtu"),
+        ("port create a --network web", "--netns"),
+        ("port create a --network web --netns a --device tap0", "--device"),
+        ("port create a --network web --device tap0 --create", "--create"),
+        ("port create a --network web --netns a --origin x", "--runtime"),
+        ("port set a", "--group"),
+        ("sg set web", "--on-change"),
+        ("sg set web --on-change kepe", "keep"),
+        ("ipam release nonsense", "nonsense"),
+        ("completion tcsh", "bash"),
+        ("man", "<DIR>"),
     ] {
         let ended = bench.run(&args.split(' ').collect::<Vec<_>>()).code(2);
         assert!(ended.stderr.contains(hint), "{args}: {}", ended.stderr);
@@ -147,6 +164,16 @@ fn without_a_daemon_nothing_changes_and_the_way_to_start_it_is_told() {
         "sg remove web ingress -p tcp --port 443 --from any --policy policy.toml",
         "sg create new --policy policy.toml",
         "sg delete db --policy policy.toml",
+        "sg set db --description x --policy policy.toml",
+        "acl add deny ingress -p tcp --from any --policy policy.toml",
+        "network create new --type private --subnet 10.40.0.0/24 --policy policy.toml",
+        "network delete back --policy policy.toml",
+        "port create new --network front --netns new --policy policy.toml",
+        "port create new --network front --netns new --runtime",
+        "port delete web-1 --policy policy.toml",
+        "ipam show",
+        "ipam check",
+        "monitor",
     ] {
         let ended = bench.run(&args.split(' ').collect::<Vec<_>>()).code(3);
         assert!(ended.stderr.contains("vnet-ctl run"), "{args}: {}", ended.stderr);
@@ -318,6 +345,56 @@ fn a_packet_is_tested_against_the_acl_and_between_networks() {
     test("web-1", "db-1", "5432").code(0);
     let ended = test("db-1", "host", "22").code(0);
     assert!(ended.stdout.contains("a failsafe port of the host"), "{}", ended.stdout);
+}
+
+#[test]
+fn shells_get_a_script_that_they_understand() {
+    let bench = Bench::new();
+    for (shell, word) in
+        [("bash", "complete -F"), ("zsh", "#compdef vnet-ctl"), ("fish", "complete -c vnet-ctl")]
+    {
+        let ended = bench.run(&["completion", shell]).code(0);
+        assert!(ended.stdout.contains(word) && ended.stdout.contains("if-not-exists"), "{shell}");
+    }
+    let script = bench.run(&["completion", "bash"]).code(0).stdout;
+    fs::write(bench.path().join("script"), script).expect("written");
+    let bash = std::process::Command::new("bash").args(["-n", "script"]).current_dir(bench.path()).status();
+    assert!(bash.expect("bash").success());
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let bench = Bench::new();
+    let ended = bench.run(&["man", "deep/folder"]).code(0);
+    assert!(ended.stderr.contains("deep/folder"), "{}", ended.stderr);
+    let page = fs::read_to_string(bench.path().join("deep/folder/vnet-ctl-acl-add.1")).expect("a page");
+    assert!(page.contains("acl add deny ingress") && page.contains("\\-\\-position"), "{page}");
+    assert!(!bench.path().join("deep/folder/vnet-ctl-help.1").exists());
+    let again = bench.run(&["man", "deep/folder", "-o", "name"]).code(0);
+    assert!(again.stdout.lines().any(|line| line == "deep/folder/vnet-ctl.1"), "{}", again.stdout);
+    let ended = bench.run(&["man", "policy.toml"]).code(2);
+    assert!(ended.stderr.contains("is a file, not a folder"), "{}", ended.stderr);
+    bench.run(&["man", "none", "--dry-run"]).code(0);
+    assert!(!bench.path().join("none").exists());
+}
+
+#[test]
+fn the_acl_is_listed_from_the_file_without_a_daemon() {
+    let entry = |action: &str, port: u16| {
+        format!(
+            "\n[[acl]]\naction = \"{action}\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nports = [{port}]\nfrom = [\"any\"]\n"
+        )
+    };
+    let bench = Bench::with(&format!("{}{}{}", bench::POLICY, entry("deny", 23), entry("allow", 22)));
+    let ended = bench.run(&["acl", "ls", "--policy", "policy.toml"]).code(0);
+    let rows: Vec<Vec<&str>> = ended.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..3], ["ID", "POSITION", "ACTION"]);
+    assert_eq!(rows[1][1..], ["1", "deny", "ingress", "tcp", "23", "any", "-"]);
+    assert_eq!(rows[2][1..3], ["2", "allow"]);
+    let json = bench.run(&["acl", "list", "--policy", "policy.toml", "-o", "json"]).code(0).json();
+    assert_eq!((&json[1]["action"], &json[1]["position"]), (&"allow".into(), &2.into()));
+    let empty = Bench::new().run(&["acl", "list", "--policy", "policy.toml", "-o", "json"]).code(0).json();
+    assert_eq!(empty, serde_json::json!([]));
 }
 
 #[test]

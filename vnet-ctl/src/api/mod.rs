@@ -7,6 +7,7 @@
 mod access;
 mod body;
 mod error;
+mod exchange;
 mod patience;
 mod rate;
 mod routes;
@@ -20,6 +21,7 @@ use tokio::{net::UnixListener, sync::watch};
 
 pub use access::AccessOptions;
 pub(crate) use error::Refusal;
+pub use exchange::{ExchangeError, exchange};
 pub(crate) use socket::{Socket, post};
 
 use crate::daemon::Daemon;

@@ -10,9 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, body::Bytes, header::HOST};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, body::Bytes};
 use nix::libc;
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -20,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::access::{Access, AccessOptions};
+use super::{
+    access::{Access, AccessOptions},
+    exchange::exchange,
+};
 
 /// A process has no more groups than this: `NGROUPS_MAX`, credentials(7).
 const MAX_GROUPS: usize = 65536;
@@ -125,19 +126,8 @@ fn not_yet_open(path: &Path) -> Option<PathBuf> {
 /// Sends an empty POST to the daemon at `socket`.
 pub(crate) async fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     let limit = Duration::from_secs(300);
-    timeout(limit, exchange(socket, path)).await.context("it has not answered for 300 seconds")?
-}
-
-async fn exchange<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    let stream =
-        UnixStream::connect(socket).await.with_context(|| format!("connect to {}", socket.display()))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Its errors reach the sender as well.
-    tokio::spawn(connection);
-    let request = Request::post(path).header(HOST, "vnet").body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
+    let answer = timeout(limit, exchange(socket, Method::POST, path, Bytes::new())).await;
+    let (status, body) = answer.context("it has not answered for 300 seconds")??;
     ensure!(status.is_success(), "the daemon answered {status}: {}", String::from_utf8_lossy(&body));
     serde_json::from_slice(&body).context("read the daemon's answer")
 }

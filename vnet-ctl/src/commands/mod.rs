@@ -1,12 +1,17 @@
 //! The commands, one file per verb: each has its flags and what it does with them.
 
+pub(crate) mod acl;
 pub(crate) mod apply;
 mod change;
+pub(crate) mod completion;
 pub(crate) mod confirm;
 pub(crate) mod diff;
 pub(crate) mod drops;
 pub(crate) mod export;
 pub(crate) mod flows;
+pub(crate) mod ipam;
+pub(crate) mod man;
+pub(crate) mod monitor;
 mod named;
 pub(crate) mod network;
 pub(crate) mod port;
@@ -27,7 +32,7 @@ use crate::{
     cli::{Command, Globals},
     client::Client,
     failure::{Failure, Kind, Outcome},
-    output::{Output, joined},
+    output::{Output, listed},
 };
 
 /// What every command has at hand.
@@ -44,7 +49,7 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     /// As the global flags say.
     pub(crate) fn new(globals: Globals, output: &'a Output) -> Self {
-        let client = Client::new(&globals.socket);
+        let client = Client::new(&globals.socket, output.shows_progress());
         Self { globals, output, client }
     }
 }
@@ -61,12 +66,17 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Outcome {
         Command::Diff(command) => command.run(context).await,
         Command::Export(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Acl(command) => command.run(context).await,
         Command::Sg(command) => command.run(context).await,
         Command::Port(command) => command.run(context).await,
         Command::Network(command) => command.run(context).await,
+        Command::Ipam(command) => command.run(context).await,
         Command::Drops(command) => command.run(context).await,
+        Command::Monitor(command) => command.run(context).await,
         Command::Flows(command) => command.run(context).await,
         Command::Teardown(command) => command.run(context).await,
+        Command::Completion(command) => command.run(context),
+        Command::Man(command) => command.run(context),
         Command::Version(command) => command.run(context).await,
     }
 }
@@ -77,7 +87,7 @@ pub(crate) fn no_such(noun: &str, name: &str, names: &[String]) -> Failure {
     match policy::closest(name, names.iter().map(String::as_str)) {
         Some(nearest) => failure.help(format!("did you mean `{nearest}`?")),
         None if names.is_empty() => failure.help(format!("there are no {noun}s at all")),
-        None => failure.help(format!("there are: {}", joined(names).replace(',', ", "))),
+        None => failure.help(format!("there are: {}", listed(names))),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   vnet-ctl teardown
+  vnet-ctl teardown --dry-run                       tell what it would do, and do nothing
   vnet-ctl teardown --state-dir /tmp/vnet-state     of a daemon that was started with it
 
 Stops the daemon if one runs. Removes vnet's bridges, ports, namespaces, maps and pins, and nothing
@@ -28,14 +29,15 @@ pub(crate) struct Command {
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
-        if context.globals.dry_run {
-            return Err(Failure::new(Kind::Invalid, "teardown has no dry run")
-                .help("`vnet-ctl network list` and `vnet-ctl port list` show what it would remove"));
-        }
         let socket = context.globals.socket.clone();
         let Places { state_dir, bpffs } = self.places;
-        let report =
-            daemon::teardown(TeardownOptions { socket, state_dir, bpffs }).await.map_err(run::failure)?;
+        let options = TeardownOptions { socket, state_dir, bpffs };
+        let report = if context.globals.dry_run {
+            daemon::imagined_teardown(&options).await
+        } else {
+            daemon::teardown(options).await
+        };
+        let report = report.map_err(run::failure)?;
         if context.output.is_for_people() {
             let lines: String = report.removed.iter().map(|line| format!("{line}\n")).collect();
             context.output.print(&lines)?;
@@ -50,9 +52,7 @@ impl Command {
             return Ok(Done::Success);
         }
         let left = counted(report.problems.len(), "thing");
-        Err(Failure::new(
-            Kind::Failed,
-            format!("{left} could not be removed: {}", report.problems.join("; ")),
-        ))
+        let message = format!("{left} could not be removed: {}", report.problems.join("; "));
+        Err(Failure::new(Kind::Failed, message))
     }
 }

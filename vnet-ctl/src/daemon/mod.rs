@@ -42,7 +42,7 @@ use tokio::sync::watch;
 
 pub use error::DaemonError;
 pub use run::{run, text_to_begin_with};
-pub use teardown::teardown;
+pub use teardown::{imagined_teardown, teardown};
 
 use self::{
     engine::Engine, events::Events, history::History, notify::Notify, progress::Progress, runtime::Queue,

@@ -38,10 +38,10 @@ impl TableMaker {
     ) -> Result<Arc<Tables>> {
         let mut compiler = match self.compiler.take() {
             Some(compiler) => compiler,
-            None => Compiler::resume(Tables::clone(self.datapath.lock().in_force()?)),
+            None => Compiler::resume(self.datapath.lock().in_force()?.clone()),
         };
         compiler.update(policy, assigned, devices)?;
-        let tables = Arc::new(compiler.tables().clone());
+        let tables = compiler.tables().clone();
         self.compiler = Some(compiler);
         Ok(tables)
     }
@@ -54,7 +54,7 @@ impl TableMaker {
         let before = datapath.in_force()?.clone();
         let committed = datapath.commit(tables)?;
         drop(datapath);
-        self.compiler = compiler.filter(|compiler| compiler.tables() == &**tables);
+        self.compiler = compiler.filter(|compiler| Arc::ptr_eq(compiler.tables(), tables));
         Ok((before, committed))
     }
 

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     api::{Socket, post, types::TeardownReport},
-    datapath::{Preflight, names::Pins, remove_pins},
+    datapath::{Preflight, Removed, count_pins, names::Pins, remove_pins},
     host::{Attach, Host},
-    plan,
+    plan::{self, Plan},
     state::{PortStore, State},
 };
 
@@ -50,6 +50,19 @@ pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, Daemon
     Ok(report)
 }
 
+/// What [`teardown`] would remove now, as far as it can be seen beforehand. Changes nothing.
+///
+/// # Errors
+/// When it cannot be seen: no privileges, or a state that cannot be read.
+pub async fn imagined_teardown(options: &TeardownOptions) -> Result<TeardownReport, DaemonError> {
+    Preflight::new(&options.bpffs).check_privileges().map_err(anyhow::Error::from)?;
+    let (_, plan) = planned(options).await?;
+    let pins = count_pins(&Pins::new(&options.bpffs));
+    let mut report = TeardownReport { removed: plan.changes(), problems: pins.problems.clone() };
+    report.removed.extend(pinned(&pins, ["detach", "remove"]));
+    Ok(report)
+}
+
 /// Tells the daemon to tear down, and waits for its end.
 async fn ask_daemon(options: &TeardownOptions) -> Result<TeardownReport> {
     let report = post(&options.socket, "/v1/shutdown?teardown=true").await.context(
@@ -75,12 +88,7 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
         return report;
     }
     let removed = remove_pins(&Pins::new(&options.bpffs));
-    if removed.links > 0 {
-        report.removed.push(format!("detached {} programs", removed.links));
-    }
-    if removed.maps > 0 {
-        report.removed.push(format!("removed {} maps", removed.maps));
-    }
+    report.removed.extend(pinned(&removed, ["detached", "removed"]));
     report.problems.extend(removed.problems);
     // Whatever is left, the state is needed to find it again.
     if !report.problems.is_empty() {
@@ -101,11 +109,24 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
     report
 }
 
-async fn remove_devices(options: &TeardownOptions) -> Result<TeardownReport> {
+/// The pins in words, of what becomes of programs and of maps.
+fn pinned(pins: &Removed, [detached, removed]: [&str; 2]) -> impl Iterator<Item = String> {
+    let programs = (pins.links > 0).then(|| format!("{detached} {} programs", pins.links));
+    let maps = (pins.maps > 0).then(|| format!("{removed} {} maps", pins.maps));
+    programs.into_iter().chain(maps)
+}
+
+/// The way to the host, and what is to be removed there.
+async fn planned(options: &TeardownOptions) -> Result<(Host, Plan)> {
     let state = load_state(&options.state_dir)?;
     let host = Host::open()?;
     let observed = host.observe(&plan::Desired::default(), &state).await.context("look at the host")?;
     let plan = plan::teardown(&observed, &state);
+    Ok((host, plan))
+}
+
+async fn remove_devices(options: &TeardownOptions) -> Result<TeardownReport> {
+    let (host, plan) = planned(options).await?;
     let failures = host.remove(&plan.remove, &mut Later).await;
     let problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
     let failed = |change: &String| failures.iter().any(|failure| failure.action.to_string() == *change);

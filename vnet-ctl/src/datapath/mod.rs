@@ -57,7 +57,7 @@ pub use filter::{FilterError, FlowFilter};
 pub use mend::{Mended, Place, Unmended, What};
 pub use object::{PinError, Shape, declared};
 pub use preflight::{Preflight, PreflightError};
-pub use remove::{Removed, remove_own_pins, remove_pins};
+pub use remove::{Removed, count_pins, remove_own_pins, remove_pins};
 
 /// The loaded datapath.
 pub struct Datapath {

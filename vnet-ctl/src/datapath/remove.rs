@@ -37,6 +37,21 @@ pub fn remove_pins(pins: &Pins) -> Removed {
     removed
 }
 
+/// What [`remove_pins`] would remove.
+#[must_use]
+pub fn count_pins(pins: &Pins) -> Removed {
+    let mut found = Removed::default();
+    for root in pins.versions() {
+        match links::pinned(&root.join(LINKS_FOLDER)) {
+            Ok(links) => found.links += links.len(),
+            Err(error) => found.problems.push(format!("{error:#}")),
+        }
+        // A folder that is not there has no maps.
+        found.maps += fs::read_dir(root.join(MAPS_FOLDER)).map_or(0, Iterator::count);
+    }
+    found
+}
+
 /// Removes the pins of this version alone.
 #[must_use]
 pub fn remove_own_pins(pins: &Pins) -> Removed {

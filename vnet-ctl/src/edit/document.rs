@@ -47,6 +47,10 @@ const MARK: char = '\u{feff}';
 impl Document {
     /// The document of a text that is a valid policy.
     pub(super) fn read(text: &str) -> Result<Self, EditError> {
+        if text.trim_start().starts_with('{') {
+            let mistake = Mistake::new("the policy file is JSON, and commands change TOML only");
+            return Err(EditError::Invalid(mistake.help("edit the file by hand, then `vnet-ctl apply`")));
+        }
         let toml = text.parse().map_err(|error: toml_edit::TomlError| {
             EditError::Invalid(Mistake::new(format!("the policy file cannot be edited: {}", error.message())))
         })?;
@@ -71,18 +75,6 @@ impl Document {
         let entry = self.toml.get_mut(section.key())?.as_table_like_mut()?.get_mut(name)?;
         let layout = if entry.is_inline_table() { WhenEmpty::OneLine } else { WhenEmpty::Lines };
         Some(Entry::new(entry.as_table_like_mut()?, layout))
-    }
-
-    /// The names of those in a section whose list under `key` has `item`.
-    pub(super) fn having(&self, section: Section, key: &str, item: &str) -> Vec<&str> {
-        let Some(named) = self.toml.get(section.key()).and_then(Item::as_table_like) else {
-            return Vec::new();
-        };
-        let has_it = |entry: &Item| {
-            let list = entry.as_table_like().and_then(|entry| entry.get(key)?.as_array());
-            list.is_some_and(|list| list.iter().any(|value| value.as_str() == Some(item)))
-        };
-        named.iter().filter(|(_, entry)| has_it(entry)).map(|(name, _)| name).collect()
     }
 
     /// Adds a table behind the others of its section, with what `fill` puts into it.
@@ -128,7 +120,7 @@ impl Document {
         }
         let is_empty = |item: &Item| {
             item.as_array_of_tables().is_some_and(ArrayOfTables::is_empty)
-                || item.as_array().is_some_and(|array| is_bare(array))
+                || item.as_array().is_some_and(is_bare)
         };
         if self.toml.get(ACL).is_some_and(is_empty) {
             self.toml.remove(ACL);

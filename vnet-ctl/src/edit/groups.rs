@@ -174,16 +174,20 @@ fn find_rule(group: &SecurityGroup, selector: &Selector) -> Option<(Direction, u
     })
 }
 
-/// Ports in `group`, and other groups whose rules name it.
+/// Ports in `group`, other groups whose rules name it, and the acl if it does.
 fn users_of(policy: &Policy, group: &str) -> Vec<String> {
     let ports = policy.ports.iter().filter(|(_, port)| port.security_groups.iter().any(|name| name == group));
     let ports = ports.map(|(name, _)| format!("port `{name}`"));
-    let names_it =
-        |rule: &Rule| rule.peers.iter().any(|peer| matches!(peer, Peer::Group(name) if name == group));
-    let others = policy
-        .security_groups
-        .iter()
-        .filter(|(name, other)| *name != group && other.ingress.iter().chain(&other.egress).any(names_it));
-    let others = others.map(|(name, _)| format!("rules of group `{name}`"));
-    ports.chain(others).collect()
+    let rules = naming(policy, &Peer::Group(group.to_owned()), Some(group));
+    ports.chain(rules).collect()
+}
+
+/// The groups but for `except`, and the acl, where they have rules that name `peer`.
+pub(super) fn naming(policy: &Policy, peer: &Peer, except: Option<&str>) -> Vec<String> {
+    let names_it = |rule: &Rule| rule.peers.contains(peer);
+    let groups = policy.security_groups.iter().filter(|(name, _)| Some(name.as_str()) != except);
+    let groups = groups.filter(|(_, group)| group.ingress.iter().chain(&group.egress).any(names_it));
+    let groups = groups.map(|(name, _)| format!("rules of group `{name}`"));
+    let acl = policy.acl.iter().any(|entry| names_it(&entry.rule)).then(|| "the acl".to_owned());
+    groups.chain(acl).collect()
 }

@@ -3,6 +3,7 @@
 //! Each function takes a valid text and gives another, or says why not and changes nothing. Reading,
 //! writing and applying the file are left to the callers.
 
+mod acl;
 mod document;
 mod entry;
 mod groups;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use self::document::Document;
 pub use self::{
+    acl::{AclSelector, AclSpec, Place, add_acl, remove_acl},
     entry::Setting,
     groups::{GroupEdit, Selector, add_rule, create_group, delete_group, remove_rule, set_group},
     networks::{NetworkEdit, create_network, delete_network, set_network},

@@ -4,9 +4,10 @@ use super::{
     EditError, Setting, checked,
     document::{Document, Section},
     entry::Entry,
+    groups::naming,
     no_such, read, taken, unforeseen,
 };
-use crate::policy::{Mistake, Peer, Policy, Rule};
+use crate::policy::{Mistake, Peer, Policy};
 
 /// What to change about a network. What the values may be is the policy's affair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,15 +69,15 @@ pub fn set_network(text: &str, name: &str, edit: &NetworkEdit) -> Result<String,
 pub fn delete_network(text: &str, name: &str) -> Result<String, EditError> {
     let policy = read(text)?;
     require(&policy, name)?;
-    let mut document = Document::read(text)?;
-    let users = users_of(&policy, &document, name);
+    let users = users_of(&policy, name);
     if !users.is_empty() {
         let mistake = Mistake::new(format!("network `{name}` is still in use: {}", users.join(", ")));
         return Err(EditError::Conflict(mistake.help(
             "delete these ports (`vnet-ctl port delete`), connections (`vnet-ctl network set NAME --connect …`) \
-             and rules (`vnet-ctl sg remove`) first",
+             and rules (`vnet-ctl sg remove`, `vnet-ctl acl remove`) first",
         )));
     }
+    let mut document = Document::read(text)?;
     document.delete(Section::Networks, name);
     checked(document)
 }
@@ -89,17 +90,13 @@ fn require(policy: &Policy, name: &str) -> Result<(), EditError> {
     Err(no_such("network", name, policy.networks.keys(), &help))
 }
 
-/// Ports in the network, networks that the file connects with it, and groups whose rules name it.
-fn users_of(policy: &Policy, document: &Document, network: &str) -> Vec<String> {
+/// Ports in the network, networks that name it to be connected with, and what has rules that name it.
+fn users_of(policy: &Policy, network: &str) -> Vec<String> {
     let ports = policy.ports.iter().filter(|(_, port)| port.network == network);
     let ports = ports.map(|(name, _)| format!("port `{name}`"));
-    let connected = document.having(Section::Networks, "connect", network).into_iter();
-    let connected = connected.filter(|name| *name != network);
-    let connected = connected.map(|name| format!("`connect` of network `{name}`"));
-    let names_it =
-        |rule: &Rule| rule.peers.iter().any(|peer| matches!(peer, Peer::Network(name) if name == network));
-    let groups = policy.security_groups.iter();
-    let groups = groups.filter(|(_, group)| group.ingress.iter().chain(&group.egress).any(names_it));
-    let groups = groups.map(|(name, _)| format!("rules of group `{name}`"));
-    ports.chain(connected).chain(groups).collect()
+    let connected =
+        policy.networks.iter().filter(|(name, other)| *name != network && other.connect.contains(network));
+    let connected = connected.map(|(name, _)| format!("`connect` of network `{name}`"));
+    let rules = naming(policy, &Peer::Network(network.to_owned()), None);
+    ports.chain(connected).chain(rules).collect()
 }

@@ -1,5 +1,6 @@
 //! Edits change what they are meant to and not a byte more.
 
+mod acl;
 mod groups;
 mod networks;
 mod ports;

@@ -2,15 +2,22 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use axum::{Json, Router, http::StatusCode, response::IntoResponse as _, routing};
+use axum::{
+    Json, Router,
+    extract::{Path, Query},
+    http::StatusCode,
+    response::IntoResponse as _,
+    routing,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -74,7 +81,7 @@ impl Bench {
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &std::path::Path {
         self.folder.path()
     }
 
@@ -178,6 +185,8 @@ impl Ended {
 pub enum Answer {
     /// Applied.
     Yes,
+    /// Applied, after a time in which a person wants to know what goes on.
+    Slowly,
     /// Refused with a reason.
     No,
     /// The connection ends without an answer.
@@ -187,6 +196,7 @@ pub enum Answer {
 /// Stands in for the daemon: speaks its API and touches nothing. The daemon itself needs root.
 pub struct Daemon {
     texts: Arc<Mutex<Vec<String>>>,
+    ports: RuntimePorts,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -199,9 +209,15 @@ impl Daemon {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(bench.path().join("vnet.sock")).expect("a socket")
         };
-        let app = router(bench.policy(), Arc::clone(&texts), answer);
+        let ports = RuntimePorts::default();
+        let app = router(bench.policy(), Arc::clone(&texts), answer).merge(runtime_router(ports.clone()));
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { texts, _runtime: runtime }
+        Self { texts, ports, _runtime: runtime }
+    }
+
+    /// The ports that it was asked for, by name, as they were asked for.
+    pub fn runtime_ports(&self) -> BTreeMap<String, Value> {
+        self.ports.lock().expect("no panic").clone()
     }
 
     /// The policies that it was given.
@@ -212,17 +228,18 @@ impl Daemon {
 
 fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Router {
     let status = json!({
-        "version": "0.1.0", "abi": 1, "pid": 1, "policy_path": policy, "state_dir": "/s", "generation": 1,
+        "version": "0.1.0", "abi": 1, "pid": 1, "policy_path": &policy, "state_dir": "/s", "generation": 1,
         "networks": 2, "ports": 3, "rules": 4, "flows": {"v4": 1, "v6": 0}, "uptime_secs": 61,
         "ephemeral": false, "from_the_future": true
     });
     let apply = move |Json(body): Json<Value>| async move {
         // Long enough for two commands to overlap.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let duration = if matches!(answer, Answer::Slowly) { 1500 } else { 20 };
+        tokio::time::sleep(Duration::from_millis(duration)).await;
         let mut texts = texts.lock().expect("no panic");
         texts.push(body["text"].as_str().expect("a text").to_owned());
         match answer {
-            Answer::Yes => {
+            Answer::Yes | Answer::Slowly => {
                 Json(json!({"generation": texts.len() + 1, "changes": ["1 rule added"], "warnings": []}))
                     .into_response()
             }
@@ -234,21 +251,104 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
             Answer::Hangup => std::panic::resume_unwind(Box::new("hang up")),
         }
     };
+    let in_force = || async move {
+        let text = fs::read_to_string(&policy).expect("the policy file");
+        Json(json!({"text": text, "origin": policy, "generation": 1, "effective": null}))
+    };
+    let progress = json!({"stage": "preparing devices", "done": 300, "total": 700});
     let diff = json!({
         "different": true, "text_differs": true, "changes": ["network back: created"],
         "devices": ["create bridge vnet-back of network back"], "warnings": []
     });
-    let ports = json!([{
-        "name": "web-1", "network": "front", "device": "vp-1", "ifindex": 7, "mac": "02:00:00:00:00:0a",
-        "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": ["web"], "state": "up",
-        "attach": {"netns": "web-1", "create": true, "name": "eth0"}
-    }]);
     Router::new()
+        .route("/v1/progress", routing::get(|| async { Json(progress) }))
         .route("/v1/status", routing::get(|| async { Json(status) }))
-        .route("/v1/policy", routing::post(apply))
+        .route("/v1/policy", routing::post(apply).get(in_force))
         .route("/v1/policy/diff", routing::post(|| async { Json(diff) }))
-        .route("/v1/ports", routing::get(|| async { Json(ports) }))
         .route("/v1/networks", routing::get(|| async { Json(json!([])) }))
         .route("/v1/drops", routing::get(|| async { Json(json!({"total": [], "ports": []})) }))
         .route("/v1/flows", routing::get(|| async { Json(json!([])) }))
+}
+
+/// What a runtime asked for.
+type RuntimePorts = Arc<Mutex<BTreeMap<String, Value>>>;
+
+/// A port as the daemon lists it.
+fn port(name: &str, origin: &str, groups: &Value, state: &str) -> Value {
+    json!({
+        "name": name, "origin": origin, "network": "front", "device": "vp-1", "ifindex": 7,
+        "mac": "02:00:00:00:00:0a", "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": groups,
+        "state": state, "attach": {"netns": "web-1", "create": true, "name": "eth0"}
+    })
+}
+
+/// Ports, addresses and events: `web-1` is the policy's, `gone-1` lost its workload, others come and go.
+fn runtime_router(ports: RuntimePorts) -> Router {
+    let listed = |ports: &RuntimePorts| {
+        let mut all = vec![port("web-1", "policy", &json!(["web"]), "up")];
+        all.push(port("gone-1", "policy", &json!(["default"]), "missing"));
+        let ports = ports.lock().expect("no panic");
+        all.extend(ports.iter().map(|(name, asked)| {
+            let origin = asked["origin"].as_str().expect("an origin");
+            port(name, origin, asked.get("security_groups").unwrap_or(&json!(["default"])), "up")
+        }));
+        all
+    };
+    let get = {
+        let ports = ports.clone();
+        move || async move { Json(listed(&ports)) }
+    };
+    let put = {
+        let ports = ports.clone();
+        move |Path(name): Path<String>, Json(asked): Json<Value>| async move {
+            let mut ports = ports.lock().expect("no panic");
+            let changed = ports.insert(name.clone(), asked.clone()).as_ref() != Some(&asked);
+            let origin = asked["origin"].as_str().expect("an origin");
+            let port = port(&name, origin, &json!(["default"]), "up");
+            Json(json!({"generation": 5, "changed": changed, "port": port}))
+        }
+    };
+    let delete = move |Path(name): Path<String>| async move {
+        match ports.lock().expect("no panic").remove(&name) {
+            Some(_) => {
+                Json(json!({"generation": 6, "port": name, "addresses": [], "warnings": []})).into_response()
+            }
+            None => (StatusCode::NOT_FOUND, Json(json!({"error": "no such port"}))).into_response(),
+        }
+    };
+    let pools = json!([{
+        "network": "front", "subnet": "10.10.0.0/24", "gateway": "10.10.0.1", "size": 253, "used": 1, "free": 252,
+        "leases": [{"address": "10.10.0.10", "port": "web-1", "origin": "policy", "state": "live"}]
+    }]);
+    let finding =
+        json!([{"address": "10.10.0.10", "port": "web-1", "problem": "gone", "help": "release it"}]);
+    let release = |Path(address): Path<String>| async move {
+        match address.as_str() {
+            "10.10.0.10" => (StatusCode::CONFLICT, Json(json!({"error": "web-1 is alive"}))).into_response(),
+            "10.10.0.11" => {
+                let removed = json!({"generation": 7, "port": "job", "addresses": [address], "warnings": []});
+                Json(removed).into_response()
+            }
+            _ => (StatusCode::NOT_FOUND, Json(json!({"error": "nobody has it"}))).into_response(),
+        }
+    };
+    Router::new()
+        .route("/v1/ports", routing::get(get))
+        .route("/v1/ports/{name}", routing::put(put).delete(delete))
+        .route("/v1/ipam", routing::get(|| async { Json(pools) }))
+        .route("/v1/ipam/check", routing::post(|| async { Json(finding) }))
+        .route("/v1/ipam/{address}", routing::delete(release))
+        .route("/v1/events", routing::get(events))
+}
+
+/// Two events have happened; a third one comes while somebody waits, and then no more.
+async fn events(Query(query): Query<BTreeMap<String, String>>) -> Json<Value> {
+    let after: u64 = query.get("after").map_or(0, |after| after.parse().expect("a number"));
+    let waits = query.contains_key("wait");
+    if waits && after > 2 {
+        std::future::pending::<()>().await;
+    }
+    let all = [(1, "applied", "a policy"), (2, "problem", "a device is gone"), (3, "repaired", "a bridge")];
+    let known = all.into_iter().filter(|(id, ..)| *id > after && (waits || *id < 3));
+    Json(known.map(|(id, kind, message)| json!({"id": id, "kind": kind, "message": message})).collect())
 }

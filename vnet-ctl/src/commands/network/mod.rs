@@ -12,7 +12,7 @@ use vnet_ctl::api::types::NetworkInfo;
 use super::Context;
 use crate::{
     failure::{Failure, Outcome},
-    output::joined,
+    output::listed,
 };
 
 /// The commands about networks.
@@ -72,9 +72,9 @@ pub(crate) async fn require(context: &Context<'_>, name: &str) -> Result<Network
 }
 
 fn subnets(network: &NetworkInfo) -> String {
-    joined(network.subnets.iter().map(|subnet| &subnet.subnet))
+    listed(network.subnets.iter().map(|subnet| &subnet.subnet))
 }
 
 fn gateways(network: &NetworkInfo) -> String {
-    joined(network.subnets.iter().map(|subnet| subnet.gateway))
+    listed(network.subnets.iter().map(|subnet| subnet.gateway))
 }

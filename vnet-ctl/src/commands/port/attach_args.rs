@@ -10,10 +10,10 @@ pub(super) struct AttachArgs {
     #[arg(long, value_name = "NETNS", groups = ["where", "what"])]
     netns: Option<String>,
     /// Make that namespace if it is not there, and remove it with the port
-    #[arg(long, requires = "netns")]
+    #[arg(long, requires = "netns", conflicts_with = "device")]
     create: bool,
     /// The name of the interface that vnet makes in there [default: eth0]
-    #[arg(long, value_name = "NAME", requires = "netns")]
+    #[arg(long, value_name = "NAME", requires = "netns", conflicts_with = "device")]
     interface: Option<String>,
     /// A veth or tap that exists
     #[arg(long, value_name = "DEVICE", groups = ["where", "what"])]

@@ -2,11 +2,11 @@
 
 use vnet_ctl::api::types::PortInfo;
 
-use super::{Context, attach, ports, state};
+use super::{Context, attach, note_missing, ports, state};
 use crate::{
-    commands::network,
+    commands::{network, sg},
     failure::{Done, Outcome},
-    output::{Table, View, joined},
+    output::{Table, View, listed},
 };
 
 const EXAMPLES: &str = "\
@@ -31,6 +31,7 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let mut ports = ports(context).await?;
+        note_missing(context, &ports);
         ports.retain(|port| self.network.as_ref().is_none_or(|network| port.network == *network));
         if let Some(name) = &self.network
             && ports.is_empty()
@@ -38,6 +39,11 @@ impl Command {
             network::require(context, name).await?;
         }
         ports.retain(|port| self.group.as_ref().is_none_or(|group| port.security_groups.contains(group)));
+        if let Some(group) = &self.group
+            && ports.is_empty()
+        {
+            sg::require(context, group).await?;
+        }
         let empty = match (&self.network, &self.group) {
             (None, None) => "The policy in force has no ports.",
             _ => "No port matches.",
@@ -53,16 +59,17 @@ pub(crate) fn table(ports: &[PortInfo]) -> Table {
         [
             port.name.clone(),
             port.network.clone(),
-            joined(&port.addresses),
-            joined(&port.security_groups),
+            listed(&port.addresses),
+            listed(&port.security_groups),
             state(port.state).to_owned(),
             port.mac.clone(),
             port.device.clone(),
             port.ifindex.to_string(),
             attach(&port.attach),
+            port.origin.clone(),
         ]
     };
     Table::new(["NAME", "NETWORK", "ADDRESSES", "GROUPS", "STATE"])
-        .wide(["MAC", "DEVICE", "IFINDEX", "ATTACHED TO"])
+        .wide(["MAC", "DEVICE", "IFINDEX", "ATTACHED TO", "ORIGIN"])
         .rows(ports.iter().map(row))
 }

@@ -12,7 +12,10 @@ mod stats;
 use vnet_ctl::api::types::{AttachInfo, PortInfo, PortState};
 
 use super::Context;
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    output::listed,
+};
 
 /// The commands about ports.
 #[derive(Debug, clap::Subcommand)]
@@ -51,6 +54,19 @@ pub(crate) async fn port(context: &Context<'_>, name: &str) -> Result<PortInfo, 
     let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
     let found = ports.into_iter().find(|port| port.name == name);
     found.ok_or_else(|| super::no_such("port", name, &names))
+}
+
+/// Says how ports come back whose device is gone.
+fn note_missing(context: &Context<'_>, ports: &[PortInfo]) {
+    let missing = ports.iter().filter(|port| port.state == PortState::Missing);
+    let missing: Vec<&str> = missing.map(|port| port.name.as_str()).collect();
+    if !missing.is_empty() && context.output.is_for_people() {
+        let (names, device) =
+            (listed(&missing), if missing.len() == 1 { "Its device" } else { "Their devices" });
+        context.output.note(&format!(
+            "{device} or the workload behind is gone: {names}. `vnet-ctl apply` puts back what vnet makes itself."
+        ));
+    }
 }
 
 fn state(state: PortState) -> &'static str {

@@ -117,6 +117,7 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
+    #[command(group = clap::ArgGroup::new("what").multiple(true))]
     struct Line {
         #[command(flatten)]
         settings: Settings,

@@ -2,10 +2,10 @@
 
 use vnet_ctl::api::types::PortInfo;
 
-use super::{Context, attach, port, state};
+use super::{Context, attach, note_missing, port, state};
 use crate::{
     failure::{Done, Outcome},
-    output::{View, joined},
+    output::{View, listed},
 };
 
 const EXAMPLES: &str = "\
@@ -26,6 +26,7 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let port = port(context, &self.name).await?;
+        note_missing(context, std::slice::from_ref(&port));
         context.output.show(&port, &view(&port))?;
         Ok(Done::Success)
     }
@@ -35,11 +36,12 @@ fn view(port: &PortInfo) -> View {
     View::of(&port.name).fields([
         ("Name", port.name.clone()),
         ("Network", port.network.clone()),
-        ("Addresses", joined(&port.addresses)),
+        ("Addresses", listed(&port.addresses)),
         ("MAC", port.mac.clone()),
-        ("Groups", joined(&port.security_groups)),
+        ("Groups", listed(&port.security_groups)),
         ("Attached to", attach(&port.attach)),
         ("Device", format!("{} (index {})", port.device, port.ifindex)),
         ("State", state(port.state).to_owned()),
+        ("Origin", port.origin.clone()),
     ])
 }

@@ -4,7 +4,7 @@ use super::{Context, GroupInfo};
 use crate::{
     commands::source,
     failure::{Done, Outcome},
-    output::{Table, View, joined},
+    output::{Table, View, listed},
 };
 
 const EXAMPLES: &str = "\
@@ -38,7 +38,7 @@ fn table(groups: &[GroupInfo<'_>]) -> Table {
             info.group.egress.len().to_string(),
             info.ports.len().to_string(),
             info.group.description.clone().unwrap_or_default(),
-            joined(&info.ports),
+            listed(&info.ports),
         ]
     };
     Table::new(["NAME", "INGRESS RULES", "EGRESS RULES", "PORTS", "DESCRIPTION"])

@@ -15,10 +15,16 @@ mod test;
 use clap::ValueEnum;
 use serde::Serialize;
 use vnet_common::Direction;
-use vnet_ctl::policy::{Policy, Rule, SecurityGroup};
+use vnet_ctl::{
+    api::types::PolicyInForce,
+    policy::{self, Policy, Rule, SecurityGroup},
+};
 
-use super::Context;
-use crate::{failure::Outcome, output::joined};
+use super::{Context, no_such, source};
+use crate::{
+    failure::{Failure, Outcome},
+    output::{joined, listed},
+};
 
 /// The commands about security groups.
 #[derive(Debug, clap::Subcommand)]
@@ -88,6 +94,20 @@ impl OnChange {
     }
 }
 
+/// Fails if the policy in force has no group of that name.
+pub(super) async fn require(context: &Context<'_>, name: &str) -> Result<(), Failure> {
+    let PolicyInForce { text, origin, .. } = context.client.get("/v1/policy").await?;
+    let parsed = policy::parse(&text, &origin);
+    let (policy, _) = parsed.map_err(|errors| source::invalid(context.output, &errors))?;
+    if policy.security_groups.contains_key(name) { Ok(()) } else { Err(absent(&policy, name)) }
+}
+
+/// The failure of a group that is not there.
+fn absent(policy: &Policy, name: &str) -> Failure {
+    let names: Vec<String> = policy.security_groups.keys().cloned().collect();
+    no_such("security group", name, &names)
+}
+
 pub(super) fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
@@ -95,13 +115,13 @@ pub(super) fn direction(direction: Direction) -> &'static str {
     }
 }
 
-/// What a rule matches above its protocol: ports, or an ICMP type.
+/// What a rule matches above its protocol: an ICMP type, or its ports.
 pub(super) fn matched(rule: &Rule) -> String {
     match rule.icmp {
         Some((kind, None)) => format!("type {kind}"),
         Some((kind, Some(code))) => format!("type {kind} code {code}"),
         None if rule.ports.is_empty() => "all".to_owned(),
-        None => joined(&rule.ports),
+        None => listed(&rule.ports),
     }
 }
 
@@ -112,7 +132,9 @@ pub(super) fn sentence(rule: &Rule) -> String {
         Direction::Egress => "to",
     };
     let (way, protocol) = (direction(rule.direction), rule.protocol);
-    format!("{way} {protocol} {} {preposition} {}", matched(rule), joined(&rule.peers))
+    // As the command line takes them.
+    let matched = matched(rule).replace(", ", ",");
+    format!("{way} {protocol} {} {preposition} {}", matched, joined(&rule.peers))
 }
 
 #[cfg(test)]

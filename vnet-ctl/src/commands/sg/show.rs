@@ -4,9 +4,9 @@ use vnet_ctl::policy::{Rule, format_rule_id};
 
 use super::{Context, GroupInfo, direction, matched};
 use crate::{
-    commands::{no_such, source},
+    commands::source,
     failure::{Done, Outcome},
-    output::{Table, View, joined},
+    output::{Table, View, listed},
 };
 
 const EXAMPLES: &str = "\
@@ -29,8 +29,7 @@ impl Command {
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let policy = source::policy(context).await?;
         let Some((name, group)) = policy.security_groups.get_key_value(&self.group) else {
-            let names: Vec<String> = policy.security_groups.keys().cloned().collect();
-            return Err(no_such("security group", &self.group, &names));
+            return Err(super::absent(&policy, &self.group));
         };
         let info = GroupInfo::new(&policy, name, group);
         context.output.show(&info, &view(&info))?;
@@ -46,7 +45,7 @@ fn view(info: &GroupInfo<'_>) -> View {
     let fields = [
         ("Name", info.name.to_owned()),
         ("Description", info.group.description.clone().unwrap_or_default()),
-        ("Ports", if info.ports.is_empty() { "none".to_owned() } else { joined(&info.ports) }),
+        ("Ports", if info.ports.is_empty() { "none".to_owned() } else { listed(&info.ports) }),
     ];
     View::of(info.name).fields(fields).table(table)
 }
@@ -57,7 +56,7 @@ fn row(rule: &Rule) -> [String; 6] {
         direction(rule.direction).to_owned(),
         rule.protocol.to_string(),
         matched(rule),
-        joined(&rule.peers),
+        listed(&rule.peers),
         rule.description.clone().unwrap_or_default(),
     ]
 }

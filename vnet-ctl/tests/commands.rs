@@ -1,0 +1,275 @@
+//! Commands that declare networks, ports, groups and the acl, against a stand-in daemon; and those that
+//! ask it about addresses and events.
+
+mod bench;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
+use bench::{Answer, Bench, Ended};
+use serde_json::json;
+
+fn run(bench: &Bench, line: &str) -> Ended {
+    bench.run(&line.split(' ').collect::<Vec<_>>())
+}
+
+#[test]
+fn a_network_comes_changes_and_goes() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    let ended =
+        run(&bench, "network create new --type private --subnet 10.40.0.0/24,fd00:40::/64 --no-host").code(0);
+    assert_eq!(ended.stdout, "created new\n");
+    assert!(ended.stderr.contains("generation 2"), "{}", ended.stderr);
+    assert!(bench.text().contains("[networks.new]\ntype = \"private\""), "{}", bench.text());
+    assert_eq!(daemon.texts(), [bench.text()]);
+    run(&bench, "network create new --type nat --subnet 10.50.0.0/24").code(5);
+    let ended =
+        run(&bench, "network create new --type nat --subnet 10.50.0.0/24 --if-not-exists -o json").code(0);
+    assert_eq!((&ended.json()["network"], &ended.json()["changed"]), (&json!("new"), &json!(false)));
+    let ended = run(&bench, "network set new --connect front --host -o name").code(0);
+    assert_eq!(ended.stdout, "new\n");
+    assert!(
+        bench.text().contains("connect = [\"front\"]") && !bench.text().contains("host ="),
+        "{}",
+        bench.text()
+    );
+    run(&bench, "network set new --no-connect").code(0);
+    assert_eq!(run(&bench, "network rm new").code(0).stdout, "deleted new\n");
+    assert_eq!(bench.text(), before);
+    run(&bench, "network delete new").code(4);
+    run(&bench, "network delete new --if-exists").code(0);
+    let ended = run(&bench, "network delete front").code(5);
+    assert!(
+        ended.stderr.contains("port `web-1`") && ended.stderr.contains("vnet-ctl port delete"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_port_comes_changes_and_goes() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    let create = "port create new --network front --netns new --create --address 10.10.0.40 --group web,db";
+    assert_eq!(run(&bench, create).code(0).stdout, "created new\n");
+    assert!(bench.text().contains("attach = { netns = \"new\", create = true }"), "{}", bench.text());
+    run(&bench, create).code(5);
+    run(&bench, &format!("{create} --if-not-exists")).code(0);
+    assert_eq!(daemon.texts().len(), 1, "nothing to apply the second time");
+    run(&bench, "port set new --group db --no-address --device tap9").code(0);
+    assert!(
+        bench.text().contains("security_groups = [\"db\"]\nattach = { device = \"tap9\" }"),
+        "{}",
+        bench.text()
+    );
+    run(&bench, "port delete new").code(0);
+    assert_eq!(bench.text(), before);
+    run(&bench, "port rm new").code(4);
+    run(&bench, "port rm new --if-exists").code(0);
+    assert!(daemon.runtime_ports().is_empty());
+}
+
+#[test]
+fn a_port_of_a_runtime_is_in_no_file() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    let create = "port create job --network front --netns job --runtime --origin ci --group web";
+    assert_eq!(run(&bench, create).code(0).stdout, "created job\n");
+    let asked =
+        json!({"network": "front", "origin": "ci", "security_groups": ["web"], "attach": {"netns": "job"}});
+    assert_eq!(daemon.runtime_ports()["job"], asked);
+    let ended = run(&bench, create).code(5);
+    assert!(ended.stderr.contains("vnet-ctl port set job"), "{}", ended.stderr);
+    let again = run(&bench, &format!("{create} --if-not-exists -o json")).code(0).json();
+    assert_eq!((&again["name"], &again["changed"]), (&json!("job"), &json!(false)));
+    run(&bench, "port set job --group db,web").code(0);
+    assert_eq!(daemon.runtime_ports()["job"]["security_groups"], json!(["db", "web"]));
+    assert_eq!(daemon.runtime_ports()["job"]["origin"], "ci");
+    assert_eq!(run(&bench, "port rm job --dry-run").code(0).stdout, "would delete job of ci\n");
+    assert_eq!(run(&bench, "port rm job").code(0).stdout, "deleted job\n");
+    assert!(daemon.runtime_ports().is_empty());
+    run(&bench, "port create job --network front --netns job --runtime --dry-run").code(0);
+    assert!(daemon.runtime_ports().is_empty());
+    assert_eq!((bench.text(), daemon.texts().len()), (before, 0));
+}
+
+#[test]
+fn an_entry_of_the_acl_comes_in_its_place_and_goes() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    let deny = "acl add deny ingress -p tcp --port 23 --from any";
+    let first = run(&bench, deny).code(0).stdout.trim().to_owned();
+    assert_eq!(first.len(), 8);
+    run(&bench, deny).code(5);
+    assert_eq!(run(&bench, &format!("{deny} --if-not-exists")).code(0).stdout.trim(), first);
+    let before_it = format!("acl add allow ingress -p tcp --port 22 --from 192.0.2.0/24 --before {first}");
+    let second = run(&bench, &before_it).code(0).stdout.trim().to_owned();
+    assert_eq!(run(&bench, "acl ls -o name").code(0).stdout, format!("{second}\n{first}\n"));
+    run(&bench, "acl add deny egress -p any --to any --after 1").code(4);
+    run(&bench, "acl add deny egress -p any --to any --position 9").code(4);
+    assert_eq!(run(&bench, "acl remove --position 1").code(0).stdout, format!("removed {second}\n"));
+    assert_eq!(run(&bench, &deny.replace("add", "rm")).code(0).stdout, format!("removed {first}\n"));
+    assert_eq!(bench.text(), before);
+    run(&bench, &format!("acl rm --id {first}")).code(4);
+    run(&bench, &format!("acl rm --id {first} --if-exists")).code(0);
+    assert_eq!(daemon.texts().len(), 4);
+}
+
+#[test]
+fn a_group_is_described_and_says_what_a_change_does() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    run(&bench, "sg create new --on-change keep").code(0);
+    assert!(bench.text().contains("[security_groups.new]\non_change = \"keep\""), "{}", bench.text());
+    run(&bench, "sg set new --on-change cut --description x").code(0);
+    assert!(bench.text().contains("on_change = \"cut\"\ndescription = \"x\""), "{}", bench.text());
+    run(&bench, "sg set new --no-description").code(0);
+    assert!(!bench.text().contains("description = \"x\""), "{}", bench.text());
+    run(&bench, "sg set none --description x").code(4);
+    let ended = run(&bench, "sg set new --on-change cut").code(0);
+    assert_eq!(ended.stdout, "new is so already\n");
+}
+
+#[test]
+fn a_mistake_is_shown_at_its_place_and_changes_nothing() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    for (line, words) in [
+        ("network create b --type nat --subnet 10.60.0.1/24", "write \"10.60.0.0/24\""),
+        ("network create b --type nat --subnet 10.10.0.0/16", "overlaps"),
+        ("network create b --type nat --subnet 10.60.0.0/24 --mtu 100", "out of range"),
+        ("network create b --type nat --subnet 10.60.0.0/24 --connect none", "`none`"),
+        ("network set back --connect back", "`back`"),
+        ("port create p --network frnt --netns p", "did you mean `front`?"),
+        (
+            "port create p --network front --netns p --address 10.10.0.10",
+            "the address 10.10.0.10 belongs to port",
+        ),
+        ("port create p --network front --netns p --group none", "no security group `none`"),
+        ("port set web-1 --mac 01:00:00:00:00:01", "no interface can have"),
+        ("acl add deny ingress -p tcp --from sg:none", "no security group `none`"),
+    ] {
+        let ended = run(&bench, line).code(2);
+        assert!(
+            ended.stderr.contains(words) && ended.stderr.contains("nothing was changed"),
+            "{line}: {}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains("as it would be:"), "{line}: {}", ended.stderr);
+        let json = run(&bench, &format!("{line} -o json")).code(2).error_json();
+        assert!(json["diagnostics"][0]["line"].as_u64().is_some_and(|number| number > 1), "{json}");
+    }
+    assert_eq!((bench.text(), daemon.texts().len()), (before, 0));
+    assert_eq!(bench.names(), ["policy.toml", "vnet.sock"]);
+}
+
+#[test]
+fn a_refusal_of_the_daemon_leaves_the_file_as_it_was() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::No);
+    let before = bench.text();
+    for line in [
+        "network create new --type private --subnet 10.40.0.0/24",
+        "port set web-1 --group db",
+        "acl add deny ingress -p tcp --from any",
+        "sg set web --on-change keep",
+    ] {
+        let ended = run(&bench, line).code(1);
+        assert!(ended.stderr.contains("the kernel said no") && ended.stdout.is_empty(), "{ended:?}");
+    }
+    assert_eq!(bench.text(), before);
+}
+
+#[test]
+fn a_dry_run_needs_no_daemon_and_shows_the_diff() {
+    let bench = Bench::new();
+    let before = bench.text();
+    for (line, added) in [
+        ("network create new --type private --subnet 10.40.0.0/24", "+[networks.new]"),
+        ("port create new --network front --netns new", "+[ports.new]"),
+        ("port set web-1 --mac 02:00:00:00:00:0b", "+mac = "),
+        ("port delete web-1", "-[ports.web-1]"),
+        ("acl add deny ingress -p tcp --port 23 --from any", "+[[acl]]"),
+        ("sg set web --description y", "+description = \"y\"   # a comment"),
+    ] {
+        let ended = run(&bench, &format!("{line} --dry-run --policy policy.toml")).code(0);
+        assert!(ended.stdout.contains(added), "{line}: {}", ended.stdout);
+    }
+    assert_eq!((bench.text(), bench.names()), (before, vec!["policy.toml".to_owned()]));
+}
+
+#[test]
+fn addresses_are_shown_checked_and_released() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let ended = run(&bench, "ipam show").code(0);
+    assert!(ended.stdout.contains("10.10.0.0/24") && ended.stdout.contains("252"), "{}", ended.stdout);
+    assert_eq!(run(&bench, "ipam show -o name").code(0).stdout, "10.10.0.10\n");
+    run(&bench, "ipam show --network none").code(4);
+    let ended = run(&bench, "ipam check").code(1);
+    assert!(ended.stdout.contains("release it"), "{}", ended.stdout);
+    run(&bench, "ipam release 10.10.0.10").code(5);
+    assert_eq!(
+        run(&bench, "ipam release 10.10.0.10 --dry-run").code(0).stdout,
+        "would remove port web-1 of policy\n"
+    );
+    let ended = run(&bench, "ipam release 10.10.0.11").code(0);
+    assert_eq!(ended.stdout, "released 10.10.0.11, port job is gone\n");
+    run(&bench, "ipam release 10.10.0.12").code(4);
+    run(&bench, "ipam release 10.10.0.12 --if-exists").code(0);
+}
+
+#[test]
+fn a_change_that_takes_long_shows_how_far_it_is_on_a_terminal() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Slowly);
+    let on_terminal = |line: &str| {
+        // script(1) gives it a terminal.
+        let line = format!("stty cols 100; {} {line}", env!("CARGO_BIN_EXE_vnet-ctl"));
+        let mut command = std::process::Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).env("TERM", "xterm");
+        command.env("VNET_SOCKET", bench.path().join("vnet.sock")).current_dir(bench.path());
+        let output = command.output().expect("script(1) of util-linux");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let seen = on_terminal("apply");
+    assert!(seen.contains("preparing devices") && seen.contains("300/700"), "{seen:?}");
+    // The line is erased before the answer is printed.
+    let answer = seen.find("applied as generation 2").expect("an answer");
+    assert!(seen[..answer].ends_with("\r\u{1b}[2K"), "{seen:?}");
+    assert!(!on_terminal("apply -q").contains("preparing"));
+    let piped = bench.run(&["apply"]).code(0);
+    assert!(piped.stderr.is_empty(), "{piped:?}");
+}
+
+#[test]
+fn past_events_are_printed_and_that_is_it() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let ended = run(&bench, "monitor --past").code(0);
+    assert_eq!(ended.stdout, "    1  applied   a policy\n    2  problem   a device is gone\n");
+    let ended = run(&bench, "monitor --past --after 1 -o json").code(0);
+    assert_eq!(ended.stdout, "{\"id\":2,\"kind\":\"problem\",\"message\":\"a device is gone\"}\n");
+    let ended = run(&bench, "monitor --past --after 2").code(0);
+    assert!(ended.stdout.is_empty() && ended.stderr.contains("Nothing"), "{ended:?}");
+}
+
+#[test]
+fn events_are_printed_as_they_come() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let mut child = bench.command(&["monitor", "-o", "json"]).stdout(Stdio::piped()).spawn().expect("runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let first = lines.next().expect("a line").expect("read");
+    assert!(first.starts_with("{\"id\":3,"), "{first}");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+}
