@@ -38,6 +38,7 @@ pub struct World {
     folder: TempDir,
     bpffs: PathBuf,
     daemon: Option<Daemon>,
+    binary: PathBuf,
 }
 
 impl World {
@@ -57,7 +58,7 @@ impl World {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open the folder");
         let bpffs = remains::bpffs_root().join(format!("{}{id}", remains::BPFFS_PREFIX));
         fs::create_dir(&bpffs).expect("a folder in bpffs");
-        let world = Self { prefix, host, folder, bpffs, daemon: None };
+        let world = Self { prefix, host, folder, bpffs, daemon: None, binary: binary::vnet_ctl().to_owned() };
         world.write_policy(policy);
         world
     }
@@ -145,10 +146,15 @@ impl World {
         &self.bpffs
     }
 
+    /// From now on `vnet-ctl` is another build of it, as after an upgrade.
+    pub fn install(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
     /// `vnet-ctl` inside the host, about to talk to the world's daemon.
     #[must_use]
     pub fn ctl_command(&self, args: &[&str]) -> Command {
-        let mut command = self.host.command(binary::vnet_ctl());
+        let mut command = self.host.command(&self.binary);
         command.arg("--policy").arg(self.policy_path()).arg("--socket").arg(self.socket()).args(args);
         command.env_remove("VNET_SOCKET");
         command
