@@ -14,6 +14,7 @@ pub mod netns;
 pub mod process;
 pub mod random;
 pub mod raw;
+pub mod rules;
 pub mod snapshot;
 pub mod soak;
 pub mod stream;
