@@ -237,7 +237,7 @@ fn ports_can_be_made_by_command_as_well() {
         "web",
         "--netns",
         &netns,
-        "--create-netns",
+        "--create",
     ];
     let _ = world.ctl(&made).ok();
     assert_eq!(world.json(&["port", "show", "c1"])["name"], "c1");
