@@ -14,8 +14,9 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::{self, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 use crate::{
     Finished, Namespace, binary,
     netns::OwnedNamespace,
-    process::finish,
+    process::{finish, wait_at_most},
     snapshot::{KernelObjects, Snapshot},
 };
 
@@ -170,6 +171,18 @@ impl World {
         let mut command = self.ctl_command(&["teardown"]);
         self.add_folders(&mut command);
         finish(command)
+    }
+
+    /// Runs `vnet-ctl teardown` where there is much to remove.
+    ///
+    /// # Panics
+    /// When it fails, or takes longer than `limit`.
+    pub fn teardown_patiently(&self, limit: Duration) {
+        let mut command = self.ctl_command(&["teardown"]);
+        self.add_folders(&mut command);
+        let mut child = command.stdout(Stdio::null()).spawn().expect("start vnet-ctl");
+        let status = wait_at_most(&mut child, limit).expect("teardown ends");
+        assert!(status.success(), "teardown ended with {status}");
     }
 
     /// Runs a program inside the namespace `@port`.

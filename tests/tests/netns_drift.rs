@@ -187,7 +187,9 @@ fn a_detached_from_host_is_attached_again() {
 #[test]
 fn all_programs_detached_at_once_are_attached_again() {
     assert_repaired(&["from_port"], |world| {
-        ["to_host", "from_port", "to_port", "from_host"].map(|name| detach(world, name));
+        for name in ["to_host", "from_port", "to_port", "from_host"] {
+            detach(world, name);
+        }
     });
 }
 
