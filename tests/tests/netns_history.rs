@@ -79,7 +79,7 @@ fn a_policy_that_is_confirmed_stays() {
     let _ = world.ctl(&["confirm"]).ok();
     thread::sleep(Duration::from_secs(4));
     assert_open(&world, 81);
-    let _ = world.ctl(&["confirm"]).fails_with(5).says(&["nothing"]);
+    let _ = world.ctl(&["confirm"]).fails_with(5).says(&["confirmation"]);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_policy_that_nobody_confirms_is_taken_back() {
     let _ = world.ctl(&["apply", "-f", &new, "--confirm", "2s"]).ok();
     assert_open(&world, 81);
     let status = world.json(&["status"]).to_string();
-    assert!(status.contains("confirm"), "it is seen that one is waited for: {status}");
+    assert!(status.contains("pending"), "it is seen that one is waited for: {status}");
     open_in_the_end(&world, 80);
     assert!(begin.elapsed() >= Duration::from_secs(2), "not before its time: {:?}", begin.elapsed());
     let told = world.event(last, "applied", &["confirm"]);
@@ -144,10 +144,13 @@ fn a_policy_is_taken_back_at_once_by_rollback() {
     let _ = world.ctl(&["rollback"]).ok();
     assert_open(&world, 80);
     let _ = world.ctl(&["confirm"]).fails_with(5);
+    let before = world.policy_text();
     let _ = world.ctl(&["apply", "-f", &new]).ok();
     assert_open(&world, 81);
+    assert_eq!(world.policy_text(), with_port(&world, 81), "the file says what is in force");
     let _ = world.ctl(&["rollback"]).ok();
     assert_open(&world, 80);
+    assert_eq!(world.policy_text(), before);
 }
 
 #[test]
@@ -272,9 +275,9 @@ fn a_file_that_goes_away_changes_nothing() {
 
 #[test]
 fn a_signal_has_the_file_read_again() {
-    let (world, _servers, new) = world();
-    // What was applied from elsewhere gives way to the file.
-    let _ = world.ctl(&["apply", "-f", &new]).ok();
+    let (world, _servers, _) = world();
+    // What a program applied, and did not put into the file, gives way to it.
+    let _ = world.api().apply(&with_port(&world, 81)).ok();
     assert_open(&world, 81);
     world.signal(Signal::SIGHUP);
     open_in_the_end(&world, 80);
