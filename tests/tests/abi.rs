@@ -4,9 +4,11 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use vnet_common::{
-    ABI_VERSION, Be16, Control, Delivery, Direction, DropReason, Endpoint, EndpointKey, ExpireHeader, Flow,
-    FlowImage4, FlowImage6, FlowKey, FlowState, Identity, Ip, MacAddr, MacPair, NetworkKey, NetworkRecord,
-    Ops, Origin, PeerPrefix, PolicyKey, PortDropKey, PortKey, PortRecord, Ports, V4, V6, limits,
+    ABI_VERSION, AclAction, Be16, Control, Delivery, Direction, DropReason, Endpoint, EndpointKey,
+    ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, GATE_EGRESS_ACL,
+    GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, Identity, Ip, JoinPrefix, MacAddr, MacPair,
+    NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops, Origin, PeerPrefix, PolicyEntry, PolicyKey,
+    PortDropKey, PortKey, PortRecord, Ports, V4, V6, limits,
 };
 use vnet_ctl::datapath::{Shape, declared};
 
@@ -26,13 +28,13 @@ const OTHER_MAC: MacAddr = MacAddr([7, 8, 9, 10, 11, 12]);
 const IP_OCTETS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
 #[test]
-fn the_layouts_are_those_of_version_1() {
-    assert_eq!(ABI_VERSION, 1);
+fn the_layouts_are_those_of_version_2() {
+    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (2, 1));
 }
 
 #[test]
 fn keys_of_ports_networks_and_endpoints() {
-    assert_eq!(bytes(&Control::new(7)), words(&[7, 0]));
+    assert_eq!(bytes(&Control::new(7)), words(&[7, 1]));
     assert_eq!(bytes(&PortKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&NetworkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&PortDropKey { ifindex: 3, reason: 16 }), words(&[3, 16]));
@@ -40,6 +42,8 @@ fn keys_of_ports_networks_and_endpoints() {
     let endpoint = bytes(&EndpointKey { network: 5, side: 1, addr });
     assert_eq!(endpoint, [words(&[5, 1]), IP_OCTETS.to_vec()].concat());
     assert_eq!(bytes(&PeerPrefix { side: 1, addr }), [words(&[1]), IP_OCTETS.to_vec()].concat());
+    let join = bytes(&JoinPrefix { network: 5, side: 1, addr });
+    assert_eq!(join, [words(&[5, 1]), IP_OCTETS.to_vec()].concat());
 }
 
 #[test]
@@ -53,9 +57,17 @@ fn records_of_ports_networks_and_endpoints() {
     let port = PortRecord { network: 5, group_set: 9, mac: MAC, gateway_mac: OTHER_MAC };
     let macs = [MAC.0, OTHER_MAC.0].concat();
     assert_eq!(bytes(&port), [words(&[5, 9]), macs].concat());
-    let flag = |leads_outside| bytes(&NetworkRecord::new(MAC, leads_outside));
-    assert_eq!(flag(false), [&MAC.0[..], &0_u16.to_ne_bytes()].concat());
-    assert_eq!(flag(true), [&MAC.0[..], &1_u16.to_ne_bytes()].concat());
+    let flags = [
+        (NetworkFlags::NONE, 0_u16),
+        (NetworkFlags::LEADS_OUTSIDE, 1),
+        (NetworkFlags::EXCLUDES_HOST, 2),
+        (NetworkFlags::JOINED, 4),
+        (NetworkFlags::LEADS_OUTSIDE.and(NetworkFlags::JOINED), 5),
+    ];
+    for (flags, number) in flags {
+        let record = bytes(&NetworkRecord::new(MAC, flags));
+        assert_eq!(record, [&MAC.0[..], &number.to_ne_bytes()].concat());
+    }
     let endpoint = bytes(&Endpoint::port(3, Delivery::Device, MAC, 17, 9));
     assert_eq!(endpoint, [words(&[3, 17, 9]), MAC.0.to_vec(), vec![1, 2]].concat());
     let gateway = bytes(&Endpoint::gateway(5, MAC, 17));
@@ -76,6 +88,17 @@ fn keys_of_rules() {
         (Identity::UNKNOWN.0, Identity::ANY_V4.0, Identity::ANY_V6.0, Identity::FIRST.0),
         (0, 1, 2, 16)
     );
+    assert_eq!((GROUP_SET_HOST, GROUP_SET_ACL), (0, 0x3fff_ffff));
+    assert_eq!((GATE_INGRESS_ACL, GATE_EGRESS_ACL), (0x8000_0000, 0x4000_0000));
+}
+
+#[test]
+fn entries_of_rules() {
+    assert_eq!(bytes(&PolicyEntry::head(0b101)), words(&[0b101, 0]));
+    assert_eq!(bytes(&PolicyEntry::group(9, OnChange::Cut)), words(&[9, 0]));
+    assert_eq!(bytes(&PolicyEntry::group(9, OnChange::Keep)), words(&[9, 1]));
+    assert_eq!(bytes(&PolicyEntry::acl(9, 3, AclAction::Allow)), words(&[9, 6]));
+    assert_eq!(bytes(&PolicyEntry::acl(9, 3, AclAction::Deny)), words(&[9, 7]));
 }
 
 #[test]
@@ -162,6 +185,8 @@ fn drop_reasons_keep_their_numbers() {
         (38, "unknown-neighbour"),
         (48, "egress-denied"),
         (49, "ingress-denied"),
+        (50, "acl-denied"),
+        (51, "host-excluded"),
         (64, "no-flow"),
         (65, "bad-ack"),
         (66, "unsolicited"),
@@ -196,9 +221,10 @@ fn the_object_declares_every_map_in_its_shape() {
         ("ENDPOINTS", shape(HASH, 24, 20, limits::ENDPOINTS, NO_PREALLOC)),
         ("FLOWS4", shape(HASH, 16, 96, limits::FLOWS4, 0)),
         ("FLOWS6", shape(HASH, 40, 120, limits::FLOWS6, 0)),
+        ("JOINS", shape(LPM_TRIE, 28, 4, limits::JOINS, NO_PREALLOC)),
         ("NETWORKS", shape(HASH, 8, 8, limits::NETWORKS, NO_PREALLOC)),
         ("PEERS", shape(LPM_TRIE, 24, 4, limits::PEERS, NO_PREALLOC)),
-        ("POLICY", shape(HASH, 12, 4, limits::POLICY, NO_PREALLOC)),
+        ("POLICY", shape(HASH, 12, 8, limits::POLICY, NO_PREALLOC)),
         ("PORTS", shape(HASH, 8, 20, limits::PORTS, NO_PREALLOC)),
         ("PORT_DROPS", shape(PERCPU_HASH, 8, 8, limits::PORT_DROPS, NO_PREALLOC)),
     ];

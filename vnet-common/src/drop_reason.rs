@@ -67,6 +67,8 @@ drop_reasons! {
     // What the policy says.
     48 EgressDenied "egress-denied" "No egress rule of the sender's security groups allows it.",
     49 IngressDenied "ingress-denied" "No ingress rule of the receiver's security groups allows it.",
+    50 AclDenied "acl-denied" "An acl rule of the policy denies it, ahead of the security groups.",
+    51 HostExcluded "host-excluded" "The network keeps the host out (`host = false`): its ports and the host do not speak.",
     // Which flow it belongs to.
     64 NoFlow "no-flow" "A TCP packet that opens no connection and belongs to none.",
     65 BadAck "bad-ack" "A TCP handshake packet acknowledges what was never sent.",

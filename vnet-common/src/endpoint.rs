@@ -2,24 +2,25 @@
 //!
 //! A network is known by the ifindex of its bridge, a port by that of its device.
 
-use crate::{DropReason, Identity, Ip, MacAddr, Side, shared};
+use crate::{DropReason, FLOW_LAYOUT, GroupSet, Identity, Ip, MacAddr, Side, shared};
 
 /// The one word that a commit flips.
 ///
-/// Layout: `generation` u32, reserved u32.
+/// Layout: `generation` u32, `flow_layout` u32.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     /// The policy generation in force; its parity names the side.
     pub generation: u32,
-    reserved: u32,
+    /// The [`FLOW_LAYOUT`] of the flow tables beside it. ABI 1 wrote 0, which means layout 1.
+    pub flow_layout: u32,
 }
 
 impl Control {
-    /// The control word of `generation`.
+    /// The control word of `generation`, beside flows of this version's layout.
     #[must_use]
     pub const fn new(generation: u32) -> Self {
-        Self { generation, reserved: 0 }
+        Self { generation, flow_layout: FLOW_LAYOUT }
     }
 }
 
@@ -41,8 +42,8 @@ pub struct PortKey {
 pub struct PortRecord {
     /// The network's bridge.
     pub network: u32,
-    /// The port's compiled security groups.
-    pub group_set: u32,
+    /// The port's compiled security groups, with the gates of the acl.
+    pub group_set: GroupSet,
     /// The workload's own MAC, the only one that it may send from.
     pub mac: MacAddr,
     /// The MAC of the network's gateway: frames to it are routed.
@@ -59,6 +60,36 @@ pub struct NetworkKey {
     pub side: Side,
 }
 
+/// What is special about a network; a set of bits.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkFlags(u16);
+
+impl NetworkFlags {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Packets to strangers are meant for the way out rather than for nobody.
+    pub const LEADS_OUTSIDE: Self = Self(1);
+    /// The host is kept out: its ports and the host do not speak, failsafe ports aside.
+    pub const EXCLUDES_HOST: Self = Self(1 << 1);
+    /// Another network is joined to it: the table of joins has prefixes for it.
+    pub const JOINED: Self = Self(1 << 2);
+
+    /// The bits of both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all bits of `other` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
 /// What the datapath knows of a network.
 ///
 /// Layout: `gateway_mac` [u8; 6], `flags` u16.
@@ -67,24 +98,26 @@ pub struct NetworkKey {
 pub struct NetworkRecord {
     /// The bridge's MAC.
     pub gateway_mac: MacAddr,
-    flags: u16,
+    /// What is special about it.
+    pub flags: NetworkFlags,
 }
 
 impl NetworkRecord {
-    const LEADS_OUTSIDE: u16 = 1;
-
-    /// A network whose gateway has `gateway_mac`; with `leads_outside`, packets to strangers are
-    /// meant for the way out rather than for nobody.
+    /// A network whose gateway has `gateway_mac`.
     #[must_use]
-    pub const fn new(gateway_mac: MacAddr, leads_outside: bool) -> Self {
-        Self { gateway_mac, flags: if leads_outside { Self::LEADS_OUTSIDE } else { 0 } }
+    pub const fn new(gateway_mac: MacAddr, flags: NetworkFlags) -> Self {
+        Self { gateway_mac, flags }
     }
 
     /// Why a packet to an address that nobody here has is dropped.
     #[inline(always)]
     #[must_use]
     pub const fn unknown_destination(&self) -> DropReason {
-        if self.flags & Self::LEADS_OUTSIDE == 0 { DropReason::NoRoute } else { DropReason::Untranslated }
+        if self.flags.has(NetworkFlags::LEADS_OUTSIDE) {
+            DropReason::Untranslated
+        } else {
+            DropReason::NoRoute
+        }
     }
 }
 
@@ -132,8 +165,8 @@ pub struct Endpoint {
     pub device: u32,
     /// Who the endpoint is to the rules of others.
     pub identity: u32,
-    /// The endpoint's own compiled security groups.
-    pub group_set: u32,
+    /// The endpoint's own compiled security groups, with the gates of the acl.
+    pub group_set: GroupSet,
     /// The endpoint's MAC.
     pub mac: MacAddr,
     kind: u8,
@@ -143,7 +176,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// A port that is reached through `device` by `delivery`.
     #[must_use]
-    pub const fn port(device: u32, delivery: Delivery, mac: MacAddr, identity: u32, group_set: u32) -> Self {
+    pub const fn port(
+        device: u32,
+        delivery: Delivery,
+        mac: MacAddr,
+        identity: u32,
+        group_set: GroupSet,
+    ) -> Self {
         Self { device, identity, group_set, mac, kind: EndpointKind::Port as u8, delivery: delivery as u8 }
     }
 
@@ -217,6 +256,26 @@ impl PeerPrefix {
     pub const BITS: u32 = 32 + 128;
 }
 
+/// Data of a longest-prefix-match key: the prefixes of the networks that are joined to another. The value is
+/// the bridge of the network that has the prefix.
+///
+/// The prefix length counts `network` and `side` too: 64 bits, then 128 of the address (96 + n for IPv4).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JoinPrefix {
+    /// The bridge of the network that asks.
+    pub network: u32,
+    /// Which copy.
+    pub side: Side,
+    /// The address; bits beyond the prefix are zero.
+    pub addr: Ip,
+}
+
+impl JoinPrefix {
+    /// Bits of a complete key.
+    pub const BITS: u32 = 64 + 128;
+}
+
 /// Key of a drop counter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -236,5 +295,6 @@ shared! {
     EndpointKey = 24,
     Endpoint = 20,
     PeerPrefix = 20,
+    JoinPrefix = 24,
     PortDropKey = 8,
 }

@@ -10,6 +10,9 @@ use core::cell::Cell;
 
 use crate::{Address, Be16, Delivery, DropReason, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
 
+/// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with the same one can be taken over.
+pub const FLOW_LAYOUT: u32 = 1;
+
 /// Where a packet was received, and its protocol: the 24 low bits of the ifindex, then 8 of protocol.
 ///
 /// A tuple that arrives elsewhere is another key, so no port can speak in the flow of another.
@@ -226,6 +229,10 @@ impl Ops {
     pub const ROUTE: Self = Self(1);
     /// This entry is the reply direction of its flow.
     pub const REPLY: Self = Self(1 << 1);
+    /// The rule that allowed the flow at the sender's end keeps it when no rule allows it any more.
+    pub const KEEP_EGRESS: Self = Self(1 << 2);
+    /// The same for the receiver's end.
+    pub const KEEP_INGRESS: Self = Self(1 << 3);
 
     /// The bits of both.
     #[inline(always)]

@@ -17,17 +17,20 @@ pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
 pub use be::{Be16, Be32};
 pub use drop_reason::DropReason;
 pub use endpoint::{
-    Control, Delivery, Endpoint, EndpointKey, EndpointKind, NetworkKey, NetworkRecord, PeerPrefix,
-    PortDropKey, PortKey, PortRecord,
+    Control, Delivery, Endpoint, EndpointKey, EndpointKind, JoinPrefix, NetworkFlags, NetworkKey,
+    NetworkRecord, PeerPrefix, PortDropKey, PortKey, PortRecord,
 };
 pub use flow::{
-    ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin, Ports,
-    ticks_from_ns, ticks_from_secs,
+    ExpireAnswer, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin,
+    Ports, ticks_from_ns, ticks_from_secs,
 };
-pub use policy::{Direction, GroupSet, Identity, PolicyKey, RuleId};
+pub use policy::{
+    AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,
+    Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
+};
 
 /// Version of every layout in this crate; the pin folder carries it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Which of the two complete copies of the policy tables a key belongs to: 0 or 1.
 ///

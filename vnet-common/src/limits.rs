@@ -13,6 +13,8 @@ pub const NETWORKS: u32 = 1 << 11;
 pub const ENDPOINTS: u32 = 1 << 16;
 /// CIDR prefixes that rules name, both sides together.
 pub const PEERS: u32 = 1 << 17;
+/// Prefixes of networks as others see them that are joined to them, both sides together.
+pub const JOINS: u32 = 1 << 14;
 /// Entries of compiled rules, both sides together.
 pub const POLICY: u32 = 1 << 21;
 /// Counters of drops by port and reason.

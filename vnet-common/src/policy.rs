@@ -7,8 +7,33 @@
 
 use crate::{Side, shared};
 
-/// Id of a distinct set of security groups; ports with the same groups share it. 0 is the empty set.
+/// Number of a distinct set of security groups; ports with the same groups share it. Those of ports count
+/// from 1 to below [`GROUP_SET_ACL`].
+///
+/// In the records of ports and endpoints two bits on top, the *gates*, tell whether the acl has rules for a
+/// direction, so that without any no look-up is spent on it. Keys are made without them.
 pub type GroupSet = u32;
+
+/// The host's own set: its ingress rules are the failsafe ports, which win over all that keeps a port from
+/// the host. Their peers are [`Identity::ANY_V4`] and [`Identity::ANY_V6`].
+pub const GROUP_SET_HOST: GroupSet = 0;
+/// The set under which the acl stands, which goes before every port's own.
+pub const GROUP_SET_ACL: GroupSet = GATE_EGRESS_ACL - 1;
+/// Gate: the acl has ingress rules.
+pub const GATE_INGRESS_ACL: GroupSet = 1 << 31;
+/// Gate: the acl has egress rules.
+pub const GATE_EGRESS_ACL: GroupSet = 1 << 30;
+
+/// Whether the gates of `set`, as it stands in a record, say that the acl has rules for `direction`.
+#[inline(always)]
+#[must_use]
+pub const fn has_acl(set: GroupSet, direction: Direction) -> bool {
+    let gate = match direction {
+        Direction::Ingress => GATE_INGRESS_ACL,
+        Direction::Egress => GATE_EGRESS_ACL,
+    };
+    set & gate != 0
+}
 
 /// Id of the rule that decided, as `sg list` prints it (hexadecimal). 0 is no rule.
 pub type RuleId = u32;
@@ -56,7 +81,8 @@ pub struct PolicyKey {
 impl PolicyKey {
     const HEAD: u8 = 0x3f;
 
-    /// The head: its value has bit `n` set when blocks of prefix length `n` exist.
+    /// The head: its value has bit `n` set when blocks of prefix length `n` exist. The gates of `set` are
+    /// left out.
     #[inline(always)]
     #[must_use]
     pub const fn head(
@@ -67,11 +93,12 @@ impl PolicyKey {
         protocol: u8,
     ) -> Self {
         let scope = (side as u8) << 7 | (direction as u8) << 6 | Self::HEAD;
+        let set = set & !(GATE_INGRESS_ACL | GATE_EGRESS_ACL);
         Self { set, identity: identity.0, port: 0, protocol, scope }
     }
 
     /// The block of `port` with `prefix_len` significant bits, of the same kind as this head. Its
-    /// value is a [`RuleId`]. For ICMP, `port` is type × 256 + code.
+    /// value tells the rule. For ICMP, `port` is type × 256 + code.
     #[inline(always)]
     #[must_use]
     pub const fn block(self, port: u16, prefix_len: u8) -> Self {
@@ -98,7 +125,99 @@ impl PolicyKey {
     }
 }
 
-shared! { PolicyKey = 12 }
+/// What becomes of a flow that a rule allowed, when no rule allows it any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnChange {
+    /// It is cut.
+    #[default]
+    Cut,
+    /// It stays.
+    Keep,
+}
+
+/// What an acl rule does to the packets that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AclAction {
+    /// Drops them.
+    Deny,
+    /// Admits them, whatever the groups say.
+    Allow,
+}
+
+/// Value of a [`PolicyKey`].
+///
+/// Layout: `word` u32: in a head the sizes of blocks, in a block the [`RuleId`]; `rank` u32: under
+/// [`GROUP_SET_ACL`] bits 1 to 31 the position and bit 0 whether it denies, under another set bit 0 whether the
+/// rule keeps its flows, in a head 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyEntry {
+    word: u32,
+    rank: u32,
+}
+
+impl PolicyEntry {
+    /// Positions in an acl count from 0 to below this.
+    pub const MAX_POSITIONS: u32 = 1 << 31;
+
+    /// A head: bit `n` is set when blocks of prefix length `n` exist.
+    #[must_use]
+    pub const fn head(sizes: u32) -> Self {
+        Self { word: sizes, rank: 0 }
+    }
+
+    /// A rule of a security group.
+    #[must_use]
+    pub const fn group(rule: RuleId, on_change: OnChange) -> Self {
+        Self { word: rule, rank: matches!(on_change, OnChange::Keep) as u32 }
+    }
+
+    /// The acl rule at `position`, counted from 0, below [`Self::MAX_POSITIONS`].
+    #[must_use]
+    pub const fn acl(rule: RuleId, position: u32, action: AclAction) -> Self {
+        Self { word: rule, rank: position << 1 | matches!(action, AclAction::Deny) as u32 }
+    }
+
+    /// A head's sizes of blocks.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sizes(self) -> u32 {
+        self.word
+    }
+
+    /// A block's rule.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(self) -> RuleId {
+        self.word
+    }
+
+    /// Whether a group's rule keeps its flows when no rule allows them any more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keeps(self) -> bool {
+        self.rank & 1 == 1
+    }
+
+    /// The position of an acl rule: the lowest that matches decides.
+    #[inline(always)]
+    #[must_use]
+    pub const fn position(self) -> u32 {
+        self.rank >> 1
+    }
+
+    /// Whether an acl rule denies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn denies(self) -> bool {
+        self.rank & 1 == 1
+    }
+}
+
+shared! {
+    PolicyKey = 12,
+    PolicyEntry = 8,
+}
 
 #[cfg(test)]
 mod tests {
@@ -112,5 +231,32 @@ mod tests {
         assert_eq!(head.block(8081, 0).port, 0);
         assert!(head.is_head() && !head.block(8081, 16).is_head());
         assert_eq!((head.block(8081, 12).side(), head.on_side(0).side()), (1, 0));
+    }
+
+    #[test]
+    fn gates_do_not_make_another_key() {
+        let key = |set| PolicyKey::head(0, set, Direction::Ingress, Identity::ANY_V4, 6);
+        assert_eq!(key(7 | GATE_INGRESS_ACL | GATE_EGRESS_ACL), key(7));
+        assert!(
+            has_acl(7 | GATE_INGRESS_ACL, Direction::Ingress)
+                && !has_acl(7 | GATE_INGRESS_ACL, Direction::Egress)
+        );
+        assert_eq!(GROUP_SET_ACL & (GATE_INGRESS_ACL | GATE_EGRESS_ACL), 0);
+    }
+
+    #[test]
+    fn an_entry_gives_back_what_it_was_made_of() {
+        let last = PolicyEntry::MAX_POSITIONS - 1;
+        for (position, action) in [(0, AclAction::Deny), (last, AclAction::Allow)] {
+            let entry = PolicyEntry::acl(9, position, action);
+            assert_eq!(
+                (entry.rule(), entry.position(), entry.denies()),
+                (9, position, action == AclAction::Deny)
+            );
+        }
+        assert!(
+            PolicyEntry::group(9, OnChange::Keep).keeps() && !PolicyEntry::group(9, OnChange::Cut).keeps()
+        );
+        assert_eq!(PolicyEntry::head(5).sizes(), 5);
     }
 }

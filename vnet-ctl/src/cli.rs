@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{apply, drops, flows, network, port, run, sg, status, teardown, validate, version},
+    commands::{
+        apply, confirm, diff, drops, export, flows, network, port, rollback, run, sg, status, teardown,
+        validate, version,
+    },
     output::{ColorWhen, Format},
 };
 
@@ -100,6 +103,10 @@ pub(crate) enum Command {
     Run(run::Command),
     Validate(validate::Command),
     Apply(apply::Command),
+    Confirm(confirm::Command),
+    Rollback(rollback::Command),
+    Diff(diff::Command),
+    Export(export::Command),
     Status(status::Command),
     /// Security groups and their rules
     #[command(subcommand, alias = "security-group")]

@@ -49,9 +49,16 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body)
-            .map_err(|error| Failure::new(Kind::Failed, format!("encode the request: {error}")))?;
-        self.answer(Method::POST, path, body.into()).await
+        self.answer(Method::POST, path, encoded(body)?).await
+    }
+
+    /// Has `path` be what `body` says.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.answer(Method::PUT, path, encoded(body)?).await
     }
 
     /// Removes what `path` names.
@@ -132,6 +139,11 @@ impl Client {
         let message = format!("the daemon at {socket} has not answered for {} seconds", limit.as_secs());
         Failure::new(Kind::Unreachable, message).help("see the daemon's own log")
     }
+}
+
+fn encoded(body: &impl Serialize) -> Result<Bytes, Failure> {
+    let body = serde_json::to_vec(body);
+    body.map(Bytes::from).map_err(|error| Failure::new(Kind::Failed, format!("encode the request: {error}")))
 }
 
 /// What the daemon says when it says no.

@@ -12,4 +12,5 @@ pub mod edit;
 pub mod host;
 pub mod plan;
 pub mod policy;
+pub mod policy_file;
 pub mod state;

@@ -185,17 +185,18 @@ fn apply_hands_over_the_file_as_it_stands() {
     bench.run(&["apply", "--dry-run"]).code(0);
     fs::write(bench.path().join("other.toml"), bench::POLICY).unwrap();
     let ended = bench.run(&["apply", "-f", "other.toml", "--dry-run"]).code(0);
-    assert!(ended.stdout.contains("other.toml: valid, not applied"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("other.toml: valid, not applied"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("network back: created"), "{}", ended.stdout);
     assert_eq!(daemon.texts().len(), 2);
 }
 
 #[test]
-fn applying_another_file_says_how_long_that_lasts() {
+fn applying_another_file_says_where_its_text_goes() {
     let bench = Bench::new();
     let _daemon = bench.daemon(Answer::Yes);
     fs::write(bench.path().join("other.toml"), bench::POLICY).unwrap();
     let ended = bench.run(&["apply", "-f", "other.toml"]).code(0);
-    assert!(ended.stderr.contains("policy.toml again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("policy.toml says so now"), "{}", ended.stderr);
     let ended = bench.run(&["apply", "-f", "policy.toml"]).code(0);
     assert!(ended.stderr.is_empty(), "{}", ended.stderr);
 }
@@ -244,4 +245,16 @@ fn answers_of_the_daemon_become_tables() {
     assert_eq!(ended.stderr, "No port matches.\n");
     bench.run(&["port", "show", "web-2"]).code(4);
     bench.run(&["port", "stats", "web-2"]).code(4);
+}
+
+#[test]
+fn a_diff_shows_policy_and_host_and_says_by_its_code_that_there_is_one() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let ended = bench.run(&["diff"]).code(1);
+    assert_eq!(
+        ended.stdout,
+        "network back: created\non the host:\n  create bridge vnet-back of network back\n"
+    );
+    assert_eq!(bench.run(&["diff", "-o", "json"]).code(1).json()["different"], true);
 }

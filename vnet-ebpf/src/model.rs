@@ -9,8 +9,8 @@ use std::{
 };
 
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey,
-    PortKey, PortRecord, V4, V6,
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+    PolicyKey, PortKey, PortRecord, V4, V6,
 };
 
 use crate::{
@@ -99,7 +99,7 @@ pub struct ModelTables {
     /// Identities by prefix: length in bits of the whole key, then the key.
     pub peers: HashMap<(u32, PeerPrefix), u32>,
     /// Heads and blocks.
-    pub policy: BTreeMap<PolicyKey, u32>,
+    pub policy: BTreeMap<PolicyKey, PolicyEntry>,
     /// IPv4 flows.
     pub flows4: ModelFlows<V4>,
     /// IPv6 flows.
@@ -127,8 +127,8 @@ impl Tables for ModelTables {
         (32..=PeerPrefix::BITS).rev().find_map(|len| self.peers.get(&(len, truncated(key, len))).copied())
     }
 
-    fn policy(&self, key: &PolicyKey) -> Option<u32> {
-        self.policy.get(key).copied()
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
+        self.policy.get(key)
     }
 }
 

@@ -4,7 +4,7 @@ use core::ops::{Deref, DerefMut};
 
 use vnet_common::{
     DropReason, Endpoint, EndpointKey, Flow, FlowKey, Identity, Ip, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyKey, PortKey, PortRecord, Side, V4, V6, side_of,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, Side, V4, V6, side_of,
 };
 
 use crate::case::Case;
@@ -25,7 +25,7 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     /// The identity of the longest prefix that contains an address.
     fn peer(&self, key: &PeerPrefix) -> Option<u32>;
     /// A head or block of the compiled rules.
-    fn policy(&self, key: &PolicyKey) -> Option<u32>;
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry>;
 }
 
 /// Why an entry was not inserted.

@@ -12,7 +12,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vnet_common::{
-    Delivery, Direction, Endpoint, Identity, Ip, MacAddr, NetworkRecord, PolicyKey, PortRecord,
+    Delivery, Direction, Endpoint, Identity, Ip, MacAddr, NetworkFlags, NetworkRecord, OnChange, PolicyEntry,
+    PolicyKey, PortRecord,
 };
 
 /// A device of the world; its ifindex is the runner's affair.
@@ -162,7 +163,7 @@ pub struct Tables {
     /// By prefix: bits of the address (as [`Ip`]), address.
     pub peers: Vec<(u32, Ip, u32)>,
     /// Heads and blocks.
-    pub policy: Vec<(PolicyKey, u32)>,
+    pub policy: Vec<(PolicyKey, PolicyEntry)>,
 }
 
 /// Group sets and identities: each party has its own.
@@ -232,9 +233,9 @@ const RULES: &[Rule] = {
 #[must_use]
 pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     let mut tables = Tables::default();
-    for (gateway, leads_outside) in [(G, false), (H, true)] {
+    for (gateway, flags) in [(G, NetworkFlags::NONE), (H, NetworkFlags::LEADS_OUTSIDE)] {
         let bridge = devices.index(gateway.device);
-        tables.networks.push((bridge, NetworkRecord::new(gateway.mac, leads_outside)));
+        tables.networks.push((bridge, NetworkRecord::new(gateway.mac, flags)));
         let endpoint = Endpoint::gateway(bridge, gateway.mac, number(gateway.device));
         add_addresses(&mut tables, bridge, &gateway, endpoint);
     }
@@ -264,17 +265,17 @@ fn add_addresses(tables: &mut Tables, network: u32, party: &Party, endpoint: End
     }
 }
 
-fn add_rule(policy: &mut Vec<(PolicyKey, u32)>, rule: &Rule) {
+fn add_rule(policy: &mut Vec<(PolicyKey, PolicyEntry)>, rule: &Rule) {
     for peer in rule.peers {
         let head = PolicyKey::head(0, number(rule.set), rule.direction, Identity(*peer), rule.protocol);
         let mut sizes = 0;
         for (port, prefix_len) in blocks(rule.ports) {
             sizes |= 1 << prefix_len;
-            policy.push((head.block(port, prefix_len), rule.id));
+            policy.push((head.block(port, prefix_len), PolicyEntry::group(rule.id, OnChange::Cut)));
         }
         match policy.iter_mut().find(|(key, _)| *key == head) {
-            Some((_, value)) => *value |= sizes,
-            None => policy.push((head, sizes)),
+            Some((_, value)) => *value = PolicyEntry::head(value.sizes() | sizes),
+            None => policy.push((head, PolicyEntry::head(sizes))),
         }
     }
 }

@@ -8,7 +8,8 @@ use aya::{
 };
 use vnet_common::{
     Address, Control, Endpoint, EndpointKey, Flow, FlowImage4, FlowImage6, FlowKey, NetworkKey,
-    NetworkRecord, PeerPrefix, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits, side_of,
+    NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
+    side_of,
 };
 use vnet_ctl::datapath::names::{self, Pins};
 use vnet_tests::cases::world::Tables;
@@ -60,7 +61,7 @@ pub(crate) struct Maps {
     networks: HashMap<MapData, NetworkKey, NetworkRecord>,
     endpoints: HashMap<MapData, EndpointKey, Endpoint>,
     peers: LpmTrie<MapData, PeerPrefix, u32>,
-    policy: HashMap<MapData, PolicyKey, u32>,
+    policy: HashMap<MapData, PolicyKey, PolicyEntry>,
     flows4: HashMap<MapData, FlowKey<V4>, FlowImage4>,
     flows6: HashMap<MapData, FlowKey<V6>, FlowImage6>,
     drops: PerCpuArray<MapData, u64>,

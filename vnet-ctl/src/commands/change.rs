@@ -11,12 +11,12 @@ use similar::{ChangeTag, TextDiff};
 use vnet_ctl::{
     api::types::{Applied, PolicyUpdate, Status},
     policy,
+    policy_file::{Lock, read_settled},
 };
 
 use super::{
     Context,
-    policy_file::{Lock, unreadable},
-    source::invalid,
+    source::{invalid, unreadable},
 };
 use crate::{
     failure::{Failure, Kind},
@@ -45,16 +45,19 @@ pub(crate) struct Change<T> {
 }
 
 impl<T: Serialize> Change<T> {
-    /// Prints `answer`, or the diff of a dry run, and notes what the daemon did.
-    pub(crate) fn report(&self, context: &Context<'_>, answer: &str) -> Result<(), Failure> {
+    /// Prints `answer`, or the diff of a dry run, and notes what the daemon did; `name` is what `-o name` prints.
+    pub(crate) fn report(&self, context: &Context<'_>, name: &str, answer: &str) -> Result<(), Failure> {
         let output = context.output;
         if let Some(applied) = &self.applied {
             applied.warnings.iter().for_each(|warning| output.warn(warning));
         }
         if !output.is_for_people() {
-            return output.show(self, &View::of(answer));
+            return output.show(self, &View::of(name));
         }
         if let Some(diff) = &self.diff {
+            if !self.changed {
+                output.note("Nothing would change.");
+            }
             return output.print(&painted(output, diff));
         }
         output.print(&format!("{answer}\n"))?;
@@ -86,7 +89,7 @@ pub(crate) async fn change<T>(context: &Context<'_>, edit: Edit<'_, T>) -> Resul
 
 /// The old text, the new one, checked, and what the edit tells.
 fn edited<T>(context: &Context<'_>, path: &Path, edit: Edit<'_, T>) -> Result<(String, String, T), Failure> {
-    let old = policy::read(path).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
+    let old = read_settled(path)?;
     // First the file as it stands: whoever changes a rule has not written its other mistakes just now.
     policy::parse(&old, path).map_err(|errors| invalid(context.output, &errors))?;
     let (new, told) = edit(&old)?;
@@ -101,13 +104,14 @@ async fn put_in_force(
     [old, new]: [String; 2],
 ) -> Result<Applied, Failure> {
     let staged = lock.stage(&new)?;
-    let update = |text| PolicyUpdate { text, origin: path.to_owned() };
+    let update = |text| PolicyUpdate { text, origin: path.to_owned(), ..PolicyUpdate::default() };
     let request = update(new);
     let applied = tokio::select! {
         applied = context.client.post("/v1/policy", &request) => applied.map_err(uncertain)?,
         () = interrupted() => return Err(uncertain(Failure::new(Kind::Unreachable, "interrupted"))),
     };
-    if let Err(failure) = staged.replace() {
+    if let Err(error) = staged.replace() {
+        let failure = Failure::from(error);
         let back: Result<Applied, Failure> = context.client.post("/v1/policy", &update(old)).await;
         return Err(match back {
             Ok(_) => failure.help("nothing has changed: the daemon runs the policy of before"),
@@ -215,7 +219,7 @@ mod tests {
             told: serde_json::json!({"id": "0000002a"}),
             changed: true,
             policy: PathBuf::from("/p.toml"),
-            applied: Some(Applied { generation: 2, changes: Vec::new(), warnings: Vec::new() }),
+            applied: Some(Applied { generation: 2, ..Applied::default() }),
             diff: None,
         };
         let json = serde_json::to_value(&change).expect("json");

@@ -2,11 +2,16 @@
 
 pub(crate) mod apply;
 mod change;
+pub(crate) mod confirm;
+pub(crate) mod diff;
 pub(crate) mod drops;
+pub(crate) mod export;
 pub(crate) mod flows;
+mod named;
 pub(crate) mod network;
-mod policy_file;
 pub(crate) mod port;
+pub(crate) mod rollback;
+mod rule_args;
 pub(crate) mod run;
 pub(crate) mod sg;
 mod source;
@@ -49,6 +54,10 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Outcome {
         Command::Run(command) => command.run(context).await,
         Command::Validate(command) => command.run(context).await,
         Command::Apply(command) => command.run(context).await,
+        Command::Confirm(command) => command.run(context).await,
+        Command::Rollback(command) => command.run(context).await,
+        Command::Diff(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Sg(command) => command.run(context).await,
         Command::Port(command) => command.run(context).await,

@@ -38,21 +38,22 @@ impl Command {
     /// Runs it until a signal or the API stops it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let policy = context.globals.policy.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_POLICY));
-        // The daemon would refuse a wrong file as well; here its errors become diagnostics.
-        Source::read(context, Some(&policy)).await?.parse(context.output)?;
-        if context.globals.dry_run {
-            context.output.note(&format!("{}: valid; the daemon is not started", policy.display()));
-            return Ok(Done::Success);
-        }
-        log(context);
         let options = RunOptions {
             // Clients ask for it, and have working directories of their own.
-            policy: std::path::absolute(&policy).unwrap_or(policy),
+            policy: std::path::absolute(&policy).unwrap_or_else(|_| policy.clone()),
             socket: context.globals.socket.clone(),
             state_dir: self.places.state_dir,
             bpffs: self.places.bpffs,
             ephemeral: self.ephemeral,
         };
+        // The daemon would refuse a wrong file as well; here its errors become diagnostics.
+        let text = daemon::text_to_begin_with(&options).map_err(failure)?;
+        Source { text, origin: policy.clone() }.parse(context.output)?;
+        if context.globals.dry_run {
+            context.output.note(&format!("{}: valid; the daemon is not started", policy.display()));
+            return Ok(Done::Success);
+        }
+        log(context);
         daemon::run(options).await.map_err(failure)?;
         Ok(Done::Success)
     }

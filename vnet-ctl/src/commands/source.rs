@@ -12,9 +12,10 @@ use std::{
 use vnet_ctl::{
     api::types::Status,
     policy::{self, Colour, Diagnostics, Policy, Warning},
+    policy_file::{FileError, read_settled},
 };
 
-use super::{Context, policy_file::unreadable};
+use super::Context;
 use crate::{
     cli::DEFAULT_POLICY,
     failure::{Failure, Kind},
@@ -56,7 +57,7 @@ impl Source {
             Some(file) => file.to_owned(),
             None => locate(context).await?,
         };
-        let text = policy::read(&origin).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
+        let text = read_settled(&origin)?;
         Ok(Self { origin, text })
     }
 
@@ -107,4 +108,29 @@ pub(crate) fn invalid(output: &Output, errors: &Diagnostics) -> Failure {
     let message = format!("the policy is not valid: {}", counted(errors.len(), "error"));
     let colour = if output.colors_stderr() { Colour::Always } else { Colour::Never };
     Failure::new(Kind::Invalid, message).caused_by(errors.iter().collect(), Some(errors.render(colour)))
+}
+
+/// Why the policy file at `path` cannot be opened.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::new(Kind::Invalid, format!("the policy file {path} does not exist"))
+            .help("write one (examples/ has some), or name another with --policy FILE");
+    }
+    Failure::new(Kind::Invalid, format!("read the policy file {path}: {error}"))
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let kind = match &error {
+            FileError::Unreadable(_) => Kind::Invalid,
+            error if error.is_conflict() => Kind::Conflict,
+            _ => Kind::Failed,
+        };
+        let failure = Self::new(kind, error.to_string());
+        match error.help() {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
 }

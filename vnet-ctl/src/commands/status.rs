@@ -1,6 +1,6 @@
 //! `status`: asks the daemon how it is.
 
-use vnet_ctl::api::types::Status;
+use vnet_ctl::api::types::{PendingInfo, Status};
 
 use super::Context;
 use crate::{
@@ -42,12 +42,25 @@ fn view(status: &Status) -> View {
         ("Policy", status.policy_path.display().to_string()),
         ("State dir", status.state_dir.display().to_string()),
         ("Generation", status.generation.to_string()),
+        ("To confirm", status.pending.as_ref().map(to_confirm).unwrap_or_default()),
         ("Networks", status.networks.to_string()),
         ("Ports", status.ports.to_string()),
         ("Rules", status.rules.to_string()),
         ("Flows", format!("{} IPv4, {} IPv6", status.flows.v4, status.flows.v6)),
         ("Layout ABI", status.abi.to_string()),
     ])
+}
+
+/// What becomes of a policy that nobody has confirmed.
+fn to_confirm(pending: &PendingInfo) -> String {
+    match pending.seconds_left {
+        0 => format!("generation {} was not, and is being rolled back", pending.generation),
+        left => format!(
+            "generation {}, within {}: `vnet-ctl confirm` keeps it",
+            pending.generation,
+            duration(left)
+        ),
+    }
 }
 
 /// The two largest units of a time: `3d 4h`, `5m 0s`.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::policy::{Network, Policy, Port, Subnet};
@@ -34,6 +35,30 @@ pub struct AssignError {
 /// # Errors
 /// When a subnet is full.
 pub fn assign(policy: &Policy, kept: &Assigned) -> Result<Assigned, AssignError> {
+    assign_rested(policy, kept, &[])
+}
+
+/// An address that a port had, and has no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: String,
+}
+
+/// The same, but addresses that others had come last, those first that were released first: whoever still
+/// remembers the last owner should not meet a stranger. A port that comes back gets its own again. `released`
+/// is in the order of release.
+///
+/// # Errors
+/// When a subnet is full.
+pub fn assign_rested(
+    policy: &Policy,
+    kept: &Assigned,
+    released: &[Released],
+) -> Result<Assigned, AssignError> {
+    let resting: BTreeSet<IpAddr> = released.iter().map(|released| released.address).collect();
     let mut taken: BTreeSet<IpAddr> =
         policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
     let mut assigned = Assigned::new();
@@ -54,11 +79,18 @@ pub fn assign(policy: &Policy, kept: &Assigned) -> Result<Assigned, AssignError>
         let Some(addresses) = assigned.get_mut(name) else { continue };
         for subnet in missing(port, network, addresses) {
             let cursor = next.entry(subnet.net).or_insert_with(|| subnet.net.network());
-            let addr = lowest_free(subnet, &taken, cursor).ok_or_else(|| AssignError {
-                port: name.clone(),
-                network: port.network.clone(),
-                subnet: subnet.net,
-            })?;
+            let is_free = |addr: &IpAddr| subnet.has_room_for(*addr) && !taken.contains(addr);
+            let mut old = released.iter().filter(|released| is_free(&released.address));
+            let own = old.clone().find(|released| released.port == *name);
+            let addr = own
+                .map(|released| released.address)
+                .or_else(|| lowest_free(subnet, |addr| is_free(addr) && !resting.contains(addr), cursor))
+                .or_else(|| old.next().map(|released| released.address))
+                .ok_or_else(|| AssignError {
+                    port: name.clone(),
+                    network: port.network.clone(),
+                    subnet: subnet.net,
+                })?;
             taken.insert(addr);
             addresses.push(addr);
         }
@@ -84,9 +116,9 @@ fn missing<'a>(port: &Port, network: &'a Network, addresses: &[IpAddr]) -> Vec<&
 }
 
 /// The lowest address from `cursor` on that a port may have; the cursor then stands there.
-fn lowest_free(subnet: &Subnet, taken: &BTreeSet<IpAddr>, cursor: &mut IpAddr) -> Option<IpAddr> {
+fn lowest_free(subnet: &Subnet, is_free: impl Fn(&IpAddr) -> bool, cursor: &mut IpAddr) -> Option<IpAddr> {
     while subnet.net.contains(&*cursor) {
-        if subnet.has_room_for(*cursor) && !taken.contains(cursor) {
+        if is_free(cursor) {
             return Some(*cursor);
         }
         *cursor = successor(*cursor)?;

@@ -13,6 +13,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use assign::{AssignError, Assigned, assign};
+pub use assign::{AssignError, Assigned, Released, assign, assign_rested};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
 pub use tables::{Bridge, Devices, PortDevice, Tables, TooLarge, compile};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vnet_common::{GroupSet, Identity, PolicyKey, RuleId, limits};
+use vnet_common::{GroupSet, Identity, OnChange, PolicyEntry, PolicyKey, RuleId, limits};
 
 use super::{
     identity::{Atom, Identities},
@@ -54,8 +54,8 @@ pub(super) fn expand(
     policy: &Policy,
     sets: &GroupSets<'_>,
     identities: &Identities<'_>,
-) -> Result<BTreeMap<PolicyKey, u32>, TooLarge> {
-    let mut entries = BTreeMap::new();
+) -> Result<BTreeMap<PolicyKey, PolicyEntry>, TooLarge> {
+    let mut entries: BTreeMap<PolicyKey, u32> = BTreeMap::new();
     for (set, rule) in sets.rules(policy) {
         let blocks = blocks_of(rule);
         let lengths = blocks.iter().fold(0, |lengths, block| lengths | 1 << block.len);
@@ -77,7 +77,12 @@ pub(super) fn expand(
             }
         }
     }
-    Ok(entries)
+    let entry = |(key, word): (PolicyKey, u32)| {
+        let entry =
+            if key.is_head() { PolicyEntry::head(word) } else { PolicyEntry::group(word, OnChange::Cut) };
+        (key, entry)
+    };
+    Ok(entries.into_iter().map(entry).collect())
 }
 
 /// All identities that are a peer of `rule`.

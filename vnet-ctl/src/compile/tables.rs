@@ -7,7 +7,10 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
-use vnet_common::{Delivery, Endpoint, Identity, MacAddr, NetworkRecord, PolicyKey, PortRecord, limits};
+use vnet_common::{
+    Delivery, Endpoint, Identity, MacAddr, NetworkFlags, NetworkRecord, PolicyEntry, PolicyKey, PortRecord,
+    limits,
+};
 
 use super::{
     Assigned,
@@ -55,7 +58,9 @@ pub struct Tables {
     /// Identities of the prefixes that rules name.
     pub peers: BTreeMap<IpNet, u32>,
     /// Heads and blocks of the rules, with keys of side 0.
-    pub policy: BTreeMap<PolicyKey, u32>,
+    pub policy: BTreeMap<PolicyKey, PolicyEntry>,
+    /// Prefixes that the network of a bridge reaches in another that is joined to it, and that one's bridge.
+    pub joins: BTreeMap<(u32, IpNet), u32>,
 }
 
 /// A policy that the datapath's tables have no room for.
@@ -95,6 +100,7 @@ pub fn compile(policy: &Policy, assigned: &Assigned, devices: &Devices) -> Resul
         endpoints: owners.iter().zip(&atoms).map(endpoint).collect(),
         peers: peers(&named, &identities),
         policy: expand(policy, &sets, &identities)?,
+        joins: BTreeMap::new(),
     };
     check_sizes(&tables)?;
     Ok(tables)
@@ -117,7 +123,11 @@ fn ports(policy: &Policy, devices: &Devices, sets: &GroupSets<'_>) -> BTreeMap<u
 fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
     let record = |(name, network): (&String, &Network)| {
         let bridge = devices.bridges.get(name)?;
-        Some((bridge.ifindex, NetworkRecord::new(bridge.mac, network.kind == NetworkKind::Nat)))
+        let flags = match network.kind {
+            NetworkKind::Nat => NetworkFlags::LEADS_OUTSIDE,
+            _ => NetworkFlags::NONE,
+        };
+        Some((bridge.ifindex, NetworkRecord::new(bridge.mac, flags)))
     };
     policy.networks.iter().filter_map(record).collect()
 }

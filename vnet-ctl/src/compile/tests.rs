@@ -82,10 +82,10 @@ impl World {
         for identity in [Identity(self.identity(network, peer)), any] {
             for protocol in [protocol, 0] {
                 let head = PolicyKey::head(0, set, direction, identity, protocol);
-                let lengths = self.tables.policy.get(&head).copied().unwrap_or(0);
+                let lengths = self.tables.policy.get(&head).map_or(0, |head| head.sizes());
                 for length in (0..=16).filter(|length| lengths & 1 << length != 0) {
                     if let Some(rule) = self.tables.policy.get(&head.block(value, length)) {
-                        return Some(*rule);
+                        return Some(rule.rule());
                     }
                 }
             }

@@ -15,6 +15,7 @@ impl Daemon {
     /// How things stand.
     pub(crate) fn status(&self) -> Result<Status> {
         let view = self.view();
+        let pending = self.history.pending_info()?;
         let datapath = self.datapath.lock();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -28,6 +29,7 @@ impl Daemon {
             rules: view.policy.rule_count(),
             flows: datapath.flow_counts()?,
             uptime_secs: self.started.elapsed().as_secs(),
+            pending,
         })
     }
 

@@ -15,10 +15,11 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Daemon, SharedDatapath,
-    declared::{Declared, PolicyFile},
+    declared::Declared,
     desired::{bridge_mac, desired},
     error::ApplyError,
     newcomers::announcements,
+    progress::Progress,
     view::View,
 };
 use crate::{
@@ -27,21 +28,11 @@ use crate::{
     datapath::{Committed, names::Hook},
     host::{ApplyError as HostError, Attach, Host},
     plan::{self, Desired, Located, Observed, Plan},
-    policy::{self, Policy},
+    policy::Policy,
     state::State,
 };
 
 impl Daemon {
-    /// Puts the policy of `text` in force.
-    pub(crate) async fn apply(&self, text: &str, origin: &Path) -> Result<Applied, ApplyError> {
-        let (policy, warnings) =
-            policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
-        let file = PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy };
-        let mut applied = self.declare(|declared| declared.file = file).await?;
-        applied.warnings.splice(..0, warnings.iter().map(ToString::to_string));
-        Ok(applied)
-    }
-
     /// Changes what is declared, and puts it in force; on failure, neither is changed.
     pub(super) async fn declare(&self, change: impl FnOnce(&mut Declared)) -> Result<Applied, ApplyError> {
         let mut engine = self.engine.lock().await;
@@ -51,8 +42,31 @@ impl Daemon {
         let outcome = engine.enforce(declared.joined()).await?;
         engine.declared = declared;
         self.show(outcome.view);
-        Ok(Applied { generation: outcome.generation, changes: outcome.changes, warnings: outcome.warnings })
+        let Outcome { generation, changes, warnings, .. } = outcome;
+        Ok(Applied { generation, changes, warnings, confirm_within_secs: None })
     }
+
+    /// What [`Daemon::declare`] would do.
+    pub(super) async fn preview(&self, change: impl FnOnce(&mut Declared)) -> Result<Preview, ApplyError> {
+        let engine = self.engine.lock().await;
+        let engine = engine.as_ref().ok_or(ApplyError::Stopping)?;
+        let before = engine.declared.clone();
+        let mut after = before.clone();
+        change(&mut after);
+        let _under_way = engine.progress.under_way();
+        let steps = engine.plan(after.joined()).await?.plan.changes();
+        Ok(Preview { before, after, steps })
+    }
+}
+
+/// A change that is not made.
+pub(super) struct Preview {
+    /// What is declared.
+    pub(super) before: Declared,
+    /// What would be.
+    pub(super) after: Declared,
+    /// What would be done on the host.
+    pub(super) steps: Vec<String>,
 }
 
 /// All that a change takes.
@@ -63,6 +77,7 @@ pub(super) struct Engine {
     state_dir: PathBuf,
     datapath: SharedDatapath,
     declared: Declared,
+    progress: Progress,
 }
 
 /// What came of a change.
@@ -75,25 +90,24 @@ struct Outcome {
 
 impl Engine {
     /// Nothing is changed yet.
-    pub(super) fn new(state_dir: &Path, host: Arc<Host>, datapath: SharedDatapath) -> Result<Self> {
+    pub(super) fn new(
+        state_dir: &Path,
+        host: Arc<Host>,
+        datapath: SharedDatapath,
+        progress: Progress,
+    ) -> Result<Self> {
         let state = load_state(state_dir)?;
         let state_dir = state_dir.to_owned();
-        Ok(Self { host, state, state_dir, datapath, declared: Declared::default() })
+        Ok(Self { host, state, state_dir, datapath, declared: Declared::default(), progress })
     }
 
     /// Brings the host and the datapath to what `policy` says.
     async fn enforce(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
-        let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
-        let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
-        compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;
-        let desired = desired(&policy, &assigned);
-        let observed = self.observe(&desired).await?;
-        let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
-
+        let _under_way = self.progress.under_way();
+        let change = self.plan(policy).await?;
         let before = self.state.clone();
         // A crash from here on leaves nothing that the state does not know.
-        self.save(with_addresses(plan.intended(&self.state), &assigned))?;
-        let change = Change { policy, assigned, desired, plan };
+        self.save(with_addresses(change.plan.intended(&self.state), &change.assigned))?;
         match self.carry_out(change).await {
             Ok(outcome) => Ok(outcome),
             Err(failed) => {
@@ -103,9 +117,23 @@ impl Engine {
         }
     }
 
+    /// What has to be done for `policy`; nothing is changed yet.
+    async fn plan(&self, policy: Policy) -> Result<Change, ApplyError> {
+        self.progress.stage("checking the policy", 0);
+        let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
+        let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
+        compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;
+        let desired = desired(&policy, &assigned);
+        self.progress.stage("looking at the host", 0);
+        let observed = self.observe(&desired).await?;
+        let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
+        Ok(Change { policy, assigned, desired, plan })
+    }
+
     /// Carries a plan out. On failure, what it did is undone.
     async fn carry_out(&mut self, change: Change) -> Result<Outcome, Failed> {
-        let mut attach = self.datapath.clone();
+        self.progress.stage("preparing devices", change.plan.prepare.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
         let prepared = self.host.apply(&change.plan.prepare, &mut attach).await?;
         let (committed, located) = match self.commit_and_finish(&change).await {
             Ok(done) => done,
@@ -129,12 +157,14 @@ impl Engine {
         let observed = self.observe(&change.desired).await?;
         self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         let located = plan::locate(&change.desired, &observed);
-        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))?;
+        let tables = Arc::new(compile::compile(&change.policy, &change.assigned, &devices(&located))?);
+        self.progress.stage("writing the tables", 0);
         let (before, committed) = {
             let mut datapath = self.datapath.lock();
             (datapath.in_force()?.clone(), datapath.commit(&tables)?)
         };
-        let mut attach = self.datapath.clone();
+        self.progress.stage("bringing devices up", change.plan.finish.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
         match self.host.apply(&change.plan.finish, &mut attach).await {
             // What is in force now is not taken back.
             Ok(_) => {
@@ -152,7 +182,8 @@ impl Engine {
 
     /// Takes away what is no longer wanted; what stays behind is told, and tried again by the next change.
     async fn clean_up(&mut self, change: &Change, located: &Located) -> Vec<String> {
-        let mut attach = self.datapath.clone();
+        self.progress.stage("cleaning up", change.plan.remove.len());
+        let mut attach = self.progress.counting(self.datapath.clone());
         let failures = self.host.remove(&change.plan.remove, &mut attach).await;
         let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
         let wanted = wanted_devices(located);

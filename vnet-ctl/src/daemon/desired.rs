@@ -60,11 +60,9 @@ fn in_subnet(addr: IpAddr, subnet: &policy::Subnet) -> IpNet {
 
 fn attach(attach: &policy::Attach) -> plan::Attach {
     match attach {
-        policy::Attach::Netns { netns, create, name } => plan::Attach::Netns {
-            netns: plan::NetnsRef::parse(&netns.to_string()),
-            create: *create,
-            interface: name.clone(),
-        },
+        policy::Attach::Netns { netns, create, name } => {
+            plan::Attach::Netns { netns: netns.in_one_form(), create: *create, interface: name.clone() }
+        }
         policy::Attach::Device { device } => plan::Attach::Device { device: device.clone() },
     }
 }

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use crate::{
     api::{Refusal, types::ApiError},
     policy::Diagnostics,
+    policy_file::FileError,
 };
 
 /// Why the daemon ended.
@@ -48,6 +49,17 @@ pub(crate) enum ApplyError {
     /// It does not fit this host, or the datapath.
     #[error("{0}")]
     Unfit(String),
+    /// It would get in the way of something else.
+    #[error("{message}; {help}")]
+    Refused {
+        /// Of what.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// The policy file cannot be read, or not be replaced.
+    #[error("{0}")]
+    File(#[from] FileError),
     /// The daemon is ending.
     #[error("the daemon is shutting down")]
     Stopping,
@@ -61,7 +73,8 @@ impl From<ApplyError> for DaemonError {
         match error {
             ApplyError::Policy(diagnostics) => Self::Invalid(diagnostics.to_string()),
             ApplyError::Unfit(message) => Self::Invalid(message),
-            ApplyError::Stopping => Self::Conflict(error.to_string()),
+            ApplyError::Stopping | ApplyError::Refused { .. } => Self::Conflict(error.to_string()),
+            ApplyError::File(error) => Self::Failed(error.into()),
             ApplyError::Failed(error) => Self::Failed(error),
         }
     }
@@ -85,6 +98,14 @@ impl From<ApplyError> for Refusal {
             }
             ApplyError::Unfit(message) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             ApplyError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            ApplyError::Refused { message, help } => Self::new(StatusCode::CONFLICT, message).help(help),
+            ApplyError::File(error) => {
+                let is_conflict = error.is_conflict();
+                let status =
+                    if is_conflict { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
+                let refusal = Self::new(status, format!("{error}; nothing was changed"));
+                error.help().into_iter().fold(refusal, Self::help)
+            }
             ApplyError::Failed(error) => error.into(),
         }
     }

@@ -10,11 +10,16 @@ mod answers;
 mod apply;
 mod declared;
 mod desired;
+mod differences;
 mod error;
 mod events;
+mod file_watch;
+mod history;
 mod lock;
 mod lock_file;
 mod newcomers;
+mod progress;
+mod reload;
 mod run;
 mod teardown;
 mod view;
@@ -28,10 +33,10 @@ use std::{
 use tokio::sync::watch;
 
 pub use error::DaemonError;
-pub use run::run;
+pub use run::{run, text_to_begin_with};
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, view::View};
+use self::{apply::Engine, events::Events, history::History, progress::Progress, view::View};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -82,6 +87,8 @@ pub(crate) struct Daemon {
     /// What is in force, for questions that need not wait for a change to finish.
     view: RwLock<Arc<View>>,
     events: Events,
+    history: History,
+    progress: Progress,
     stopping: watch::Sender<bool>,
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     io::Write as _,
-    path::Path,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
@@ -12,18 +11,26 @@ use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinHandle,
     time::sleep,
 };
 use tracing::{debug, info, warn};
 
 use super::{
-    Daemon, DaemonError, RunOptions, SharedDatapath, apply::Engine, events::Events, lock::Lock, view::View,
+    Daemon, DaemonError, RunOptions, SharedDatapath,
+    apply::Engine,
+    events::Events,
+    file_watch::FileWatch,
+    history::{History, Opening, keep_deadline},
+    lock::Lock,
+    progress::Progress,
+    reload::follow_file,
+    view::View,
 };
 use crate::{
     api::{Peer, Socket, router},
     datapath::{Datapath, Preflight, make_folders, names::Pins, remove_own_pins},
     host::Host,
-    policy,
     state::{self, State},
 };
 
@@ -34,7 +41,8 @@ const EXPIRY_SHARE: u32 = 20;
 /// How long requests under way may take once the daemon is to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
-/// Runs the daemon until it is told to stop by SIGINT, SIGTERM or the API.
+/// Runs the daemon until it is told to stop by SIGINT, SIGTERM or the API; SIGHUP has it read the policy file
+/// again, or ends it if it is ephemeral.
 ///
 /// It must run in the network namespace that it is to serve, and so must the threads of its runtime.
 ///
@@ -46,7 +54,7 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     }
     Preflight::new(&options.bpffs).check().map_err(anyhow::Error::from)?;
     // A policy with an error changes nothing, not even a folder.
-    let text = read_policy(&options.policy)?;
+    Opening::look(&options)?.check(&options)?;
     let signals = Signals::new().context("listen for signals")?;
     let mut lock = Lock::alone(&options.socket)?;
     let pins = Pins::new(&options.bpffs);
@@ -54,17 +62,19 @@ pub async fn run(mut options: RunOptions) -> Result<(), DaemonError> {
     let started = async {
         // Before anything is touched; nobody connects until all is in force.
         let (socket, listener) = Socket::bind(&options.socket)?;
-        let daemon = start(options.clone(), &mut lock, &text).await?;
-        Ok((daemon, socket, listener))
+        // From here on no change of the file is missed.
+        let watch = FileWatch::new(&options.policy);
+        let daemon = start(options.clone(), &mut lock).await?;
+        Ok((daemon, watch, socket, listener))
     };
-    let (daemon, socket, listener) = match started.await {
+    let (daemon, watch, socket, listener) = match started.await {
         Ok(started) => started,
         Err(error) => {
             before.restore(&options, &pins, lock);
             return Err(error);
         }
     };
-    let served = serve(&daemon, &socket, listener, signals).await;
+    let served = serve(&daemon, watch, (&socket, listener), signals).await;
     drop(socket);
     let left = if options.ephemeral { daemon.stop(true).await.problems } else { Vec::new() };
     if daemon.is_torn_down().await {
@@ -107,23 +117,29 @@ impl Before {
     }
 }
 
-fn read_policy(path: &Path) -> Result<String, DaemonError> {
-    let text = policy::read(path).map_err(|error| DaemonError::Invalid(error.to_string()))?;
-    policy::parse(&text, path).map_err(|errors| DaemonError::Invalid(errors.to_string()))?;
-    Ok(text)
+/// The text that a daemon would begin with, and the file that errors in it are told of: the policy file's,
+/// unless another waits for its confirmation.
+///
+/// # Errors
+/// When the policy file cannot be read.
+pub fn text_to_begin_with(options: &RunOptions) -> Result<String, DaemonError> {
+    Ok(Opening::look(options)?.text)
 }
 
 /// Takes over what is there, and puts the policy in force.
-async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<Daemon>, DaemonError> {
+async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, DaemonError> {
     lock.make_folder(&options.state_dir)?;
     lock.lock_state(&options.state_dir)?;
+    // Nobody else changes it from now on.
+    let opening = Opening::look(&options)?;
     let pins = Pins::new(&options.bpffs);
     make_folders(&pins)?;
     lock.lock_pins(&pins.root())?;
     let datapath = SharedDatapath::new(Datapath::open(&pins)?);
     let host = Arc::new(Host::open()?);
-    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone())?;
-    let origin = options.policy.clone();
+    let progress = Progress::default();
+    let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone(), progress.clone())?;
+    let history = History::new(&options.state_dir, &options.policy);
     let daemon = Daemon {
         options,
         started: Instant::now(),
@@ -132,9 +148,12 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
         host,
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
+        history,
+        progress,
         stopping: watch::Sender::new(false),
     };
-    let applied = daemon.apply(text, &origin).await?;
+    let applied = daemon.begin(&opening.text).await?;
+    daemon.go_on(opening);
     applied.warnings.iter().for_each(|warning| warn!("{warning}"));
     applied.changes.iter().for_each(|change| debug!("{change}"));
     match applied.changes.len() {
@@ -147,17 +166,20 @@ async fn start(options: RunOptions, lock: &mut Lock, text: &str) -> Result<Arc<D
 /// Answers requests until the daemon is to stop.
 async fn serve(
     daemon: &Arc<Daemon>,
-    socket: &Socket,
-    listener: UnixListener,
+    watch: FileWatch,
+    (socket, listener): (&Socket, UnixListener),
     signals: Signals,
 ) -> Result<()> {
     socket.publish()?;
-    let stop_on_signal = tokio::spawn(stop_on_signal(daemon.clone(), signals));
-    let expire = tokio::spawn(expire_flows(daemon.clone()));
+    let tasks = [
+        tokio::spawn(heed_signals(daemon.clone(), signals)),
+        tokio::spawn(expire_flows(daemon.clone())),
+        tokio::spawn(keep_deadline(daemon.clone())),
+        tokio::spawn(follow_file(daemon.clone(), watch)),
+    ];
     announce(daemon);
     let served = answer(daemon, socket, listener).await;
-    stop_on_signal.abort();
-    expire.abort();
+    tasks.iter().for_each(JoinHandle::abort);
     served
 }
 
@@ -208,12 +230,19 @@ impl Signals {
     }
 }
 
-async fn stop_on_signal(daemon: Arc<Daemon>, mut signals: Signals) {
-    tokio::select! {
-        _ = signals.interrupt.recv() => {}
-        _ = signals.terminate.recv() => {}
-        // The terminal is gone.
-        _ = signals.hangup.recv() => {}
+async fn heed_signals(daemon: Arc<Daemon>, mut signals: Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.hangup.recv() => {
+                // The terminal is gone, and with it whoever tries things out there.
+                if daemon.options.ephemeral {
+                    break;
+                }
+                daemon.history.ask_for_reload();
+            }
+        }
     }
     daemon.stop(false).await;
 }

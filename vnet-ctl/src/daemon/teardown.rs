@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     Daemon, DaemonError, TeardownOptions,
     apply::load_state,
+    history::forget,
     lock::{Lock, holder},
 };
 use crate::{
@@ -82,10 +83,15 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
     }
     report.problems.extend(removed.problems);
     // Whatever is left, the state is needed to find it again.
-    if report.problems.is_empty()
-        && let Err(error) = State::remove(&options.state_dir)
-    {
+    if !report.problems.is_empty() {
+        return report;
+    }
+    if let Err(error) = State::remove(&options.state_dir) {
         report.problems.push(error.to_string());
+    }
+    match forget(&options.state_dir) {
+        Ok(done) => report.removed.extend(done),
+        Err(error) => report.problems.push(format!("{error:#}")),
     }
     report
 }

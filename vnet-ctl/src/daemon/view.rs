@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::types::{
-        AttachInfo, DropCount, DropReport, NetworkInfo, PortDrops, PortInfo, PortState, SubnetInfo,
+        AttachInfo, DropCount, DropReport, NetworkInfo, POLICY_ORIGIN, PortDrops, PortInfo, PortState,
+        SubnetInfo,
     },
     compile::{Assigned, Devices},
     datapath::describe,
@@ -74,6 +75,7 @@ impl View {
             let ifindex = self.devices.ports.get(name).map_or(0, |device| device.ifindex);
             PortInfo {
                 name: name.clone(),
+                origin: POLICY_ORIGIN.to_owned(),
                 network: port.network.clone(),
                 device: self.device_name(ifindex),
                 ifindex,

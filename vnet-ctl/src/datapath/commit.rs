@@ -1,7 +1,12 @@
 //! Puts a policy's tables in force, whole: the side that no packet reads is brought to hold them, then one
 //! word is written that makes it the side in force.
+//!
+//! The other side stays as it was until the next commit, which brings it to its own tables at once. That is
+//! one wait and one round of writes for each commit, where bringing it up to date after the flip would take
+//! the wait then, with everybody waiting for the answer; and every entry is written once for each side
+//! either way. What an entry's write costs is paid twice, the size of the policy never.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
@@ -11,8 +16,9 @@ use aya::{
 use vnet_common::{Control, Side, side_of};
 
 use super::{
-    names, sys,
-    tables::{Endpoints, Layout, Networks, Peers, Policy, Ports, Table, take_map},
+    difference::Difference,
+    names, readers,
+    tables::{Endpoints, Joins, Layout, Networks, Peers, Policy, Ports, Table, take_map},
 };
 use crate::compile::Tables;
 
@@ -27,21 +33,6 @@ pub struct Committed {
     pub changes: Changes,
 }
 
-/// Entries that differ, by table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Records of ports.
-    pub ports: Count,
-    /// Records of networks.
-    pub networks: Count,
-    /// Who has an address.
-    pub endpoints: Count,
-    /// Prefixes that rules name.
-    pub peers: Count,
-    /// Compiled rules.
-    pub policy: Count,
-}
-
 /// Entries added or changed, and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -51,19 +42,76 @@ pub struct Count {
     pub removed: usize,
 }
 
-impl Changes {
-    /// Between two sets of tables.
-    #[must_use]
-    pub fn between(old: &Tables, new: &Tables) -> Self {
-        Self {
-            ports: count::<Ports>(old, new),
-            networks: count::<Networks>(old, new),
-            endpoints: count::<Endpoints>(old, new),
-            peers: count::<Peers>(old, new),
-            policy: count::<Policy>(old, new),
+/// What a commit does with each table. A table takes one line here, and its [`Layout`].
+macro_rules! policy_tables {
+    ($($(#[$doc:meta])* $field:ident: $layout:ty,)+) => {
+        /// Entries that differ, by table.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Changes {
+            $($(#[$doc])* pub $field: Count,)+
         }
-    }
 
+        impl Changes {
+            /// Between two sets of tables.
+            #[must_use]
+            pub fn between(old: &Tables, new: &Tables) -> Self {
+                Self { $($field: count::<$layout>(old, new),)+ }
+            }
+
+            /// The counts, and what they count.
+            fn by_table(&self) -> impl Iterator<Item = (Count, &'static str)> {
+                [$((self.$field, <$layout>::WHAT),)+].into_iter()
+            }
+        }
+
+        /// The policy tables' maps.
+        struct Maps {
+            $($field: Table<$layout>,)+
+        }
+
+        impl Maps {
+            fn take(object: &mut Ebpf) -> Result<Self> {
+                Ok(Self { $($field: Table::take(object)?,)+ })
+            }
+
+            /// What both sides hold.
+            fn read(&self) -> Result<[Tables; 2]> {
+                let mut sides = [Tables::default(), Tables::default()];
+                $(self.$field.read(&mut sides)?;)+
+                Ok(sides)
+            }
+
+            /// Brings `side` from `old` to `new`.
+            fn write(&self, side: Side, old: &Tables, new: &Tables) -> Result<()> {
+                $(self.$field.write(side, old, new)?;)+
+                Ok(())
+            }
+        }
+
+        /// Refuses tables of which two sides would not fit, before anything is written.
+        fn check_sizes(tables: &Tables) -> Result<()> {
+            $(check_size::<$layout>(tables)?;)+
+            Ok(())
+        }
+    };
+}
+
+policy_tables! {
+    /// Records of ports.
+    ports: Ports,
+    /// Records of networks.
+    networks: Networks,
+    /// Who has an address.
+    endpoints: Endpoints,
+    /// Prefixes that rules name.
+    peers: Peers,
+    /// Prefixes of networks that are joined to others.
+    joins: Joins,
+    /// Compiled rules.
+    policy: Policy,
+}
+
+impl Changes {
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -73,14 +121,7 @@ impl Changes {
     /// The changes in words, one sentence for each table that differs.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
-        let tables = [
-            (self.ports, Ports::WHAT),
-            (self.networks, Networks::WHAT),
-            (self.endpoints, Endpoints::WHAT),
-            (self.peers, Peers::WHAT),
-            (self.policy, Policy::WHAT),
-        ];
-        let differing = tables.into_iter().filter(|(count, _)| *count != Count::default());
+        let differing = self.by_table().filter(|(count, _)| *count != Count::default());
         differing
             .map(|(Count { put, removed }, what)| format!("{what}: {put} put in force, {removed} removed"))
             .collect()
@@ -88,27 +129,27 @@ impl Changes {
 }
 
 fn count<L: Layout>(old: &Tables, new: &Tables) -> Count {
-    let (old, new) = (L::of(old), L::of(new));
-    Count { put: to_put(old, new).count(), removed: to_remove(old, new).count() }
+    let difference = Difference::between(L::of(old), L::of(new));
+    Count { put: difference.put.len(), removed: difference.removed.len() }
 }
 
-fn to_remove<'a, K: Ord, V>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> impl Iterator<Item = &'a K> {
-    old.keys().filter(|key| !new.contains_key(key))
-}
-
-fn to_put<'a, K: Ord, V: PartialEq>(
-    old: &'a BTreeMap<K, V>,
-    new: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    new.iter().filter(|(key, value)| old.get(key) != Some(value))
+fn check_size<L: Layout>(tables: &Tables) -> Result<()> {
+    let (size, most) = (L::of(tables).len(), L::CAPACITY as usize / 2);
+    ensure!(
+        size <= most,
+        "the policy has {size} {}, and vnet has room for {most}; nothing was changed",
+        L::WHAT
+    );
+    Ok(())
 }
 
 /// Every map that a commit writes, and what it is known to hold.
 pub(super) struct Commits {
     control: Array<MapData, Control>,
     generation: u32,
-    /// What each side holds; unknown after a write that failed and could not be undone.
-    held: [Option<Tables>; 2],
+    /// What each side holds; unknown after a write that failed and could not be undone. Shared with who made
+    /// them: a million entries are not copied for each commit.
+    held: [Option<Arc<Tables>>; 2],
     maps: Maps,
 }
 
@@ -118,7 +159,7 @@ impl Commits {
         let control: Array<MapData, Control> = take_map(object, names::CONTROL)?;
         let generation = control.get(&0, 0).context("read the generation in force")?.generation;
         let maps = Maps::take(object)?;
-        let held = maps.read()?.map(Some);
+        let held = maps.read()?.map(|tables| Some(Arc::new(tables)));
         Ok(Self { control, generation, held, maps })
     }
 
@@ -128,12 +169,12 @@ impl Commits {
     }
 
     /// What is in force.
-    pub(super) fn in_force(&mut self) -> Result<&Tables> {
+    pub(super) fn in_force(&mut self) -> Result<&Arc<Tables>> {
         self.hold(side_of(self.generation))
     }
 
     /// Puts `tables` in force; on failure, what was in force stays so.
-    pub(super) fn commit(&mut self, tables: &Tables) -> Result<Committed> {
+    pub(super) fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
         check_sizes(tables)?;
         let changes = Changes::between(self.in_force()?, tables);
         if changes.is_empty() && self.generation != 0 {
@@ -146,12 +187,12 @@ impl Commits {
         Ok(Committed { generation, flipped: true, changes })
     }
 
-    fn write_idle(&mut self, tables: &Tables) -> Result<()> {
+    fn write_idle(&mut self, tables: &Arc<Tables>) -> Result<()> {
         let idle = side_of(self.generation) ^ 1;
-        self.hold(idle)?;
-        let held = self.held[idle as usize].take().unwrap_or_default();
+        let held = Arc::clone(self.hold(idle)?);
+        self.held[idle as usize] = None;
         // The last flip may be so recent that a packet still reads this side.
-        sys::wait_for_readers();
+        readers::wait();
         if let Err(error) = self.maps.write(idle, &held, tables) {
             // Packets do not see this side; undoing only makes room, and keeps `held` true.
             if self.maps.write(idle, tables, &held).is_ok() {
@@ -159,93 +200,23 @@ impl Commits {
             }
             return Err(error.context("prepare the new policy; the old one stays in force"));
         }
-        self.held[idle as usize] = Some(tables.clone());
+        self.held[idle as usize] = Some(Arc::clone(tables));
         Ok(())
     }
 
-    fn hold(&mut self, side: Side) -> Result<&Tables> {
+    fn hold(&mut self, side: Side) -> Result<&Arc<Tables>> {
         let side = side as usize;
         if self.held[side].is_none() {
             let mut read = self.maps.read()?;
-            self.held[side] = Some(std::mem::take(&mut read[side]));
+            self.held[side] = Some(Arc::new(std::mem::take(&mut read[side])));
         }
         self.held[side].as_ref().ok_or_else(|| anyhow!("the tables were not read"))
     }
 }
 
-/// Refuses tables of which two sides would not fit, before anything is written.
-fn check_sizes(tables: &Tables) -> Result<()> {
-    fn check<L: Layout>(tables: &Tables) -> Result<()> {
-        let (size, most) = (L::of(tables).len(), L::CAPACITY as usize / 2);
-        ensure!(
-            size <= most,
-            "the policy has {size} {}, and vnet has room for {most}; nothing was changed",
-            L::WHAT
-        );
-        Ok(())
-    }
-    check::<Ports>(tables)?;
-    check::<Networks>(tables)?;
-    check::<Endpoints>(tables)?;
-    check::<Peers>(tables)?;
-    check::<Policy>(tables)
-}
-
-/// The policy tables' maps.
-struct Maps {
-    ports: Table<Ports>,
-    networks: Table<Networks>,
-    endpoints: Table<Endpoints>,
-    peers: Table<Peers>,
-    policy: Table<Policy>,
-}
-
-impl Maps {
-    fn take(object: &mut Ebpf) -> Result<Self> {
-        Ok(Self {
-            ports: Table::take(object)?,
-            networks: Table::take(object)?,
-            endpoints: Table::take(object)?,
-            peers: Table::take(object)?,
-            policy: Table::take(object)?,
-        })
-    }
-
-    fn read(&self) -> Result<[Tables; 2]> {
-        let mut sides = [Tables::default(), Tables::default()];
-        self.ports.read(&mut sides)?;
-        self.networks.read(&mut sides)?;
-        self.endpoints.read(&mut sides)?;
-        self.peers.read(&mut sides)?;
-        self.policy.read(&mut sides)?;
-        Ok(sides)
-    }
-
-    /// Brings `side` from `old` to `new`.
-    fn write(&mut self, side: Side, old: &Tables, new: &Tables) -> Result<()> {
-        write(&mut self.ports, side, old, new)?;
-        write(&mut self.networks, side, old, new)?;
-        write(&mut self.endpoints, side, old, new)?;
-        write(&mut self.peers, side, old, new)?;
-        write(&mut self.policy, side, old, new)
-    }
-}
-
-/// Removals come first: they make room.
-fn write<L: Layout>(table: &mut Table<L>, side: Side, old: &Tables, new: &Tables) -> Result<()> {
-    let (old, new) = (L::of(old), L::of(new));
-    for key in to_remove(old, new) {
-        table.delete(side, key)?;
-    }
-    for (key, value) in to_put(old, new) {
-        table.put(side, key, value)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use vnet_common::{Direction, Identity, MacAddr, PolicyKey, PortRecord};
+    use vnet_common::{Direction, Identity, MacAddr, PolicyEntry, PolicyKey, PortRecord};
 
     use super::*;
 
@@ -274,9 +245,12 @@ mod tests {
     fn a_policy_that_does_not_fit_twice_is_refused_with_both_numbers() {
         let half = Policy::CAPACITY / 2;
         let key = |n| PolicyKey::head(0, n, Direction::Ingress, Identity::ANY_V4, 6);
-        let mut tables = Tables { policy: (0..half).map(|n| (key(n), 1)).collect(), ..Tables::default() };
+        let mut tables = Tables {
+            policy: (0..half).map(|n| (key(n), PolicyEntry::head(1))).collect(),
+            ..Tables::default()
+        };
         check_sizes(&tables).unwrap();
-        tables.policy.insert(key(half), 1);
+        tables.policy.insert(key(half), PolicyEntry::head(1));
         let text = check_sizes(&tables).unwrap_err().to_string();
         assert!(text.contains("1048577 compiled rules") && text.contains("room for 1048576"), "{text}");
     }

@@ -8,6 +8,7 @@
 //! datapath running.
 
 mod commit;
+mod difference;
 mod drops;
 mod filter;
 mod flows;
@@ -16,6 +17,7 @@ pub mod names;
 mod object;
 mod pairs;
 mod preflight;
+mod readers;
 mod remove;
 mod sys;
 mod tables;
@@ -25,6 +27,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -159,7 +162,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When they are too large, or the kernel refuses an entry; what was in force stays in force.
-    pub fn commit(&mut self, tables: &Tables) -> Result<Committed> {
+    pub fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
         self.commits.commit(tables)
     }
 
@@ -167,7 +170,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When the maps cannot be read.
-    pub fn in_force(&mut self) -> Result<&Tables> {
+    pub fn in_force(&mut self) -> Result<&Arc<Tables>> {
         self.commits.in_force()
     }
 

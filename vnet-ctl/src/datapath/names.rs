@@ -18,6 +18,8 @@ pub const NETWORKS: &str = "NETWORKS";
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Prefixes that rules name.
 pub const PEERS: &str = "PEERS";
+/// Prefixes of networks that are joined to others.
+pub const JOINS: &str = "JOINS";
 /// Compiled rules.
 pub const POLICY: &str = "POLICY";
 /// Tracked flows over IPv4.
@@ -31,7 +33,7 @@ pub const PORT_DROPS: &str = "PORT_DROPS";
 
 /// Every map that outlives the controller.
 pub const MAPS: &[&str] =
-    &[CONTROL, PORTS, NETWORKS, ENDPOINTS, PEERS, POLICY, FLOWS4, FLOWS6, DROPS, PORT_DROPS];
+    &[CONTROL, PORTS, NETWORKS, ENDPOINTS, PEERS, JOINS, POLICY, FLOWS4, FLOWS6, DROPS, PORT_DROPS];
 
 /// The program that removes an expired flow; it is run, never attached.
 pub const EXPIRE: &str = "expire";
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn pins_carry_the_abi() {
         let pins = Pins::new(Path::new("/sys/fs/bpf"));
-        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v1/maps/PORTS"));
-        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v1/links/3-to_port"));
+        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v2/maps/PORTS"));
+        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v2/links/3-to_port"));
     }
 }

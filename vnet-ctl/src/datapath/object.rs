@@ -145,8 +145,8 @@ impl fmt::Display for Differences<'_> {
 #[cfg(test)]
 mod tests {
     use vnet_common::{
-        Control, Endpoint, EndpointKey, FlowImage4, FlowImage6, FlowKey, NetworkKey, NetworkRecord,
-        PeerPrefix, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
+        Control, Endpoint, EndpointKey, FlowImage4, FlowImage6, FlowKey, JoinPrefix, NetworkKey,
+        NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
     };
 
     use super::*;
@@ -160,7 +160,8 @@ mod tests {
             ("NETWORKS", size_of::<NetworkKey>(), size_of::<NetworkRecord>(), limits::NETWORKS),
             ("ENDPOINTS", size_of::<EndpointKey>(), size_of::<Endpoint>(), limits::ENDPOINTS),
             ("PEERS", 4 + size_of::<PeerPrefix>(), 4, limits::PEERS),
-            ("POLICY", size_of::<PolicyKey>(), 4, limits::POLICY),
+            ("JOINS", 4 + size_of::<JoinPrefix>(), 4, limits::JOINS),
+            ("POLICY", size_of::<PolicyKey>(), size_of::<PolicyEntry>(), limits::POLICY),
             ("FLOWS4", size_of::<FlowKey<V4>>(), size_of::<FlowImage4>(), limits::FLOWS4),
             ("FLOWS6", size_of::<FlowKey<V6>>(), size_of::<FlowImage6>(), limits::FLOWS6),
             ("DROPS", 4, 8, limits::DROP_REASONS),
@@ -179,7 +180,7 @@ mod tests {
         let needed = Shape { map_type: 1, key_size: 8, value_size: 20, max_entries: 8192, flags: 1 };
         let found = Shape { value_size: 16, max_entries: 4096, ..needed };
         let text =
-            PinError::Shape { pin: "/sys/fs/bpf/vnet/v1/maps/PORTS".to_owned(), found, needed }.to_string();
+            PinError::Shape { pin: "/sys/fs/bpf/vnet/v2/maps/PORTS".to_owned(), found, needed }.to_string();
         assert!(text.contains("/maps/PORTS"), "{text}");
         assert!(
             text.contains("has value size 16, capacity 4096, this vnet needs value size 20, capacity 8192")

@@ -1,5 +1,4 @@
-//! The system calls that aya does not make: batched reads of maps, waiting for the datapath's readers,
-//! and the datapath's clock.
+//! The system calls that aya does not make: batched reads and writes of maps, and the datapath's clock.
 
 use std::{
     io,
@@ -19,9 +18,6 @@ use vnet_common::ticks_from_ns;
 
 /// Entries asked for at once. More saves nothing: the system call is already a small part.
 const BATCH: usize = 4096;
-
-/// `MEMBARRIER_CMD_GLOBAL` (linux/membarrier.h).
-const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
 
 /// Copies every entry of a hash or trie. One bucket is read at a time, so an entry that stays during
 /// the read is seen exactly once, whatever comes and goes around it.
@@ -83,6 +79,68 @@ impl Reader<'_> {
     }
 }
 
+/// Writes entries, in the order given. On failure, those before the one that failed are written.
+pub(super) fn put_all<K: Pod, V: Pod>(map: &MapData, entries: &[(K, V)]) -> io::Result<()> {
+    for entries in entries.chunks(BATCH) {
+        let keys: Vec<K> = entries.iter().map(|(key, _)| *key).collect();
+        let values: Vec<V> = entries.iter().map(|(_, value)| *value).collect();
+        let mut stuck_at = None;
+        let mut done = 0;
+        while done < keys.len() {
+            let (written, result) = write(bpf_cmd::BPF_MAP_UPDATE_BATCH, map, &keys[done..], &values[done..]);
+            done += written;
+            match result {
+                Ok(()) => {}
+                // The kernel fills its stock of free elements between two writes, and a batch may be faster.
+                Err(Errno::ENOMEM) if stuck_at != Some(done) => stuck_at = Some(done),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes entries, in the order given; any may be gone already.
+pub(super) fn delete_all<K: Pod>(map: &MapData, keys: &[K]) -> io::Result<()> {
+    let mut done = 0;
+    while done < keys.len() {
+        let rest = &keys[done..keys.len().min(done + BATCH)];
+        let (deleted, result) = write(bpf_cmd::BPF_MAP_DELETE_BATCH, map, rest, &[] as &[u32]);
+        done += deleted;
+        match result {
+            Ok(()) => {}
+            Err(Errno::ENOENT) => done += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Makes one system call that writes; how many entries it got through, and what stopped it.
+fn write<K: Pod, V: Pod>(
+    command: bpf_cmd,
+    map: &MapData,
+    keys: &[K],
+    values: &[V],
+) -> (usize, Result<(), Errno>) {
+    // SAFETY: the attributes are integers and addresses; all zero is a valid value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.batch.keys = keys.as_ptr() as u64;
+    attr.batch.values = values.as_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    attr.batch.map_fd = map.fd().as_fd().as_raw_fd() as u32;
+    // SAFETY: the kernel only reads `count` keys, and where it updates values, of the map's own sizes (aya
+    // compared them when it made the typed map).
+    let result = unsafe { bpf(command, &mut attr) };
+    // SAFETY: the kernel writes how far it got into the same field; before it has begun it leaves it.
+    let count = unsafe { attr.batch.count } as usize;
+    match result {
+        Ok(()) => (count, Ok(())),
+        Err(error) if count >= keys.len() => (0, Err(error)),
+        Err(error) => (count, Err(error)),
+    }
+}
+
 /// # Safety
 /// Every address in `attr` must be good for what `command` reads and writes there.
 unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> Result<(), Errno> {
@@ -91,20 +149,6 @@ unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> Result<(), Errno> {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
     };
     Errno::result(result).map(drop)
-}
-
-/// Waits until every packet that is being handled now has been handled, so that none still reads what it
-/// found in a map before.
-///
-/// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu` in the kernel, and eBPF programs run in an
-/// RCU read section. Where the kernel refuses it (`nohz_full` CPUs), a second is far more than a packet
-/// takes.
-pub(super) fn wait_for_readers() {
-    // SAFETY: the call takes three integers and touches no memory of this process.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if result < 0 {
-        std::thread::sleep(Duration::from_secs(1));
-    }
 }
 
 /// The datapath's present, in flow ticks.

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie},
 };
 use ipnet::IpNet;
 use vnet_common::{
-    Endpoint, EndpointKey, Ip, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey, PortKey, PortRecord, Side,
-    limits,
+    Endpoint, EndpointKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    PortKey, PortRecord, Side, limits,
 };
 
-use super::{names, sys};
+use super::{difference::Difference, names, sys};
 use crate::compile::Tables;
 
 /// How the entries of one table stand in its map.
@@ -31,7 +31,7 @@ pub(super) trait Layout {
     /// A value of both.
     type Value: Pod + PartialEq;
     /// The map's type.
-    type Map: Store<Self::MapKey, Self::Value> + TryFrom<Map, Error = MapError>;
+    type Map: IterableMap<Self::MapKey, Self::Value> + TryFrom<Map, Error = MapError>;
 
     /// The key on `side`.
     fn on_side(key: &Self::Key, side: Side) -> Self::MapKey;
@@ -41,41 +41,6 @@ pub(super) trait Layout {
     fn of(tables: &Tables) -> &BTreeMap<Self::Key, Self::Value>;
     /// The same, to be filled.
     fn of_mut(tables: &mut Tables) -> &mut BTreeMap<Self::Key, Self::Value>;
-}
-
-/// A map that single entries are written to.
-pub(super) trait Store<K, V> {
-    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError>;
-    fn delete(&mut self, key: &K) -> Result<(), MapError>;
-    fn data(&self) -> &MapData;
-}
-
-impl<K: Pod, V: Pod> Store<K, V> for HashMap<MapData, K, V> {
-    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError> {
-        self.insert(key, value, 0)
-    }
-
-    fn delete(&mut self, key: &K) -> Result<(), MapError> {
-        self.remove(key)
-    }
-
-    fn data(&self) -> &MapData {
-        IterableMap::map(self)
-    }
-}
-
-impl<V: Pod> Store<lpm_trie::Key<PeerPrefix>, V> for LpmTrie<MapData, PeerPrefix, V> {
-    fn put(&mut self, key: &lpm_trie::Key<PeerPrefix>, value: &V) -> Result<(), MapError> {
-        self.insert(key, *value, 0)
-    }
-
-    fn delete(&mut self, key: &lpm_trie::Key<PeerPrefix>) -> Result<(), MapError> {
-        self.remove(key)
-    }
-
-    fn data(&self) -> &MapData {
-        IterableMap::map(self)
-    }
 }
 
 /// One table in its map.
@@ -88,25 +53,19 @@ impl<L: Layout> Table<L> {
         Ok(Self { map: take_map(object, L::MAP)? })
     }
 
-    pub(super) fn put(&mut self, side: Side, key: &L::Key, value: &L::Value) -> Result<()> {
-        self.map
-            .put(&L::on_side(key, side), value)
-            .map_err(|error| anyhow!("write to {}: {}", L::MAP, super::links::causes(&error)))
-    }
-
-    /// Deletes an entry, which may be gone already.
-    pub(super) fn delete(&mut self, side: Side, key: &L::Key) -> Result<()> {
-        match self.map.delete(&L::on_side(key, side)) {
-            Err(error) if !is_absent(&error) => {
-                Err(anyhow!("delete from {}: {}", L::MAP, super::links::causes(&error)))
-            }
-            _ => Ok(()),
-        }
+    /// Brings `side` from `old` to `new`. Removals come first: they make room.
+    pub(super) fn write(&self, side: Side, old: &Tables, new: &Tables) -> Result<()> {
+        let difference = Difference::between(L::of(old), L::of(new));
+        let gone: Vec<_> = difference.removed.into_iter().map(|key| L::on_side(key, side)).collect();
+        sys::delete_all(self.map.map(), &gone).with_context(|| format!("delete from {}", L::MAP))?;
+        let put = difference.put.into_iter().map(|(key, value)| (L::on_side(key, side), *value));
+        let put: Vec<_> = put.collect();
+        sys::put_all(self.map.map(), &put).with_context(|| format!("write to {}", L::MAP))
     }
 
     /// Adds what both sides hold to `sides`.
     pub(super) fn read(&self, sides: &mut [Tables; 2]) -> Result<()> {
-        let entries = sys::entries::<L::MapKey, L::Value>(self.map.data());
+        let entries = sys::entries::<L::MapKey, L::Value>(self.map.map());
         for (key, value) in entries.with_context(|| format!("read {}", L::MAP))? {
             let (side, key) = L::split(&key);
             L::of_mut(&mut sides[side as usize & 1]).insert(key, value);
@@ -138,6 +97,8 @@ pub(super) enum Networks {}
 pub(super) enum Endpoints {}
 /// Prefixes that rules name.
 pub(super) enum Peers {}
+/// Prefixes of networks that are joined to others.
+pub(super) enum Joins {}
 /// Compiled rules.
 pub(super) enum Policy {}
 
@@ -224,27 +185,60 @@ impl Layout for Peers {
 
     fn on_side(net: &IpNet, side: Side) -> Self::MapKey {
         let addr = Ip::from_std(net.network());
-        let version_bits = if addr.is_v4() { V4_PREFIX } else { 0 };
-        lpm_trie::Key::new(SIDE_BITS + version_bits + u32::from(net.prefix_len()), PeerPrefix { side, addr })
+        lpm_trie::Key::new(bits_of(net, PEER_BITS), PeerPrefix { side, addr })
     }
 
     fn split(key: &Self::MapKey) -> (Side, IpNet) {
         let prefix = key.data();
-        let addr = prefix.addr.to_std();
-        let version_bits = if addr.is_ipv4() { V4_PREFIX } else { 0 };
-        let len = key.prefix_len().saturating_sub(SIDE_BITS + version_bits);
-        // Lengths out of range are not of vnet's making; as host prefixes they match nothing of the policy.
-        let net = IpNet::new(addr, u8::try_from(len).unwrap_or(u8::MAX)).unwrap_or_else(|_| addr.into());
-        (prefix.side, net)
+        (prefix.side, net_of(prefix.addr, key.prefix_len(), PEER_BITS))
     }
 
     table_of!(peers);
 }
 
-/// Bits that a key spends on its side.
-const SIDE_BITS: u32 = 32;
+impl Layout for Joins {
+    const MAP: &str = names::JOINS;
+    const WHAT: &str = "prefixes of joined networks";
+    const CAPACITY: u32 = limits::JOINS;
+    type Key = (u32, IpNet);
+    type MapKey = lpm_trie::Key<JoinPrefix>;
+    type Value = u32;
+    type Map = LpmTrie<MapData, JoinPrefix, u32>;
+
+    fn on_side((network, net): &(u32, IpNet), side: Side) -> Self::MapKey {
+        let prefix = JoinPrefix { network: *network, side, addr: Ip::from_std(net.network()) };
+        lpm_trie::Key::new(bits_of(net, JOIN_BITS), prefix)
+    }
+
+    fn split(key: &Self::MapKey) -> (Side, (u32, IpNet)) {
+        let prefix = key.data();
+        (prefix.side, (prefix.network, net_of(prefix.addr, key.prefix_len(), JOIN_BITS)))
+    }
+
+    table_of!(joins);
+}
+
+/// Bits that a key of the peers has before its address.
+const PEER_BITS: u32 = PeerPrefix::BITS - 128;
+/// Bits that a key of the joins has before its address.
+const JOIN_BITS: u32 = JoinPrefix::BITS - 128;
 /// Bits of `::ffff:0:0/96`.
 const V4_PREFIX: u32 = 96;
+
+/// The prefix length of a key that has `before` bits before `net`.
+fn bits_of(net: &IpNet, before: u32) -> u32 {
+    let version_bits = if net.addr().is_ipv4() { V4_PREFIX } else { 0 };
+    before + version_bits + u32::from(net.prefix_len())
+}
+
+/// What such a key stands for.
+fn net_of(addr: Ip, bits: u32, before: u32) -> IpNet {
+    let addr = addr.to_std();
+    let version_bits = if addr.is_ipv4() { V4_PREFIX } else { 0 };
+    let len = bits.saturating_sub(before + version_bits);
+    // Lengths out of range are not of vnet's making; as host prefixes they match nothing of the policy.
+    IpNet::new(addr, u8::try_from(len).unwrap_or(u8::MAX)).unwrap_or_else(|_| addr.into())
+}
 
 impl Layout for Policy {
     const MAP: &str = names::POLICY;
@@ -252,8 +246,8 @@ impl Layout for Policy {
     const CAPACITY: u32 = limits::POLICY;
     type Key = PolicyKey;
     type MapKey = PolicyKey;
-    type Value = u32;
-    type Map = HashMap<MapData, PolicyKey, u32>;
+    type Value = PolicyEntry;
+    type Map = HashMap<MapData, PolicyKey, PolicyEntry>;
 
     fn on_side(key: &PolicyKey, side: Side) -> PolicyKey {
         key.on_side(side)
@@ -276,8 +270,10 @@ mod tests {
             let net: IpNet = text.parse().unwrap();
             assert_eq!(Peers::split(&Peers::on_side(&net, 1)), (1, net));
         }
-        let key = Peers::on_side(&"10.0.0.0/8".parse().unwrap(), 0);
-        assert_eq!(key.prefix_len(), 32 + 96 + 8);
+        let net = "10.0.0.0/8".parse().unwrap();
+        assert_eq!(Peers::on_side(&net, 0).prefix_len(), 32 + 96 + 8);
+        assert_eq!(Joins::on_side(&(7, net), 0).prefix_len(), 64 + 96 + 8);
+        assert_eq!(Joins::split(&Joins::on_side(&(7, net), 1)), (1, (7, net)));
     }
 
     #[test]

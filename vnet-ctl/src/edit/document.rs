@@ -1,16 +1,38 @@
-//! The policy file as a document: where its groups and rules are, however their author wrote them.
+//! The policy file as a document: its named tables, and what becomes of the comments around them.
 
-use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
-use vnet_common::Direction;
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table};
 
 use super::{
     EditError,
-    layout::{self, WhenEmpty},
+    entry::Entry,
+    layout::WhenEmpty,
+    list::{self, List},
     unforeseen,
 };
-use crate::policy::{DEFAULT_GROUP, Mistake, Peer, RuleSpec, built_in_ingress, direction_name};
+use crate::policy::Mistake;
 
-const GROUPS: &str = "security_groups";
+const ACL: &str = "acl";
+
+/// A part of the file that holds tables by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// `[networks.NAME]`
+    Networks,
+    /// `[security_groups.NAME]`
+    Groups,
+    /// `[ports.NAME]`
+    Ports,
+}
+
+impl Section {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Networks => "networks",
+            Self::Groups => "security_groups",
+            Self::Ports => "ports",
+        }
+    }
+}
 
 /// A policy file that is being changed.
 pub(super) struct Document {
@@ -21,14 +43,6 @@ pub(super) struct Document {
 }
 
 const MARK: char = '\u{feff}';
-
-/// The rules of one direction of a group.
-pub(super) enum Rules<'d> {
-    /// `ingress = [...]`.
-    Array(&'d mut Array, WhenEmpty),
-    /// `[[security_groups.NAME.ingress]]`; the second is where they are.
-    Tables(&'d mut dyn TableLike, &'static str),
-}
 
 impl Document {
     /// The document of a text that is a valid policy.
@@ -52,76 +66,86 @@ impl Document {
         text
     }
 
-    /// The rules of `group`. Those that the file leaves out, and the policy has nevertheless, are written down.
-    pub(super) fn rules(&mut self, group: &str, direction: Direction) -> Result<Rules<'_>, EditError> {
-        let key = direction_name(direction);
-        if group == DEFAULT_GROUP && self.group(group).is_none() {
-            self.create_group(group, None)?;
-            let ingress = new_array(&[built_in_ingress()], Direction::Ingress, WhenEmpty::Lines);
-            let (table, _) = self.group(group).ok_or_else(|| unforeseen("the group cannot be written"))?;
-            table.insert(direction_name(Direction::Ingress), Item::Value(ingress.into()));
-        }
-        let (table, when_empty) = self.group(group).ok_or_else(|| unforeseen("the group cannot be found"))?;
-        if !table.contains_key(key) {
-            let implied = match direction {
-                Direction::Ingress => Vec::new(),
-                Direction::Egress => vec![implied_egress()],
-            };
-            let mut array = new_array(&implied, direction, when_empty);
-            if when_empty == WhenEmpty::OneLine {
-                array.decor_mut().set_prefix(" ");
-                array.decor_mut().set_suffix(take_suffix(table));
-            }
-            table.insert(key, Item::Value(array.into()));
-        }
-        if table.get(key).is_some_and(Item::is_array_of_tables) {
-            return Ok(Rules::Tables(table, key));
-        }
-        let array = table.get_mut(key).and_then(Item::as_array_mut);
-        array
-            .map(|array| Rules::Array(array, when_empty))
-            .ok_or_else(|| unforeseen("the rules cannot be found"))
+    /// The table called `name`; what is added to an inline one stands in its line.
+    pub(super) fn entry(&mut self, section: Section, name: &str) -> Option<Entry<'_>> {
+        let entry = self.toml.get_mut(section.key())?.as_table_like_mut()?.get_mut(name)?;
+        let layout = if entry.is_inline_table() { WhenEmpty::OneLine } else { WhenEmpty::Lines };
+        Some(Entry::new(entry.as_table_like_mut()?, layout))
     }
 
-    /// Adds an empty group.
-    pub(super) fn create_group(&mut self, group: &str, description: Option<&str>) -> Result<(), EditError> {
-        let groups = self.toml.entry(GROUPS).or_insert_with(|| {
+    /// The names of those in a section whose list under `key` has `item`.
+    pub(super) fn having(&self, section: Section, key: &str, item: &str) -> Vec<&str> {
+        let Some(named) = self.toml.get(section.key()).and_then(Item::as_table_like) else {
+            return Vec::new();
+        };
+        let has_it = |entry: &Item| {
+            let list = entry.as_table_like().and_then(|entry| entry.get(key)?.as_array());
+            list.is_some_and(|list| list.iter().any(|value| value.as_str() == Some(item)))
+        };
+        named.iter().filter(|(_, entry)| has_it(entry)).map(|(name, _)| name).collect()
+    }
+
+    /// Adds a table behind the others of its section, with what `fill` puts into it.
+    pub(super) fn create(
+        &mut self,
+        section: Section,
+        name: &str,
+        fill: impl FnOnce(&mut Entry<'_>),
+    ) -> Result<(), EditError> {
+        let named = self.toml.entry(section.key()).or_insert_with(|| {
             let mut table = Table::new();
             table.set_implicit(true);
             Item::Table(table)
         });
-        let groups = groups.as_table_like_mut().ok_or_else(|| unforeseen("the groups cannot be found"))?;
+        let named = named.as_table_like_mut().ok_or_else(|| unforeseen("its section cannot be found"))?;
         let mut table = Table::new();
-        if let Some(description) = description {
-            table.insert("description", description.into());
-        }
-        groups.insert(group, Item::Table(table));
+        fill(&mut Entry::new(&mut table, WhenEmpty::Lines));
+        named.insert(name, Item::Table(table));
         Ok(())
     }
 
-    /// Takes a group out; `false` when the file has none.
-    pub(super) fn delete_group(&mut self, group: &str) -> Result<bool, EditError> {
-        let Some(groups) = self.toml.get_mut(GROUPS).and_then(Item::as_table_like_mut) else {
-            return Ok(false);
-        };
-        let removed = groups.remove(group);
-        if let Some(Item::Table(table)) = &removed {
+    /// Takes a table out, with the comment directly above it; `false` when there is none.
+    pub(super) fn delete(&mut self, section: Section, name: &str) -> bool {
+        let named = self.toml.get_mut(section.key()).and_then(Item::as_table_like_mut);
+        let Some(removed) = named.and_then(|named| named.remove(name)) else { return false };
+        if let Item::Table(table) = &removed {
             self.keep_headings(table);
         }
-        Ok(removed.is_some())
+        true
+    }
+
+    /// The entries of the acl; without one, an empty one.
+    pub(super) fn acl(&mut self) -> Result<List<'_>, EditError> {
+        let acl = self.toml.entry(ACL).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        List::of(acl, WhenEmpty::Lines).ok_or_else(|| unforeseen("the acl cannot be found"))
+    }
+
+    /// Takes the acl's entry at `index` out, with the comment directly above it.
+    pub(super) fn remove_acl(&mut self, index: usize) -> Result<(), EditError> {
+        let removed = self.acl()?.remove(index);
+        if let Some(table) = &removed {
+            self.keep_headings(table);
+        }
+        let is_empty = |item: &Item| {
+            item.as_array_of_tables().is_some_and(ArrayOfTables::is_empty)
+                || item.as_array().is_some_and(|array| is_bare(array))
+        };
+        if self.toml.get(ACL).is_some_and(is_empty) {
+            self.toml.remove(ACL);
+        }
+        Ok(())
     }
 
     /// Moves what stands above the heading of a removed table to the next one, but for the comment that
     /// belongs to the table itself: the one with no blank line between.
     fn keep_headings(&mut self, removed: &Table) {
-        let above = removed.decor().prefix().and_then(|raw| raw.as_str()).unwrap_or_default();
+        let above = list::prefix(removed);
         let Some((kept, _)) = above.rsplit_once("\n\n").filter(|(kept, _)| kept.contains('#')) else {
             return;
         };
         let Some(position) = removed.position() else { return };
         if let Some(next) = next_table(self.toml.as_table_mut(), position) {
-            let prefix = next.decor().prefix().and_then(|raw| raw.as_str()).unwrap_or_default();
-            let prefix = format!("{kept}\n{prefix}");
+            let prefix = format!("{kept}\n{}", list::prefix(next));
             next.decor_mut().set_prefix(prefix);
         } else {
             let trailing = self.toml.trailing().as_str().unwrap_or_default();
@@ -129,45 +153,11 @@ impl Document {
             self.toml.set_trailing(trailing);
         }
     }
-
-    /// A group as the file has it. What is added to an inline table stands in one line, as the rest of it.
-    fn group(&mut self, name: &str) -> Option<(&mut dyn TableLike, WhenEmpty)> {
-        let groups = self.toml.get_mut(GROUPS)?.as_table_like_mut()?;
-        let group = groups.get_mut(name)?;
-        let when_empty = if group.is_inline_table() { WhenEmpty::OneLine } else { WhenEmpty::Lines };
-        Some((group.as_table_like_mut()?, when_empty))
-    }
 }
 
-impl Rules<'_> {
-    /// Adds a rule behind the others.
-    pub(super) fn push(self, spec: &RuleSpec, direction: Direction) {
-        match self {
-            Self::Array(array, when_empty) => layout::push(array, inline(spec, direction).into(), when_empty),
-            Self::Tables(table, key) => {
-                let rules = table.get_mut(key).and_then(Item::as_array_of_tables_mut);
-                rules.into_iter().for_each(|rules| rules.push(inline(spec, direction).into_table()));
-            }
-        }
-    }
-
-    /// Takes a rule out.
-    pub(super) fn remove(self, index: usize) {
-        match self {
-            Self::Array(array, _) => layout::remove(array, index),
-            Self::Tables(table, key) => {
-                let rules = table.get_mut(key).and_then(Item::as_array_of_tables_mut);
-                let is_empty = rules.is_some_and(|rules| {
-                    rules.remove(index);
-                    ArrayOfTables::is_empty(rules)
-                });
-                if is_empty {
-                    // No table at all would mean that the key is left out, which is something else.
-                    table.insert(key, Item::Value(Array::new().into()));
-                }
-            }
-        }
-    }
+/// Whether nothing is in it, not even a comment.
+fn is_bare(array: &Array) -> bool {
+    array.is_empty() && !array.trailing().as_str().unwrap_or_default().contains('#')
 }
 
 /// The table that follows position `after` in the text.
@@ -190,52 +180,4 @@ fn next_table(table: &mut Table, after: isize) -> Option<&mut Table> {
     let mut found = Vec::new();
     collect(table, after, &mut found);
     found.into_iter().min_by_key(|(position, _)| *position).map(|(_, table)| table)
-}
-
-/// The blank before the closing brace of an inline table; it is taken off.
-fn take_suffix(table: &mut dyn TableLike) -> String {
-    let Some(last) = table.iter_mut().last().and_then(|(_, item)| item.as_value_mut()) else {
-        return " ".to_owned();
-    };
-    let suffix = last.decor().suffix().and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
-    last.decor_mut().set_suffix("");
-    suffix
-}
-
-/// What an omitted `egress` stands for.
-fn implied_egress() -> RuleSpec {
-    let description = Some("everything may go out".to_owned());
-    RuleSpec { description, ..RuleSpec::all_of(Peer::Any) }
-}
-
-fn new_array(rules: &[RuleSpec], direction: Direction, when_empty: WhenEmpty) -> Array {
-    let mut array = Array::new();
-    rules.iter().for_each(|spec| layout::push(&mut array, inline(spec, direction).into(), when_empty));
-    array
-}
-
-/// A rule as its author would write it.
-fn inline(spec: &RuleSpec, direction: Direction) -> InlineTable {
-    let mut table = InlineTable::new();
-    let number = spec.protocol.to_string().parse::<i64>();
-    table.insert("protocol", number.map_or_else(|_| spec.protocol.to_string().into(), Value::from));
-    if !spec.ports.is_empty() {
-        let port = |range: &crate::policy::PortRange| -> Value {
-            if range.first == range.last { i64::from(range.first).into() } else { range.to_string().into() }
-        };
-        table.insert("ports", Value::Array(spec.ports.iter().map(port).collect()));
-    }
-    if let Some((kind, code)) = spec.icmp {
-        table.insert("icmp_type", i64::from(kind).into());
-        code.into_iter().for_each(|code| _ = table.insert("icmp_code", i64::from(code).into()));
-    }
-    let key = match direction {
-        Direction::Ingress => "from",
-        Direction::Egress => "to",
-    };
-    table.insert(key, Value::Array(spec.peers.iter().map(ToString::to_string).collect()));
-    if let Some(description) = &spec.description {
-        table.insert("description", description.as_str().into());
-    }
-    table
 }

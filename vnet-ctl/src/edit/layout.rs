@@ -46,6 +46,24 @@ pub(super) fn push(array: &mut Array, mut item: Value, when_empty: WhenEmpty) {
     }
 }
 
+/// Adds `item` so that it is the one at `index`, or the last if there are fewer.
+pub(super) fn insert(array: &mut Array, index: usize, mut item: Value, when_empty: WhenEmpty) {
+    let Some(next) = array.get_mut(index) else { return push(array, item, when_empty) };
+    let before = prefix(next);
+    let (own, rest) = match before.split_once('\n') {
+        // The comment behind the item before stays there, the lines above the next one stay with that.
+        Some((behind, lines)) => {
+            let indent = lines.rsplit_once('\n').map_or(lines, |(_, indent)| indent);
+            (format!("{behind}\n{indent}"), format!("\n{lines}"))
+        }
+        None => (before, " ".to_owned()),
+    };
+    next.decor_mut().set_prefix(rest);
+    item.decor_mut().set_prefix(own);
+    item.decor_mut().set_suffix("");
+    array.insert_formatted(index, item);
+}
+
 /// Takes the item at `index` out, with the comment behind it in its line; comments in lines of their own stay.
 pub(super) fn remove(array: &mut Array, index: usize) {
     let is_last = index + 1 == array.len();

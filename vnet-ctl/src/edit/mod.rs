@@ -4,20 +4,28 @@
 //! writing and applying the file are left to the callers.
 
 mod document;
+mod entry;
+mod groups;
 mod layout;
+mod list;
+mod networks;
+mod ports;
+mod rules;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 use thiserror::Error;
-use vnet_common::{Direction, RuleId};
 
 use self::document::Document;
-use crate::policy::{
-    DEFAULT_GROUP, Diagnostic, Diagnostics, Mistake, Peer, Policy, Rule, RuleSpec, SecurityGroup, closest,
-    format_rule_id, parse,
+pub use self::{
+    entry::Setting,
+    groups::{GroupEdit, Selector, add_rule, create_group, delete_group, remove_rule, set_group},
+    networks::{NetworkEdit, create_network, delete_network, set_network},
+    ports::{AttachEdit, PortEdit, create_port, delete_port, set_port},
 };
+use crate::policy::{Diagnostic, Diagnostics, Mistake, Policy, closest, parse};
 
 /// Why a text was not changed.
 #[derive(Debug, Error)]
@@ -31,6 +39,9 @@ pub enum EditError {
     /// The change makes no sense in this policy.
     #[error(transparent)]
     Invalid(Mistake),
+    /// The text that it would make is no valid policy.
+    #[error("{}", first(.0))]
+    Unfit(Box<Diagnostics>),
     /// The text was no valid policy before.
     #[error("the policy file is not valid as it is; correct it first:\n{0}")]
     Broken(Box<Diagnostics>),
@@ -41,7 +52,7 @@ impl EditError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Invalid(_) | Self::Broken(_) => 2,
+            Self::Invalid(_) | Self::Unfit(_) | Self::Broken(_) => 2,
             Self::NotFound(_) => 4,
             Self::Conflict(_) => 5,
         }
@@ -58,174 +69,51 @@ pub enum IfExists {
     Keep,
 }
 
-/// Which rule of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// The one with this id.
-    Id(RuleId),
-    /// The one of this direction that matches the same.
-    Spec(Direction, RuleSpec),
-}
-
-/// Adds a rule at the end of `group`'s rules of `direction`; gives the new text and the rule's id.
-///
-/// To add never takes anything away: where the file leaves out `egress`, or the group `default`, what that
-/// stands for is written down beside the new rule.
-///
-/// # Errors
-/// When there is no such group, the rule is there already, or it makes no sense.
-pub fn add_rule(
-    text: &str,
-    group: &str,
-    direction: Direction,
-    spec: &RuleSpec,
-    if_exists: IfExists,
-) -> Result<(String, RuleId), EditError> {
-    let policy = read(text)?;
-    let rules = rules_of(find_group(&policy, group)?, direction);
-    if let Some(rule) = rules.iter().find(|rule| rule.spec().matches_same(spec)) {
-        return match if_exists {
-            IfExists::Keep => Ok((text.to_owned(), rule.id)),
-            IfExists::Fail => Err(EditError::Conflict(
-                Mistake::new(format!("group `{group}` has this rule already: {}", format_rule_id(rule.id)))
-                    .help("--if-not-exists accepts that"),
-            )),
-        };
-    }
-    let mut document = Document::read(text)?;
-    document.rules(group, direction)?.push(spec, direction);
-    let text = document.finish();
-    let policy = reread(&text)?;
-    // Ids are given out in the order of the file, so the new rule took none from another.
-    let added = rules_of(find_group(&policy, group)?, direction).last();
-    let id = added.map(|rule| rule.id).ok_or_else(|| unforeseen("the rule was not added"))?;
-    Ok((text, id))
-}
-
-/// Takes a rule out of `group`; gives the new text and the rule's id.
-///
-/// # Errors
-/// When there is no such group or rule.
-pub fn remove_rule(text: &str, group: &str, selector: &Selector) -> Result<(String, RuleId), EditError> {
-    let policy = read(text)?;
-    let (direction, index, id) = find_rule(find_group(&policy, group)?, selector).ok_or_else(|| {
-        let message = match selector {
-            Selector::Id(id) => format!("group `{group}` has no rule {}", format_rule_id(*id)),
-            Selector::Spec(..) => format!("group `{group}` has no such rule"),
-        };
-        EditError::NotFound(Mistake::new(message).help(format!("`vnet-ctl sg show {group}` lists its rules")))
-    })?;
-    let mut document = Document::read(text)?;
-    document.rules(group, direction)?.remove(index);
-    let text = document.finish();
-    reread(&text)?;
-    Ok((text, id))
-}
-
-/// Adds a group without rules behind the others: nothing may come in, everything may go out.
-///
-/// # Errors
-/// When there is one already, or its name is none.
-pub fn create_group(text: &str, group: &str, description: Option<&str>) -> Result<String, EditError> {
-    if read(text)?.security_groups.contains_key(group) {
-        let mistake = Mistake::new(format!("there is a security group `{group}` already"));
-        return Err(EditError::Conflict(if group == DEFAULT_GROUP {
-            mistake.help("it is built in; `vnet-ctl sg add default ...` changes it")
-        } else {
-            mistake
-        }));
-    }
-    let mut document = Document::read(text)?;
-    document.create_group(group, description)?;
-    let text = document.finish();
-    reread(&text)?;
-    Ok(text)
-}
-
-/// Takes a group out, with the comments directly above it.
-///
-/// # Errors
-/// When there is none, or ports or rules still name it.
-pub fn delete_group(text: &str, group: &str) -> Result<String, EditError> {
-    let policy = read(text)?;
-    find_group(&policy, group)?;
-    // Without a definition of its own, `default` is what is built in, and may stay in use.
-    let users = if group == DEFAULT_GROUP { Vec::new() } else { users_of(&policy, group) };
-    if !users.is_empty() {
-        let mistake = Mistake::new(format!("security group `{group}` is still in use: {}", users.join(", ")));
-        return Err(EditError::Conflict(mistake.help("take it out there first")));
-    }
-    let mut document = Document::read(text)?;
-    if !document.delete_group(group)? {
-        return Err(EditError::Conflict(
-            Mistake::new(format!("security group `{group}` is built in")).help("nothing is there to delete"),
-        ));
-    }
-    let text = document.finish();
-    reread(&text)?;
-    Ok(text)
-}
-
 fn read(text: &str) -> Result<Policy, EditError> {
     let read = parse(text, Path::new("the policy file"));
     read.map(|(policy, _)| policy).map_err(|diagnostics| EditError::Broken(Box::new(diagnostics)))
 }
 
-/// The policy after an edit: what is wrong with it now is the edit's fault. Places in a text that is not
-/// going to be written would only mislead.
+/// The policy after an edit: what is wrong with it now is the edit's fault.
 fn reread(text: &str) -> Result<Policy, EditError> {
-    match parse(text, Path::new("the policy file")) {
-        Ok((policy, _)) => Ok(policy),
-        Err(diagnostics) => Err(match diagnostics.iter().next() {
-            Some(Diagnostic { message, help, .. }) => EditError::Invalid(Mistake { message, help }),
-            None => unforeseen("the result would be no valid policy"),
-        }),
-    }
+    let read = parse(text, Path::new("the policy file as it would be"));
+    read.map(|(policy, _)| policy).map_err(|diagnostics| EditError::Unfit(Box::new(diagnostics)))
+}
+
+/// The document's text, once it is known to be a valid policy.
+fn checked(document: Document) -> Result<String, EditError> {
+    let text = document.finish();
+    reread(&text)?;
+    Ok(text)
+}
+
+/// The first of the errors, in a sentence.
+fn first(diagnostics: &Diagnostics) -> Mistake {
+    let first = diagnostics.iter().next();
+    first.map_or_else(
+        || Mistake::new("the result would be no valid policy"),
+        |Diagnostic { message, help, .. }| Mistake { message, help },
+    )
+}
+
+/// The error of a name that nothing has: the nearest one, or else `help`.
+fn no_such<'p>(noun: &str, name: &str, names: impl Iterator<Item = &'p String>, help: &str) -> EditError {
+    let help = match closest(name, names.map(String::as_str)) {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None => help.to_owned(),
+    };
+    EditError::NotFound(Mistake::new(format!("there is no {noun} `{name}`")).help(help))
+}
+
+/// The error of a name that is taken.
+fn taken(noun: &str, name: &str, command: &str) -> EditError {
+    let mistake = Mistake::new(format!("there is a {noun} `{name}` already"));
+    EditError::Conflict(
+        mistake
+            .help(format!("`vnet-ctl {command} set {name}` changes it; --if-not-exists accepts it as it is")),
+    )
 }
 
 fn unforeseen(message: &str) -> EditError {
     EditError::Invalid(Mistake::new(message).help("edit the policy file by hand"))
-}
-
-fn find_group<'p>(policy: &'p Policy, name: &str) -> Result<&'p SecurityGroup, EditError> {
-    policy.security_groups.get(name).ok_or_else(|| {
-        let mistake = Mistake::new(format!("there is no security group `{name}`"));
-        EditError::NotFound(match closest(name, policy.security_groups.keys().map(String::as_str)) {
-            Some(similar) => mistake.help(format!("did you mean `{similar}`?")),
-            None => mistake.help(format!("`vnet-ctl sg create {name}` makes it")),
-        })
-    })
-}
-
-fn rules_of(group: &SecurityGroup, direction: Direction) -> &[Rule] {
-    match direction {
-        Direction::Ingress => &group.ingress,
-        Direction::Egress => &group.egress,
-    }
-}
-
-/// The direction, position and id of the wanted rule.
-fn find_rule(group: &SecurityGroup, selector: &Selector) -> Option<(Direction, usize, RuleId)> {
-    let is_wanted = |rule: &&Rule| match selector {
-        Selector::Id(id) => rule.id == *id,
-        Selector::Spec(direction, spec) => rule.direction == *direction && rule.spec().matches_same(spec),
-    };
-    [Direction::Ingress, Direction::Egress].into_iter().find_map(|direction| {
-        let rules = rules_of(group, direction);
-        let index = rules.iter().position(|rule| is_wanted(&rule))?;
-        Some((direction, index, rules.get(index)?.id))
-    })
-}
-
-/// Ports in `group`, and other groups whose rules name it.
-fn users_of(policy: &Policy, group: &str) -> Vec<String> {
-    let ports = policy.ports.iter().filter(|(_, port)| port.security_groups.iter().any(|name| name == group));
-    let ports = ports.map(|(name, _)| format!("port `{name}`"));
-    let names_it =
-        |rule: &Rule| rule.peers.iter().any(|peer| matches!(peer, Peer::Group(name) if name == group));
-    let others = policy
-        .security_groups
-        .iter()
-        .filter(|(name, other)| *name != group && other.ingress.iter().chain(&other.egress).any(names_it));
-    ports.chain(others.map(|(name, _)| format!("rules of group `{name}`"))).collect()
 }

@@ -1,6 +1,8 @@
 //! Edits change what they are meant to and not a byte more.
 
 mod groups;
+mod networks;
+mod ports;
 mod rules;
 
 use std::path::Path;

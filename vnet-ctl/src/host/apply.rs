@@ -30,6 +30,9 @@ pub trait Attach {
     /// # Errors
     /// Whatever keeps them from being detached.
     fn detach(&mut self, ifindex: u32) -> Result<()>;
+
+    /// Is told of each step that was carried out, whether the datapath had a part in it or not.
+    fn carried_out(&mut self) {}
 }
 
 /// Steps that were carried out, with what takes them back.
@@ -91,6 +94,7 @@ impl Host {
                 });
             }
             done.0.extend(step.undo.clone());
+            attach.carried_out();
         }
         Ok(done)
     }
@@ -108,6 +112,7 @@ impl Host {
             if let Err(cause) = self.carry_out(action, attach).await {
                 failures.push(Failure { action: action.clone(), cause });
             }
+            attach.carried_out();
         }
         failures
     }

@@ -1,17 +1,10 @@
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::{IpNet, Ipv6Net};
 use vnet_common::MacAddr;
 
 use crate::policy::fnv1a;
-
-/// Where named namespaces are, as `ip netns` keeps them.
-pub const NETNS_DIR: &str = "/run/netns";
+pub use crate::policy::{NETNS_DIR, NetnsRef};
 
 /// What should be on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,46 +70,6 @@ pub enum Attach {
         /// Its name.
         device: String,
     },
-}
-
-/// A network namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NetnsRef {
-    /// By name, as in `ip netns`.
-    Name(String),
-    /// By the absolute path of a file that holds it.
-    Path(PathBuf),
-}
-
-impl NetnsRef {
-    /// What [`NetnsRef`]'s `Display` wrote, as the state keeps it.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        // Two ways to write one namespace; /var/run is a link to /run.
-        let named = text.strip_prefix("/var").unwrap_or(text).strip_prefix(NETNS_DIR);
-        if let Some(name) = named.and_then(|rest| rest.strip_prefix('/')).filter(|name| !name.contains('/')) {
-            return Self::Name(name.to_owned());
-        }
-        if text.starts_with('/') { Self::Path(text.into()) } else { Self::Name(text.to_owned()) }
-    }
-
-    /// The file that holds the namespace.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        match self {
-            Self::Name(name) => Path::new(NETNS_DIR).join(name),
-            Self::Path(path) => path.clone(),
-        }
-    }
-}
-
-impl fmt::Display for NetnsRef {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => out.write_str(name),
-            Self::Path(path) => path.display().fmt(out),
-        }
-    }
 }
 
 /// The inside of a port in a namespace, complete.

@@ -63,27 +63,42 @@ impl Finding {
         self
     }
 
+    /// What is wrong, wherever it is.
+    pub(super) fn into_mistake(self) -> Mistake {
+        self.mistake
+    }
+
     /// As machines read it.
-    pub(super) fn locate(&self, file: &str, source: &str) -> Diagnostic {
+    fn locate(&self, file: &str, (source, lines): (&str, &Lines)) -> Diagnostic {
         let start = source.floor_char_boundary(self.span.start);
-        let before = source.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let (line, line_start) = lines.of(start);
         Diagnostic {
             file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            line,
+            column: source.get(line_start..start).unwrap_or_default().chars().count() + 1,
             message: self.mistake.message.clone(),
             help: self.mistake.help.clone(),
         }
     }
 
-    fn report<'a>(&'a self, file: &'a str, source: &'a str) -> Group<'a> {
+    /// As people read it. Only the lines from the first to the last place are shown to the renderer, which
+    /// reads all that it is given.
+    fn report<'a>(&'a self, file: &'a str, (source, lines): (&'a str, &Lines)) -> Group<'a> {
+        let spans = || [Some(&self.span), self.related.as_ref().map(|(span, _)| span)].into_iter().flatten();
+        let first = spans().map(|span| source.floor_char_boundary(span.start)).min().unwrap_or_default();
+        let last = spans().map(|span| source.ceil_char_boundary(span.end)).max().unwrap_or_default();
+        let (line, from) = lines.of(first);
+        let end =
+            source.get(last..).and_then(|rest| rest.find('\n')).map_or(source.len(), |more| last + more);
+        let excerpt = source.get(from..end).unwrap_or_default();
         let underline = |kind: AnnotationKind, span: &Range<usize>| -> Annotation<'a> {
             let start = source.floor_char_boundary(span.start);
-            kind.span(start..source.ceil_char_boundary(span.end).max(start))
+            kind.span(start - from..source.ceil_char_boundary(span.end).max(start) - from)
         };
-        let mut snippet =
-            Snippet::source(source).path(file).annotation(underline(AnnotationKind::Primary, &self.span));
+        let mut snippet = Snippet::source(excerpt)
+            .line_start(line)
+            .path(file)
+            .annotation(underline(AnnotationKind::Primary, &self.span));
         if let Some((span, label)) = &self.related {
             snippet = snippet.annotation(underline(AnnotationKind::Context, span).label(label));
         }
@@ -95,11 +110,31 @@ impl Finding {
     }
 }
 
+/// Where the lines of a text begin.
+#[derive(Clone, Debug)]
+struct Lines {
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    fn new(source: &str) -> Self {
+        let newlines = source.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { starts: [0].into_iter().chain(newlines.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// The number of the line that has the byte at `offset`, from 1, and where it begins.
+    fn of(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        (line, line.checked_sub(1).and_then(|index| self.starts.get(index)).copied().unwrap_or_default())
+    }
+}
+
 /// Everything that is wrong with a policy file; never empty.
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
     file: String,
     source: String,
+    lines: Lines,
     findings: Vec<Finding>,
 }
 
@@ -107,7 +142,8 @@ impl Diagnostics {
     /// The findings in `source`, in the order of their places.
     pub(super) fn new(origin: &Path, source: &str, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.span.start);
-        Self { file: origin.display().to_string(), source: source.to_owned(), findings }
+        let lines = if findings.is_empty() { Lines::new("") } else { Lines::new(source) };
+        Self { file: origin.display().to_string(), source: source.to_owned(), lines, findings }
     }
 
     /// The same findings, told as in the file `origin`: for a text that was parsed without knowing its file.
@@ -125,7 +161,7 @@ impl Diagnostics {
 
     /// The findings as machines read them.
     pub fn iter(&self) -> impl Iterator<Item = Diagnostic> + '_ {
-        self.findings.iter().map(|finding| finding.locate(&self.file, &self.source))
+        self.findings.iter().map(|finding| finding.locate(&self.file, (&self.source, &self.lines)))
     }
 
     /// The findings as people read them: each with its line, underlined.
@@ -135,7 +171,8 @@ impl Diagnostics {
             Colour::Never => Renderer::plain(),
             Colour::Always => Renderer::styled(),
         };
-        let render = |finding: &Finding| renderer.render(&[finding.report(&self.file, &self.source)]);
+        let render =
+            |finding: &Finding| renderer.render(&[finding.report(&self.file, (&self.source, &self.lines))]);
         self.findings.iter().map(render).collect::<Vec<_>>().join("\n\n")
     }
 }

@@ -4,8 +4,11 @@
 //! parts fit together or all that is wrong with it at once. Whether the devices that it names exist is
 //! left to [`crate::host`], what becomes of it in the kernel to [`crate::compile`].
 
+mod acl;
+mod alone;
 mod diagnostic;
 mod groups;
+mod host;
 mod mistake;
 mod model;
 mod names;
@@ -19,16 +22,22 @@ mod rules;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tree;
 
+pub use alone::{NETNS_DIR, parse_port};
 pub(crate) use groups::built_in_ingress;
+pub(crate) use read::{open, read_open};
 pub(crate) use rule::direction_name;
 
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
 pub use mistake::Mistake;
-pub use model::{Attach, NetnsRef, Network, NetworkKind, Policy, Port, SecurityGroup, Subnet};
+pub use model::{
+    AclAction, AclRule, Attach, Failsafe, HostAccess, HostPolicy, NetnsRef, Network, NetworkKind, OnChange,
+    Policy, Port, SecurityGroup, Subnet,
+};
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
-pub use rule::{Peer, Rule, RuleSpec, format_rule_id, parse_rule_id};
+pub use rule::{Peer, Rule, RuleSpec, failsafe_id, format_rule_id, parse_rule_id};

@@ -1,22 +1,33 @@
 //! The validated policy, as the rest of the controller knows it.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use vnet_common::MacAddr;
 
-use super::{Peer, Rule};
+use super::{Peer, Protocol, Rule};
 
 /// Everything that a policy file declares; each name in it refers to something in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Policy {
+    /// What holds for the host itself.
+    pub host: HostPolicy,
     /// The networks, by name.
     pub networks: BTreeMap<String, Network>,
     /// Named sets of prefixes.
     pub prefix_lists: BTreeMap<String, Vec<IpNet>>,
-    /// The security groups, among them always `default`.
-    pub security_groups: BTreeMap<String, SecurityGroup>,
+    /// Allow and deny rules in their order, which come before the groups.
+    pub acl: Vec<AclRule>,
+    /// The security groups, among them always `default`. Shared: a change of a few leaves the others as they are.
+    #[serde(serialize_with = "as_values")]
+    pub security_groups: BTreeMap<String, Arc<SecurityGroup>>,
     /// The ports, by name.
     pub ports: BTreeMap<String, Port>,
 }
@@ -32,10 +43,84 @@ impl Policy {
         }
     }
 
-    /// How many rules the groups have together.
+    /// The networks that `network` is joined with, whichever of them says so.
+    #[must_use]
+    pub fn joined(&self, network: &str) -> BTreeSet<&str> {
+        let own = self.networks.get(network).into_iter().flat_map(|own| &own.connect).map(String::as_str);
+        let others = self.networks.iter().filter(|(_, other)| other.connect.contains(network));
+        own.chain(others.map(|(name, _)| name.as_str())).collect()
+    }
+
+    /// How many rules the groups and the acl have together.
     #[must_use]
     pub fn rule_count(&self) -> usize {
-        self.security_groups.values().map(|group| group.ingress.len() + group.egress.len()).sum()
+        let of_groups = self.security_groups.values().map(|group| group.ingress.len() + group.egress.len());
+        of_groups.sum::<usize>() + self.acl.len()
+    }
+}
+
+/// What holds for the host itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostPolicy {
+    /// What workloads may always reach of the host, whatever the rules and `host = false` say.
+    #[serde(rename = "failsafe_ports")]
+    pub failsafe: Vec<Failsafe>,
+}
+
+impl Default for HostPolicy {
+    /// As without a word about it: ssh.
+    fn default() -> Self {
+        Self { failsafe: vec![Failsafe { protocol: Protocol::TCP, port: 22 }] }
+    }
+}
+
+/// A port of the host that no policy cuts off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Failsafe {
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port, not 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Failsafe {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.protocol, self.port)
+    }
+}
+
+impl Serialize for Failsafe {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An entry of the acl.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AclRule {
+    /// What becomes of the packets that it matches.
+    pub action: AclAction,
+    /// What it matches. Its id is unique among the entries.
+    #[serde(flatten)]
+    pub rule: Rule,
+}
+
+/// What an entry of the acl decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AclAction {
+    /// Drop, whatever the groups say.
+    Deny,
+    /// Admit, without a rule of a group.
+    Allow,
+}
+
+impl fmt::Display for AclAction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+        })
     }
 }
 
@@ -68,6 +153,27 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     /// Bytes of IP packet that a frame carries, 1280 to 65535.
     pub mtu: u32,
+    /// The networks that it names as joined with it; [`Policy::joined`] has those that name it, too.
+    pub connect: BTreeSet<String>,
+    /// Whether the host takes part in it.
+    pub host: HostAccess,
+}
+
+/// Whether the host and the ports of a network may exchange packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostAccess {
+    /// The host is trusted towards the ports, and they reach it as their rules say.
+    #[default]
+    Trusted,
+    /// Neither reaches the other, failsafe ports of the host aside.
+    Excluded,
+}
+
+impl Serialize for HostAccess {
+    /// As the file writes it: `host = true` or `host = false`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(*self == Self::Trusted)
+    }
 }
 
 impl Network {
@@ -165,6 +271,35 @@ pub struct SecurityGroup {
     pub ingress: Vec<Rule>,
     /// Whom the workload may reach. A file that gives none has one rule here that allows all.
     pub egress: Vec<Rule>,
+    /// What becomes of established flows that one of its rules allowed and no rule allows any more.
+    pub on_change: OnChange,
+}
+
+/// What becomes of an established flow that a change of the policy no longer allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChange {
+    /// It ends.
+    #[default]
+    Cut,
+    /// It stays.
+    Keep,
+}
+
+impl fmt::Display for OnChange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Cut => "cut",
+            Self::Keep => "keep",
+        })
+    }
+}
+
+fn as_values<T: Serialize, S: Serializer>(
+    shared: &BTreeMap<String, Arc<T>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(shared.iter().map(|(name, value)| (name, value.as_ref())))
 }
 
 fn as_text<S: Serializer>(mac: &MacAddr, serializer: S) -> Result<S::Ok, S::Error> {

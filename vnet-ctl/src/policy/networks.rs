@@ -1,7 +1,7 @@
 //! The `networks` of a policy file.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
@@ -9,21 +9,22 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Mistake, Network, NetworkKind, Subnet, closest,
+    HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
     diagnostic::Finding,
     model::is_reserved,
     names::check_network,
+    parse::{Names, unknown},
     rule::{host_bits, parse_cidr},
-    section::{Named, Node, Report, Schema, Section, integer, list_of, not_yet, string},
+    section::{Named, Node, Report, Schema, Section, boolean, integer, list_of, not_yet, string},
 };
 
-const NETWORK: Schema = Schema {
-    keys: &["type", "subnets", "gateway", "mtu"],
-    later: &["uplink", "snat", "connect", "host", "vlan", "trunk", "vni", "peers"],
+pub(super) const NETWORK: Schema = Schema {
+    keys: &["type", "subnets", "gateway", "mtu", "connect", "host"],
+    later: &["uplink", "snat", "vlan", "trunk", "vni", "peers"],
 };
 
 /// Bytes of IP packet in an Ethernet frame, IEEE 802.3.
-const DEFAULT_MTU: u32 = 1500;
+pub(super) const DEFAULT_MTU: u32 = 1500;
 /// RFC 8200 section 5: what each link that carries IPv6 must take.
 const MIN_MTU: u32 = 1280;
 /// The kernel's `ETH_MAX_MTU`.
@@ -33,58 +34,143 @@ const MAX_MTU: u32 = 65535;
 type Placed<T> = (T, Range<usize>);
 
 /// The networks that are right; what is wrong with the others is recorded.
-pub(super) fn networks(named: &[Named<'_>], report: &mut Report) -> BTreeMap<String, Network> {
+pub(super) fn networks(
+    named: &[Named<'_>],
+    names: &Names<'_>,
+    report: &mut Report,
+) -> BTreeMap<String, Network> {
     let mut networks = BTreeMap::new();
-    let mut subnets = Vec::new();
+    let (mut subnets, mut joints) = (Vec::new(), Vec::new());
     for (name, place, node) in named {
         let valid_name = report.keep(place.clone(), check_network(name));
-        let network = network(name, place.clone(), node, &mut subnets, report);
+        let mut reader = Reader { names, subnets: &mut subnets, joints: &mut joints, report };
+        let network = reader.network(name, place.clone(), *node);
         if let (Some(()), Some(network)) = (valid_name, network) {
             networks.insert((*name).to_owned(), network);
         }
     }
     report_overlaps(&subnets, report);
+    warn_of_mtus(&joints, &networks, report);
     networks
 }
 
 /// A subnet, its place, and the network that it is in.
 type Claimed<'t> = (IpNet, Range<usize>, &'t str);
 
-fn network<'t>(
-    name: &'t str,
-    place: Range<usize>,
-    node: Node<'t>,
-    claimed: &mut Vec<Claimed<'t>>,
-    report: &mut Report,
-) -> Option<Network> {
-    let heading = (format!("networks.{name}"), format!("network `{name}`"));
-    let section = Section::open((&heading.0, heading.1, place), node, &NETWORK, report)?;
-    let kind = section
-        .require("type", "write type = \"nat\" (leads outside) or type = \"private\" (closed)", report)
-        .and_then(|node| kind(node, report));
-    let mtu = match section.get("mtu") {
-        Some(node) => mtu(node, report),
-        None => Some(DEFAULT_MTU),
-    };
-    let nets = section.require("subnets", "write subnets = [\"10.10.0.0/24\"]", report).and_then(|node| {
-        let nets = list_of(node, report, |node, report| Some((subnet(node, report)?, node.span())));
-        if nets.as_ref().is_some_and(Vec::is_empty) {
+/// A network that names another as joined with it, the other, and where it does.
+type Joint<'t> = (&'t str, &'t str, Range<usize>);
+
+/// Reads networks, and gathers what has to be compared between them.
+struct Reader<'a, 't> {
+    names: &'a Names<'t>,
+    subnets: &'a mut Vec<Claimed<'t>>,
+    joints: &'a mut Vec<Joint<'t>>,
+    report: &'a mut Report,
+}
+
+impl<'t> Reader<'_, 't> {
+    fn network(&mut self, name: &'t str, place: Range<usize>, node: Node<'t>) -> Option<Network> {
+        let heading = (format!("networks.{name}"), format!("network `{name}`"));
+        let section = Section::open((&heading.0, heading.1, place), node, &NETWORK, self.report)?;
+        let kind = section
+            .require(
+                "type",
+                "write type = \"nat\" (leads outside) or type = \"private\" (closed)",
+                self.report,
+            )
+            .and_then(|node| kind(node, self.report));
+        let mtu = match section.get("mtu") {
+            Some(node) => mtu(node, self.report),
+            None => Some(DEFAULT_MTU),
+        };
+        let nets = section
+            .require("subnets", "write subnets = [\"10.10.0.0/24\"]", self.report)
+            .and_then(|node| self.nets(name, node));
+        let given = match section.get("gateway") {
+            Some(node) => list_of(node, self.report, |node, report| {
+                let text = string(node, report)?;
+                Some((report.keep(node.span(), parse_address(text))?, node.span()))
+            }),
+            None => Some(Vec::new()),
+        };
+        let connect = match section.get("connect") {
+            Some(node) => self.connect(name, node),
+            None => Some(BTreeSet::new()),
+        };
+        let host = match section.get("host") {
+            Some(node) => host(node, self.report),
+            None => Some(HostAccess::default()),
+        };
+        let subnets = place_gateways(&nets?, &given?, self.report)?;
+        Some(Network { kind: kind?, subnets, mtu: mtu?, connect: connect?, host: host? })
+    }
+
+    fn nets(&mut self, name: &'t str, node: Node<'t>) -> Option<Vec<Placed<IpNet>>> {
+        let nets = list_of(node, self.report, |node, report| Some((subnet(node, report)?, node.span())))?;
+        if nets.is_empty() {
             let help = "name at least one: subnets = [\"10.10.0.0/24\"]";
-            report.error(node.span(), Mistake::new(format!("network `{name}` has no subnet")).help(help));
+            self.report
+                .error(node.span(), Mistake::new(format!("network `{name}` has no subnet")).help(help));
             return None;
         }
-        nets
-    });
-    claimed.extend(nets.iter().flatten().map(|(net, span)| (*net, span.clone(), name)));
-    let given = match section.get("gateway") {
-        Some(node) => list_of(node, report, |node, report| {
-            let text = string(node, report)?;
-            Some((report.keep(node.span(), parse_address(text))?, node.span()))
-        }),
-        None => Some(Vec::new()),
-    };
-    let subnets = place_gateways(&nets?, &given?, report)?;
-    Some(Network { kind: kind?, subnets, mtu: mtu? })
+        self.subnets.extend(nets.iter().map(|(net, span)| (*net, span.clone(), name)));
+        Some(nets)
+    }
+
+    fn connect(&mut self, name: &'t str, node: Node<'t>) -> Option<BTreeSet<String>> {
+        let mut joined = BTreeSet::new();
+        let known = &self.names.networks;
+        let joints = &mut *self.joints;
+        list_of(node, self.report, |node, report| {
+            let other = string(node, report)?;
+            report.keep(node.span(), check_joint(name, other, known))?;
+            if !joined.insert(other.to_owned()) {
+                let mistake = Mistake::new(format!("network `{name}` is connected with `{other}` twice"));
+                report.error(node.span(), mistake.help("remove one of them"));
+                return None;
+            }
+            joints.push((name, other, node.span()));
+            Some(())
+        })?;
+        Some(joined)
+    }
+}
+
+/// Whether `network` can be joined with `other`.
+fn check_joint(network: &str, other: &str, known: &BTreeSet<&str>) -> Result<(), Mistake> {
+    if other == network {
+        return Err(Mistake::new(format!("network `{network}` is connected with itself"))
+            .help("its own ports reach one another anyway, as their groups allow"));
+    }
+    if known.contains(other) {
+        return Ok(());
+    }
+    Err(match other.strip_prefix("net:").filter(|name| known.contains(name)) {
+        Some(name) => Mistake::new(format!("there is no network `{other}`"))
+            .help(format!("write \"{name}\"; `net:` is for the peers of rules")),
+        None => unknown("network", other, known, "networks"),
+    })
+}
+
+/// Joined networks with different MTUs: packets of the one may be too large for the other.
+fn warn_of_mtus(joints: &[Joint<'_>], networks: &BTreeMap<String, Network>, report: &mut Report) {
+    let mut seen = BTreeSet::new();
+    for (name, other, place) in joints {
+        let (Some(own), Some(its)) = (networks.get(*name), networks.get(*other)) else { continue };
+        if own.mtu == its.mtu || !seen.insert((name.min(other), name.max(other))) {
+            continue;
+        }
+        let message = format!(
+            "network `{name}` has an MTU of {} bytes and `{other}`, connected with it, one of {}",
+            own.mtu, its.mtu
+        );
+        let help = "large packets from the one may not fit the other; give both the same mtu";
+        report.warnings.push(Finding::new(place.clone(), Mistake::new(message).help(help)));
+    }
+}
+
+fn host(node: Node<'_>, report: &mut Report) -> Option<HostAccess> {
+    Some(if boolean(node, report)? { HostAccess::Trusted } else { HostAccess::Excluded })
 }
 
 fn kind(node: Node<'_>, report: &mut Report) -> Option<NetworkKind> {

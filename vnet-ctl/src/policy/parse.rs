@@ -2,37 +2,31 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use toml::de::{DeTable, DeValue};
-
 use super::{
-    DEFAULT_GROUP, Diagnostics, Mistake, Policy, Warning, closest,
-    diagnostic::Finding,
-    groups, networks, ports,
-    section::{Report, Schema, Section, integer},
+    DEFAULT_GROUP, Diagnostics, HostPolicy, Mistake, Policy, Warning, acl, closest, groups, host, networks,
+    ports,
+    section::{Node, Report, Schema, Section, integer},
+    tree::Tree,
 };
 
-const FILE: Schema = Schema {
-    keys: &["version", "networks", "prefix_lists", "security_groups", "ports"],
-    later: &["host", "uplinks", "acl", "forwards", "elastic_ips", "metadata"],
+pub(super) const FILE: Schema = Schema {
+    keys: &["version", "host", "networks", "prefix_lists", "acl", "security_groups", "ports"],
+    later: &["uplinks", "forwards", "elastic_ips", "metadata"],
 };
 
 /// The version of the schema that this vnet understands.
 const VERSION: i64 = 1;
 
-/// More syntax errors than this are consequences of the first ones.
-const MAX_SYNTAX_ERRORS: usize = 16;
-
-/// The policy that `text` declares. `origin` names it in messages.
+/// The policy that `text` declares, in TOML or, if it begins with `{`, in JSON. `origin` names it in messages.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn parse(text: &str, origin: &Path) -> Result<(Policy, Vec<Warning>), Diagnostics> {
     let mut report = Report::default();
-    let policy = read_file(text, &mut report);
+    let policy = read_text(text, origin, &mut report);
     match policy {
         Some(policy) if report.errors.is_empty() => {
-            let file = origin.display().to_string();
-            Ok((policy, report.warnings.iter().map(|finding| finding.locate(&file, text)).collect()))
+            Ok((policy, Diagnostics::new(origin, text, report.warnings).iter().collect()))
         }
         _ => Err(Diagnostics::new(origin, text, report.errors)),
     }
@@ -49,23 +43,28 @@ pub(super) struct Names<'t> {
 }
 
 /// Always records an error when it gives none.
-fn read_file(text: &str, report: &mut Report) -> Option<Policy> {
+fn read_text(text: &str, origin: &Path, report: &mut Report) -> Option<Policy> {
     if text.trim().is_empty() {
         let mistake = Mistake::new("the policy file is empty");
         report.error(0..0, mistake.help("begin with `version = 1`; examples/quickstart.toml is a start"));
         return None;
     }
-    let (table, syntax) = DeTable::parse_recoverable(text);
-    if !syntax.is_empty() {
-        report.errors.extend(syntax.iter().take(MAX_SYNTAX_ERRORS).map(syntax_error));
+    let tree =
+        if is_json(text, origin) { Tree::of_json(text, report)? } else { Tree::of_toml(text, report)? };
+    read_file(tree.root(), first_word(text), report)
+}
+
+/// Nothing in TOML begins with a brace.
+fn is_json(text: &str, origin: &Path) -> bool {
+    text.trim_start().starts_with('{') || origin.extension().is_some_and(|extension| extension == "json")
+}
+
+/// What the file declares; an error is recorded if anything in it is wrong.
+fn read_file(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report) -> Option<Policy> {
+    if !is_understood(root, start.clone(), report) {
         return None;
     }
-    let root = toml::Spanned::new(table.span(), DeValue::Table(table.into_inner()));
-    let start = first_word(text);
-    if !is_understood(&root, start.clone(), report) {
-        return None;
-    }
-    let file = Section::open(("", "the policy file".to_owned(), start), &root, &FILE, report)?;
+    let file = Section::open(("", "the policy file".to_owned(), start), root, &FILE, report)?;
 
     let networks = file.named("networks", report);
     let lists = file.named("prefix_lists", report);
@@ -75,19 +74,17 @@ fn read_file(text: &str, report: &mut Report) -> Option<Policy> {
         lists: lists.iter().map(|(name, ..)| *name).collect(),
         groups: groups.iter().map(|(name, ..)| *name).chain([DEFAULT_GROUP]).collect(),
     };
-    let networks = networks::networks(&networks, report);
+    let host = file.get("host").map_or_else(HostPolicy::default, |node| host::host(node, report));
+    let networks = networks::networks(&networks, &names, report);
     let prefix_lists = groups::prefix_lists(&lists, report);
+    let acl = file.get("acl").map(|node| acl::acl(node, &names, report)).unwrap_or_default();
     let security_groups = groups::security_groups(&groups, &names, report);
     let ports = ports::ports(&file.named("ports", report), &networks, &names, report);
-    Some(Policy { networks, prefix_lists, security_groups, ports })
+    Some(Policy { host, networks, prefix_lists, acl, security_groups, ports })
 }
 
 /// Whether the file is written for this version of the schema. If not, nothing else in it is judged.
-fn is_understood(
-    root: &toml::Spanned<DeValue<'_>>,
-    start: std::ops::Range<usize>,
-    report: &mut Report,
-) -> bool {
+fn is_understood(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report) -> bool {
     const ANYTHING: Schema = Schema { keys: &[], later: &[] };
     // Its unknown keys are not those of this schema: they are told when the version is right.
     let Some(file) =
@@ -125,17 +122,6 @@ fn first_word(text: &str) -> std::ops::Range<usize> {
         offset += line.len();
     }
     0..0
-}
-
-fn syntax_error(error: &toml::de::Error) -> Finding {
-    let message = error.message().lines().collect::<Vec<_>>().join(", ");
-    let mistake = Mistake::new(format!("this is not TOML: {message}"));
-    let mistake = if message.contains("duplicate key") {
-        mistake.help("give each name once; put what belongs together under one heading")
-    } else {
-        mistake
-    };
-    Finding::new(error.span().unwrap_or(0..0), mistake)
 }
 
 /// The mistake of naming something that is not there.

@@ -5,7 +5,7 @@ use std::{
     fmt::Display,
     net::IpAddr,
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use vnet_common::MacAddr;
@@ -19,11 +19,11 @@ use super::{
     section::{Named, Node, Report, Schema, Section, boolean, list_of, string},
 };
 
-const PORT: Schema = Schema {
+pub(super) const PORT: Schema = Schema {
     keys: &["network", "addresses", "mac", "security_groups", "attach"],
     later: &["allowed_addresses", "vlans"],
 };
-const ATTACH: Schema =
+pub(super) const ATTACH: Schema =
     Schema { keys: &["netns", "create", "name", "device"], later: &["container", "tap", "owner"] };
 
 /// The interface in a namespace unless the file names it.
@@ -41,7 +41,7 @@ pub(super) fn ports(
     let mut reader = Reader { networks, names, claims: Claims::default(), report };
     for (name, place, node) in named {
         let _ = reader.report.keep(place.clone(), check_port(name));
-        if let Some(port) = reader.port(name, place.clone(), node) {
+        if let Some(port) = reader.port(name, place.clone(), *node) {
             ports.insert((*name).to_owned(), port);
         }
     }
@@ -206,7 +206,7 @@ impl Reader<'_, '_> {
             self.report.error(node.span(), mistake.help(help));
             return None;
         }
-        let interface = (netns_path(&netns), name.to_owned());
+        let interface = (netns.in_one_form().path(), name.to_owned());
         let what = format!("the interface `{name}` in namespace");
         if let Err(finding) =
             try_claim(&mut self.claims.interfaces, interface, (port, place), |_| format!("{what} `{netns}`"))
@@ -308,17 +308,6 @@ fn parse_netns(text: &str) -> Result<NetnsRef, Mistake> {
             .help("give a name as `ip netns` shows it, or an absolute path"));
     }
     Ok(NetnsRef::Name(text.to_owned()))
-}
-
-/// Where `ip netns` keeps a namespace, so that one is recognised however it is written.
-fn netns_path(netns: &NetnsRef) -> PathBuf {
-    match netns {
-        NetnsRef::Name(name) => Path::new("/run/netns").join(name),
-        NetnsRef::Path(path) => match path.strip_prefix("/var/run") {
-            Ok(rest) => Path::new("/run").join(rest),
-            Err(_) => path.clone(),
-        },
-    }
 }
 
 fn is_not_loopback(name: &str) -> Result<(), Mistake> {

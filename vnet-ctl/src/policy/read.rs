@@ -50,12 +50,29 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Why the file at `path` could not be opened or read.
+    pub(crate) fn new(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound(path),
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied(path),
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
 /// The text of the policy file `path`.
 ///
 /// # Errors
 /// When there is none, or none that can be read as text.
 pub fn read(path: &Path) -> Result<String, ReadError> {
-    let failed = |source| classify(path, source);
+    read_open(&open(path)?, path)
+}
+
+/// Opens the policy file `path`, if it is a file.
+pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
+    let failed = |source| ReadError::new(path, source);
     // Before opening: that alone would wait for a writer of a pipe.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if metadata.is_dir() {
@@ -64,8 +81,13 @@ pub fn read(path: &Path) -> Result<String, ReadError> {
     if !metadata.is_file() {
         return Err(ReadError::NotAFile(path.to_owned()));
     }
+    File::open(path).map_err(failed)
+}
+
+/// The text of the open policy file, called `path`.
+pub(crate) fn read_open(file: &File, path: &Path) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|source| ReadError::new(path, source))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(ReadError::TooLarge(path.to_owned()));
     }
@@ -74,13 +96,4 @@ pub fn read(path: &Path) -> Result<String, ReadError> {
         let line = 1 + error.as_bytes().iter().take(valid).filter(|&&byte| byte == b'\n').count();
         ReadError::NotUtf8 { path: path.to_owned(), line }
     })
-}
-
-fn classify(path: &Path, source: io::Error) -> ReadError {
-    let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::NotFound(path),
-        io::ErrorKind::PermissionDenied => ReadError::PermissionDenied(path),
-        _ => ReadError::Io { path, source },
-    }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use vnet_common::{Direction, RuleId};
 
-use super::{Mistake, PortRange, Protocol};
+use super::{AclAction, Failsafe, Mistake, PortRange, Protocol};
 
 /// What a rule matches and how a person describes it: a rule that has no place in a group yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl RuleSpec {
     }
 
     /// The match as text, in an order that does not depend on the person's.
-    fn canonical(&self) -> String {
+    pub(super) fn canonical(&self) -> String {
         let icmp = match self.icmp {
             None => String::new(),
             Some((kind, None)) => kind.to_string(),
@@ -52,8 +52,26 @@ impl RuleSpec {
     /// The id that the rule has in `group` unless another holds it already.
     #[must_use]
     pub fn id_in(&self, group: &str, direction: Direction) -> RuleId {
-        rule_id(&format!("{group}/{}/{}", direction_name(direction), self.canonical()))
+        id_of(group, direction, &self.canonical())
     }
+
+    /// The id that the rule has in the acl unless an earlier entry holds it already.
+    #[must_use]
+    pub fn id_in_acl(&self, action: AclAction, direction: Direction) -> RuleId {
+        // No group can be called so.
+        id_of(&format!("/acl/{action}"), direction, &self.canonical())
+    }
+}
+
+/// The id of the rule in `group` that is `canonical`.
+pub(super) fn id_of(group: &str, direction: Direction, canonical: &str) -> RuleId {
+    rule_id(&format!("{group}/{}/{canonical}", direction_name(direction)))
+}
+
+/// The id by which a failsafe port of the host is told as what decided.
+#[must_use]
+pub fn failsafe_id(failsafe: Failsafe) -> RuleId {
+    rule_id(&format!("/host/failsafe/{failsafe}"))
 }
 
 /// The id of the rule that stands for a group's omitted `egress`.

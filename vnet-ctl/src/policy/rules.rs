@@ -9,11 +9,11 @@ use super::{
     diagnostic::Finding,
     parse::{Names, unknown},
     rule::direction_name,
-    section::{Node, Report, Schema, Section, integer, list_of, string},
+    section::{Node, Report, Schema, Section, integer, list_of, one_of, string},
+    tree::Kind,
 };
-use toml::de::DeValue;
 
-const RULE: Schema = Schema {
+pub(super) const RULE: Schema = Schema {
     keys: &["protocol", "ports", "icmp_type", "icmp_code", "from", "to", "description"],
     later: &[],
 };
@@ -27,23 +27,40 @@ pub(super) fn spec(
 ) -> Option<RuleSpec> {
     let title = format!("this {} rule", direction_name(direction));
     let section = Section::open((direction_name(direction), title, node.span()), node, &RULE, report)?;
+    spec_in(&section, direction, names, report)
+}
+
+/// What a rule of the direction that is written in `section` matches; `None` once what is wrong is recorded.
+pub(super) fn spec_in(
+    section: &Section<'_>,
+    direction: Direction,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Option<RuleSpec> {
     let help = "name one (tcp, udp, sctp, icmp, icmpv6 or a number), or write protocol = \"any\"";
     let protocol = section.require("protocol", help, report).and_then(|node| protocol(node, report));
-    let ports = ports(&section, protocol, report);
-    let icmp = icmp(&section, protocol, report);
-    let peers = peers(&section, direction, names, report);
+    let ports = ports(section, protocol, report);
+    let icmp = icmp(section, protocol, report);
+    let peers = peers(section, direction, names, report);
     let description = match section.get("description") {
         Some(node) => Some(string(node, report)?.to_owned()),
         None => None,
     };
     let spec = RuleSpec { protocol: protocol?, ports: ports?, icmp: icmp?, peers: peers?, description };
-    warn_if_futile(&spec, node.span(), report);
+    warn_if_futile(&spec, section.place(), report);
     Some(spec)
 }
 
+/// The direction that `node` must name.
+pub(super) fn direction(node: Node<'_>, report: &mut Report) -> Option<Direction> {
+    let words =
+        [Direction::Ingress, Direction::Egress].map(|direction| (direction_name(direction), direction));
+    one_of(node, "a direction", words, report)
+}
+
 fn protocol(node: Node<'_>, report: &mut Report) -> Option<Protocol> {
-    let protocol = match node.get_ref() {
-        DeValue::Integer(_) => Protocol::from_number(integer(node, report)?),
+    let protocol = match node.kind() {
+        Kind::Integer(_) => Protocol::from_number(integer(node, report)?),
         _ => string(node, report)?.parse(),
     };
     report.keep(node.span(), protocol)
@@ -63,8 +80,8 @@ fn ports(section: &Section<'_>, protocol: Option<Protocol>, report: &mut Report)
         return None;
     }
     let ports = list_of(node, report, |node, report| {
-        let range = match node.get_ref() {
-            DeValue::Integer(_) => PortRange::from_number(integer(node, report)?),
+        let range = match node.kind() {
+            Kind::Integer(_) => PortRange::from_number(integer(node, report)?),
             _ => string(node, report)?.parse(),
         };
         report.keep(node.span(), range)

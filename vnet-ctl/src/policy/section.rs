@@ -1,19 +1,9 @@
-//! Reads typed values out of parsed TOML, and collects what is wrong with them instead of stopping there.
+//! Reads typed values out of a parsed file, and collects what is wrong with them instead of stopping there.
 
 use std::ops::Range;
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
-
-use super::{Mistake, closest, diagnostic::Finding};
-
-/// A value and its place.
-pub(super) type Node<'t> = &'t Spanned<DeValue<'t>>;
-
-/// A name that the file gives to something, its place, and what it names.
-pub(super) type Named<'t> = (&'t str, Range<usize>, Node<'t>);
+pub(super) use super::tree::{Named, Node};
+use super::{Mistake, closest, diagnostic::Finding, tree::Kind};
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -37,26 +27,19 @@ impl Report {
 
     /// Records that `node` is not `wanted`.
     fn wrong_type(&mut self, node: Node<'_>, wanted: &str) {
-        let found = match node.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "a number",
-            DeValue::Float(_) => "a number with a fraction",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        let mistake = Mistake::new(format!("expected {wanted}, found {found}"));
-        let mistake = match (wanted, node.get_ref()) {
-            (LIST, DeValue::String(text)) => mistake.help(format!("write [\"{text}\"]")),
-            (LIST, DeValue::Integer(number)) => mistake.help(format!("write [{number}]")),
-            (STRING, DeValue::Integer(number)) => mistake.help(format!("write \"{number}\"")),
-            (NUMBER, DeValue::String(text)) if text.parse::<i64>().is_ok() => {
+        let kind = node.kind();
+        let mistake = Mistake::new(format!("expected {wanted}, found {}", kind.name()));
+        let mistake = match (wanted, kind) {
+            (LIST, Kind::String(text)) => mistake.help(format!("write [\"{text}\"]")),
+            (LIST, Kind::Integer(Some(number))) => mistake.help(format!("write [{number}]")),
+            (STRING, Kind::Integer(Some(number))) => mistake.help(format!("write \"{number}\"")),
+            (NUMBER, Kind::String(text)) if text.parse::<i64>().is_ok() => {
                 mistake.help(format!("write {text} without quotes"))
             }
-            (BOOLEAN, DeValue::String(text)) if *text == "true" || *text == "false" => {
+            (BOOLEAN, Kind::String(text)) if text == "true" || text == "false" => {
                 mistake.help(format!("write {text} without quotes"))
             }
+            (_, Kind::Null) => mistake.help("leave the name out instead"),
             _ => mistake,
         };
         self.error(node.span(), mistake);
@@ -71,42 +54,39 @@ const TABLE: &str = "a table";
 
 /// The string that `node` must be.
 pub(super) fn string<'t>(node: Node<'t>, report: &mut Report) -> Option<&'t str> {
-    let text = node.get_ref().as_str();
-    text.or_else(|| {
-        report.wrong_type(node, STRING);
-        None
-    })
+    if let Kind::String(text) = node.kind() {
+        return Some(text);
+    }
+    report.wrong_type(node, STRING);
+    None
 }
 
 /// The truth value that `node` must be.
 pub(super) fn boolean(node: Node<'_>, report: &mut Report) -> Option<bool> {
-    node.get_ref().as_bool().or_else(|| {
-        report.wrong_type(node, BOOLEAN);
-        None
-    })
+    if let Kind::Boolean(value) = node.kind() {
+        return Some(value);
+    }
+    report.wrong_type(node, BOOLEAN);
+    None
 }
 
 /// The whole number that `node` must be.
 pub(super) fn integer(node: Node<'_>, report: &mut Report) -> Option<i64> {
-    let Some(number) = node.get_ref().as_integer() else {
-        report.wrong_type(node, NUMBER);
-        return None;
-    };
-    i64::from_str_radix(number.as_str(), number.radix()).ok().or_else(|| {
-        report.error(node.span(), Mistake::new(format!("the number {number} is out of range")));
-        None
-    })
+    match node.kind() {
+        Kind::Integer(Some(number)) => return Some(number),
+        Kind::Integer(None) => report.error(node.span(), Mistake::new("the number is out of range")),
+        _ => report.wrong_type(node, NUMBER),
+    }
+    None
 }
 
 /// The items of the list that `node` must be.
 pub(super) fn list<'t>(node: Node<'t>, report: &mut Report) -> Option<Vec<Node<'t>>> {
-    match node.get_ref().as_array() {
-        Some(items) => Some(items.iter().collect()),
-        None => {
-            report.wrong_type(node, LIST);
-            None
-        }
+    let items = node.items();
+    if items.is_none() {
+        report.wrong_type(node, LIST);
     }
+    items
 }
 
 /// The items of the list of strings that `node` must be, each read by `read`. Items that are wrong are
@@ -134,7 +114,7 @@ pub(super) struct Section<'t> {
     /// What messages call it, such as ``network `web` ``.
     title: String,
     place: Range<usize>,
-    table: &'t DeTable<'t>,
+    entries: Vec<Named<'t>>,
 }
 
 impl<'t> Section<'t> {
@@ -146,24 +126,16 @@ impl<'t> Section<'t> {
         schema: &Schema,
         report: &mut Report,
     ) -> Option<Self> {
-        let Some(table) = node.get_ref().as_table() else {
+        let Some(entries) = node.entries() else {
             report.wrong_type(node, TABLE);
             return None;
         };
-        for key in table.keys() {
-            let name = key.get_ref().as_ref();
-            let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            if schema.later.contains(&name) {
-                report.error(key.span(), not_yet(&format!("`{full}`")));
-            } else if !schema.keys.contains(&name) {
-                let help = match closest(name, schema.keys.iter().copied()) {
-                    Some(known) => format!("did you mean `{known}`?"),
-                    None => format!("known here: {}", schema.keys.join(", ")),
-                };
-                report.error(key.span(), Mistake::new(format!("unknown key `{full}`")).help(help));
+        for (name, place, _) in &entries {
+            if !schema.keys.contains(name) {
+                report.error(place.clone(), schema.unknown(path, name));
             }
         }
-        Some(Self { title, place, table })
+        Some(Self { title, place, entries })
     }
 
     /// The value of `key`, if it is there.
@@ -173,8 +145,8 @@ impl<'t> Section<'t> {
 
     /// The place of `key` and its value, if it is there.
     pub(super) fn entry(&self, key: &str) -> Option<(Range<usize>, Node<'t>)> {
-        let (key, node) = self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key)?;
-        Some((key.span(), node))
+        let (_, place, node) = self.entries.iter().find(|(name, ..)| *name == key)?;
+        Some((place.clone(), *node))
     }
 
     /// The value of `key`, or `None` once its absence is recorded.
@@ -190,17 +162,51 @@ impl<'t> Section<'t> {
     /// What the table under `key` names; nothing when it is absent.
     pub(super) fn named(&self, key: &str, report: &mut Report) -> Vec<Named<'t>> {
         let Some(node) = self.get(key) else { return Vec::new() };
-        let Some(table) = node.get_ref().as_table() else {
+        node.entries().unwrap_or_else(|| {
             report.wrong_type(node, TABLE);
-            return Vec::new();
-        };
-        table.iter().map(|(name, node)| (name.get_ref().as_ref(), name.span(), node)).collect()
+            Vec::new()
+        })
     }
 
     /// Where its absence of something is told.
     pub(super) fn place(&self) -> Range<usize> {
         self.place.clone()
     }
+}
+
+impl Schema {
+    /// The mistake of a key that means nothing (yet) in the table that the file calls `path`.
+    fn unknown(&self, path: &str, name: &str) -> Mistake {
+        let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        if self.later.contains(&name) {
+            return not_yet(&format!("`{full}`"));
+        }
+        let help = match closest(name, self.keys.iter().copied()) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("known here: {}", self.keys.join(", ")),
+        };
+        Mistake::new(format!("unknown key `{full}`")).help(help)
+    }
+}
+
+/// The word of `words` that `node` must be, as what it stands for.
+pub(super) fn one_of<T: Copy, const N: usize>(
+    node: Node<'_>,
+    what: &str,
+    words: [(&str, T); N],
+    report: &mut Report,
+) -> Option<T> {
+    let text = string(node, report)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Some(*value);
+    }
+    let known = words.map(|(word, _)| word);
+    let help = match closest(&text.to_ascii_lowercase(), known) {
+        Some(word) => format!("did you mean \"{word}\"?"),
+        None => format!("write {}", known.map(|word| format!("\"{word}\"")).join(" or ")),
+    };
+    report.error(node.span(), Mistake::new(format!("\"{text}\" is not {what}")).help(help));
+    None
 }
 
 /// The mistake of using what a later version of vnet will know.

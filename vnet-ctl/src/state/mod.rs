@@ -5,6 +5,7 @@
 //! what a crash leaves behind is still known as vnet's own. When to save is the daemon's to decide.
 
 mod error;
+mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-pub use self::error::StateError;
+use crate::compile::{Assigned, Released};
+
+pub use self::{
+    error::StateError,
+    ports::{PORTS_FILE, PortChanges, PortStore, StoreError},
+};
 
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "state.json";
@@ -27,13 +33,16 @@ pub const FILE_NAME: &str = "state.json";
 /// The layout that this vnet writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
+/// Released addresses that are remembered: as many as a large host gives out in days.
+const RELEASED: usize = 1024;
+
 /// What vnet remembers between runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
     /// The addresses assigned to each port, so that it keeps them.
     #[serde(default)]
-    pub addresses: BTreeMap<String, Vec<IpAddr>>,
+    pub addresses: Assigned,
     /// The namespaces that vnet created, by name or path.
     #[serde(default)]
     pub namespaces: BTreeSet<String>,
@@ -43,6 +52,12 @@ pub struct State {
     /// The devices of others that vnet put on its bridges.
     #[serde(default)]
     pub devices: BTreeSet<String>,
+    /// Those of them that were down before.
+    #[serde(default)]
+    pub lowered: BTreeSet<String>,
+    /// Addresses that ports had and have no more, the longest ago first.
+    #[serde(default)]
+    pub released: Vec<Released>,
 }
 
 impl Default for State {
@@ -53,11 +68,27 @@ impl Default for State {
             namespaces: BTreeSet::new(),
             namespace_ids: BTreeMap::new(),
             devices: BTreeSet::new(),
+            lowered: BTreeSet::new(),
+            released: Vec::new(),
         }
     }
 }
 
 impl State {
+    /// Makes `assigned` the addresses of ports. Those that ports lose are not forgotten at once.
+    pub fn set_addresses(&mut self, assigned: &Assigned) {
+        let held: BTreeSet<IpAddr> = assigned.values().flatten().copied().collect();
+        self.released.retain(|released| !held.contains(&released.address));
+        for (port, addresses) in &self.addresses {
+            for &address in addresses.iter().filter(|address| !held.contains(address)) {
+                self.released.retain(|released| released.address != address);
+                self.released.push(Released { address, port: port.clone() });
+            }
+        }
+        self.released.drain(..self.released.len().saturating_sub(RELEASED));
+        self.addresses.clone_from(assigned);
+    }
+
     /// The state kept in `dir`; an empty one where none was kept yet.
     ///
     /// # Errors

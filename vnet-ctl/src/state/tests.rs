@@ -78,3 +78,18 @@ fn removing_forgets_and_tolerates_absence() {
     assert!(inner.is_dir() && !inner.join(FILE_NAME).exists());
     State::remove(&inner).unwrap();
 }
+
+#[test]
+fn released_addresses_are_remembered_in_order() {
+    let addr = |n: u8| IpAddr::from([10, 0, 0, n]);
+    let mut state = State::default();
+    state.set_addresses(&[("a".to_owned(), vec![addr(2)]), ("b".to_owned(), vec![addr(3)])].into());
+    state.set_addresses(&[("b".to_owned(), vec![addr(3)])].into());
+    state.set_addresses(&Assigned::new());
+    let order: Vec<_> = state.released.iter().map(|released| released.address).collect();
+    assert_eq!(order, [addr(2), addr(3)]);
+
+    state.set_addresses(&[("c".to_owned(), vec![addr(2)])].into());
+
+    assert_eq!(state.released, [Released { address: addr(3), port: "b".to_owned() }]);
+}

@@ -234,6 +234,10 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
             Answer::Hangup => std::panic::resume_unwind(Box::new("hang up")),
         }
     };
+    let diff = json!({
+        "different": true, "text_differs": true, "changes": ["network back: created"],
+        "devices": ["create bridge vnet-back of network back"], "warnings": []
+    });
     let ports = json!([{
         "name": "web-1", "network": "front", "device": "vp-1", "ifindex": 7, "mac": "02:00:00:00:00:0a",
         "addresses": ["10.10.0.10", "fd00:10::a"], "security_groups": ["web"], "state": "up",
@@ -242,6 +246,7 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
     Router::new()
         .route("/v1/status", routing::get(|| async { Json(status) }))
         .route("/v1/policy", routing::post(apply))
+        .route("/v1/policy/diff", routing::post(|| async { Json(diff) }))
         .route("/v1/ports", routing::get(|| async { Json(ports) }))
         .route("/v1/networks", routing::get(|| async { Json(json!([])) }))
         .route("/v1/drops", routing::get(|| async { Json(json!({"total": [], "ports": []})) }))

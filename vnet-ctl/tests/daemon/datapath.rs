@@ -1,6 +1,6 @@
 //! The datapath in the kernel: what is pinned, taken over, committed and removed.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, fs, net::IpAddr, sync::Arc, time::Duration};
 
 use aya::{
     maps::{HashMap, Map, MapData},
@@ -8,8 +8,8 @@ use aya::{
 };
 use nix::time::{ClockId, clock_gettime};
 use vnet_common::{
-    Be16, Delivery, Direction, Endpoint, Flow, FlowImage4, FlowKey, Identity, MacAddr, NetworkKey,
-    NetworkRecord, Ops, Origin, PolicyKey, PortRecord, V4, ticks_from_ns,
+    Be16, Delivery, Direction, Endpoint, Flow, FlowImage4, FlowKey, Identity, MacAddr, NetworkFlags,
+    NetworkKey, NetworkRecord, OnChange, Ops, Origin, PolicyEntry, PolicyKey, PortRecord, V4, ticks_from_ns,
 };
 use vnet_ctl::{
     compile::Tables,
@@ -22,21 +22,26 @@ const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 7]);
 const GATEWAY_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 /// A network with one port.
-fn tables(bridge: u32, port: u32, rule: u32) -> Tables {
+fn tables(bridge: u32, port: u32, rule: u32) -> Arc<Tables> {
     let addr = |text: &str| text.parse::<IpAddr>().unwrap();
     let head = PolicyKey::head(0, 1, Direction::Ingress, Identity::ANY_V4, 6);
-    Tables {
+    Arc::new(Tables {
         ports: [(port, PortRecord { network: bridge, group_set: 1, mac: MAC, gateway_mac: GATEWAY_MAC })]
             .into(),
-        networks: [(bridge, NetworkRecord::new(GATEWAY_MAC, true))].into(),
+        networks: [(bridge, NetworkRecord::new(GATEWAY_MAC, NetworkFlags::LEADS_OUTSIDE))].into(),
         endpoints: [
             ((bridge, addr("10.10.0.1")), Endpoint::gateway(bridge, GATEWAY_MAC, 16)),
             ((bridge, addr("fd00:10::7")), Endpoint::port(port, Delivery::Peer, MAC, 17, 1)),
         ]
         .into(),
         peers: [("203.0.113.0/24".parse().unwrap(), 18), ("2001:db8::/32".parse().unwrap(), 19)].into(),
-        policy: [(head, 1 << 16), (head.block(80, 16), rule)].into(),
-    }
+        policy: [
+            (head, PolicyEntry::head(1 << 16)),
+            (head.block(80, 16), PolicyEntry::group(rule, OnChange::Cut)),
+        ]
+        .into(),
+        joins: [((bridge, "10.20.0.0/24".parse().unwrap()), port)].into(),
+    })
 }
 
 /// A bridge with one veth; their indexes.
@@ -95,11 +100,12 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
 fn each_commit_writes_one_side_whole_and_flips() {
     in_netns(|scratch| {
         let mut datapath = Datapath::open(&scratch.pins()).unwrap();
-        let empty = datapath.commit(&Tables::default()).unwrap();
+        let empty = datapath.commit(&Arc::default()).unwrap();
         assert!(empty.flipped && empty.generation == 1, "the first commit says that there is a policy");
         for generation in 2..7 {
             let mut wanted = tables(2, 3, generation);
-            wanted.ports.insert(100 + generation, wanted.ports[&3]);
+            let port = wanted.ports[&3];
+            Arc::make_mut(&mut wanted).ports.insert(100 + generation, port);
             let committed = datapath.commit(&wanted).unwrap();
             assert_eq!((committed.generation, committed.flipped), (generation, true));
             let reader = &mut Datapath::open(&scratch.pins()).unwrap();
@@ -122,7 +128,7 @@ fn a_commit_that_fails_leaves_the_old_policy_in_force() {
         let mut networks: HashMap<_, NetworkKey, NetworkRecord> =
             Map::from_map_data(data).unwrap().try_into().unwrap();
         let stranger = |ifindex| NetworkKey { ifindex, side: 2 };
-        let record = NetworkRecord::new(MAC, false);
+        let record = NetworkRecord::new(MAC, NetworkFlags::NONE);
         let strangers =
             (0..5000).take_while(|&ifindex| networks.insert(stranger(ifindex), record, 0).is_ok()).count();
 

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use aya::maps::{HashMap, Map, MapData};
 use serde_json::{Value, json};
-use vnet_common::{MacAddr, NetworkKey, NetworkRecord};
+use vnet_common::{MacAddr, NetworkFlags, NetworkKey, NetworkRecord};
 use vnet_ctl::{
     api::types::{DropReport, FlowInfo, FlowsRemoved, NetworkInfo, PortInfo, PortState, PortStats, Status},
     daemon::{RunOptions, TeardownOptions, run, teardown},
@@ -129,7 +129,7 @@ fn a_change_that_fails_halfway_is_taken_back() {
         let data = MapData::from_pin(scratch.pins().map(names::NETWORKS)).unwrap();
         let mut networks: HashMap<_, NetworkKey, NetworkRecord> =
             Map::from_map_data(data).unwrap().try_into().unwrap();
-        let record = NetworkRecord::new(MacAddr::default(), false);
+        let record = NetworkRecord::new(MacAddr::default(), NetworkFlags::NONE);
         (0..)
             .take_while(|&ifindex| networks.insert(NetworkKey { ifindex, side: 2 }, record, 0).is_ok())
             .count();

@@ -6,8 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Control, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey,
-    PortDropKey, PortKey, PortRecord, RuleId, V4, V6, limits,
+    Control, Endpoint, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
 };
 use vnet_ebpf::case::Case;
 
@@ -27,7 +27,10 @@ pub(crate) static ENDPOINTS: HashMap<EndpointKey, Endpoint, { limits::ENDPOINTS 
 #[btf_map]
 pub(crate) static PEERS: LpmTrie<PeerPrefix, u32, { limits::PEERS as usize }> = LpmTrie::new();
 #[btf_map]
-pub(crate) static POLICY: HashMap<PolicyKey, RuleId, { limits::POLICY as usize }, ON_DEMAND> = HashMap::new();
+pub(crate) static JOINS: LpmTrie<JoinPrefix, u32, { limits::JOINS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static POLICY: HashMap<PolicyKey, PolicyEntry, { limits::POLICY as usize }, ON_DEMAND> =
+    HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS4: HashMap<FlowKey<V4>, Flow<V4>, { limits::FLOWS4 as usize }> = HashMap::new();
 #[btf_map]

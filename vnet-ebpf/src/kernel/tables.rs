@@ -7,8 +7,8 @@ use aya_ebpf::{
     btf_maps::lpm_trie,
 };
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyKey,
-    PortKey, PortRecord, V4, V6,
+    DropReason, Endpoint, EndpointKey, Flow, FlowKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+    PolicyKey, PortKey, PortRecord, V4, V6,
 };
 use vnet_ebpf::{
     case::Case,
@@ -88,9 +88,9 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn policy(&self, key: &PolicyKey) -> Option<u32> {
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
         // SAFETY: as for `port`.
-        unsafe { maps::POLICY.get(key) }.copied()
+        unsafe { maps::POLICY.get(key) }
     }
 }
 

@@ -92,7 +92,7 @@ fn find_rule<T: Tables>(
 /// The rule under `head` whose block contains `port`.
 #[inline(always)]
 fn probe<T: Tables>(tables: &T, head: PolicyKey, port: u16) -> Option<RuleId> {
-    let mut sizes = tables.policy(&head)?;
+    let mut sizes = tables.policy(&head)?.sizes();
     // Seventeen prefix lengths. Taking the lowest bit off, rather than testing each, leaves the verifier
     // with one state per round instead of one per combination of bits.
     for _ in 0..=16 {
@@ -102,7 +102,7 @@ fn probe<T: Tables>(tables: &T, head: PolicyKey, port: u16) -> Option<RuleId> {
         let prefix_len = sizes.trailing_zeros() as u8;
         sizes &= sizes - 1;
         if let Some(rule) = tables.policy(&head.block(port, prefix_len)) {
-            return Some(rule);
+            return Some(rule.rule());
         }
     }
     None

@@ -1,8 +1,12 @@
-//! `network`: the networks in force, as the daemon knows them.
+//! `network`: the networks in force, as the daemon knows them, and those that the policy file declares.
 
+mod create;
+mod delete;
 mod list;
+mod set;
 mod show;
 
+use clap::ValueEnum;
 use vnet_ctl::api::types::NetworkInfo;
 
 use super::Context;
@@ -14,17 +18,43 @@ use crate::{
 /// The commands about networks.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    Create(create::Command),
+    #[command(visible_alias = "rm")]
+    Delete(delete::Command),
     #[command(visible_alias = "ls")]
     List(list::Command),
     Show(show::Command),
+    Set(set::Command),
 }
 
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
+            Self::Create(command) => command.run(context).await,
+            Self::Delete(command) => command.run(context).await,
             Self::List(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
+            Self::Set(command) => command.run(context).await,
+        }
+    }
+}
+
+/// What a network's way out is, as people type it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NetworkType {
+    /// Leads outside behind the host's address
+    Nat,
+    /// Closed
+    Private,
+}
+
+impl NetworkType {
+    /// As the policy file has it.
+    fn key(self) -> String {
+        match self {
+            Self::Nat => "nat".to_owned(),
+            Self::Private => "private".to_owned(),
         }
     }
 }

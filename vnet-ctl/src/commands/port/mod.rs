@@ -1,6 +1,11 @@
-//! `port`: the ports in force, as the daemon knows them.
+//! `port`: the ports in force, as the daemon knows them, and those that the policy file declares.
 
+mod attach_args;
+mod create;
+mod delete;
 pub(crate) mod list;
+mod runtime;
+mod set;
 mod show;
 mod stats;
 
@@ -12,9 +17,13 @@ use crate::failure::{Failure, Outcome};
 /// The commands about ports.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    Create(create::Command),
+    #[command(visible_alias = "rm")]
+    Delete(delete::Command),
     #[command(visible_alias = "ls")]
     List(list::Command),
     Show(show::Command),
+    Set(set::Command),
     Stats(stats::Command),
 }
 
@@ -22,8 +31,11 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
+            Self::Create(command) => command.run(context).await,
+            Self::Delete(command) => command.run(context).await,
             Self::List(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
+            Self::Set(command) => command.run(context).await,
             Self::Stats(command) => command.run(context).await,
         }
     }

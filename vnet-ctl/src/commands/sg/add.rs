@@ -6,12 +6,13 @@ use vnet_ctl::{
     policy::{Protocol, format_rule_id},
 };
 
-use super::{
-    Context, direction, refused,
-    rule_args::{MatchArgs, Way},
-};
+use super::{Context, direction};
 use crate::{
-    commands::change::change,
+    commands::{
+        change::change,
+        named::refused,
+        rule_args::{MatchArgs, Way},
+    },
     failure::{Done, Outcome},
 };
 
@@ -74,7 +75,7 @@ impl Command {
         if !change.changed {
             context.output.note("The rule is there already.");
         }
-        change.report(context, &change.told.id)?;
+        change.report(context, &change.told.id, &change.told.id)?;
         Ok(Done::Success)
     }
 }

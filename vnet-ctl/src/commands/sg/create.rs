@@ -1,19 +1,20 @@
 //! `sg create`: a new group without rules.
 
-use vnet_ctl::edit::{self, EditError};
+use vnet_ctl::edit::{self, GroupEdit, Setting};
 
-use super::{Context, GroupChange, refused};
+use super::{Context, OnChange};
 use crate::{
-    commands::change::change,
-    failure::{Done, Outcome},
+    commands::named::{Named, Tolerate},
+    failure::Outcome,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   vnet-ctl sg create web --description 'public web tier'
   vnet-ctl sg create web --if-not-exists
+  vnet-ctl sg create db --on-change keep
 
-Then `vnet-ctl sg add web …`, and security_groups = [\"web\"] at the ports that are to be in it.";
+Then `vnet-ctl sg add web …`, and `vnet-ctl port set PORT --group web` for the ports that are to be in it.";
 
 /// Create a security group without rules.
 ///
@@ -27,6 +28,9 @@ pub(crate) struct Command {
     /// What the group is for
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// What becomes of flows that no rule allows any more after a change: cut (the default) or keep
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true)]
+    on_change: Option<OnChange>,
     /// Succeed if the group is there already, and leave it as it is
     #[arg(long)]
     if_not_exists: bool,
@@ -36,15 +40,12 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let group = self.group.as_str();
-        let create = |text: &str| match edit::create_group(text, group, self.description.as_deref()) {
-            Ok(text) => Ok((text, GroupChange { group })),
-            Err(EditError::Conflict(_)) if self.if_not_exists => Ok((text.to_owned(), GroupChange { group })),
-            Err(error) => Err(refused(context.output, error)),
+        let settings = GroupEdit {
+            description: Setting::of(self.description.clone()),
+            on_change: Setting::of(self.on_change.map(OnChange::key)),
         };
-        let change = change(context, &create).await?;
-        let answer =
-            if change.changed { format!("created {group}") } else { format!("{group} is there already") };
-        change.report(context, &answer)?;
-        Ok(Done::Success)
+        let tolerate = Tolerate::Existing.when(self.if_not_exists);
+        let create = |text: &str| edit::create_group(text, group, &settings);
+        Named { noun: "group", name: group }.change(context, "created", tolerate, create).await
     }
 }

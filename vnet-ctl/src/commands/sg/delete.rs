@@ -1,11 +1,11 @@
 //! `sg delete`: a group goes, with its rules.
 
-use vnet_ctl::edit::{self, EditError};
+use vnet_ctl::edit;
 
-use super::{Context, GroupChange, refused};
+use super::Context;
 use crate::{
-    commands::change::change,
-    failure::{Done, Outcome},
+    commands::named::{Named, Tolerate},
+    failure::Outcome,
 };
 
 const EXAMPLES: &str = "\
@@ -13,9 +13,10 @@ Examples:
   vnet-ctl sg delete web
   vnet-ctl sg rm web --if-exists
 
-A group that ports are in, or that rules name as sg:GROUP, cannot be deleted.";
+A group that ports are in, or that rules name as sg:GROUP, cannot be deleted. `vnet-ctl sg remove` takes
+a single rule out of a group.";
 
-/// Delete a security group with its rules.
+/// Delete a security group with all of its rules.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Command {
@@ -31,14 +32,8 @@ impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let group = self.group.as_str();
-        let delete = |text: &str| match edit::delete_group(text, group) {
-            Ok(text) => Ok((text, GroupChange { group })),
-            Err(EditError::NotFound(_)) if self.if_exists => Ok((text.to_owned(), GroupChange { group })),
-            Err(error) => Err(refused(context.output, error)),
-        };
-        let change = change(context, &delete).await?;
-        let answer = if change.changed { format!("deleted {group}") } else { "nothing to delete".to_owned() };
-        change.report(context, &answer)?;
-        Ok(Done::Success)
+        let tolerate = Tolerate::Missing.when(self.if_exists);
+        let delete = |text: &str| edit::delete_group(text, group);
+        Named { noun: "group", name: group }.change(context, "deleted", tolerate, delete).await
     }
 }

@@ -8,22 +8,17 @@ mod create;
 mod delete;
 mod list;
 mod remove;
-mod rule_args;
+mod set;
 mod show;
 mod test;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use vnet_common::Direction;
-use vnet_ctl::{
-    edit::EditError,
-    policy::{Policy, Rule, SecurityGroup},
-};
+use vnet_ctl::policy::{Policy, Rule, SecurityGroup};
 
-use super::{Context, source::invalid};
-use crate::{
-    failure::{Failure, Kind, Outcome},
-    output::{Output, joined},
-};
+use super::Context;
+use crate::{failure::Outcome, output::joined};
 
 /// The commands about security groups.
 #[derive(Debug, clap::Subcommand)]
@@ -36,6 +31,7 @@ pub(crate) enum Command {
     Show(show::Command),
     Add(add::Command),
     Remove(remove::Command),
+    Set(set::Command),
     Test(test::Command),
 }
 
@@ -49,6 +45,7 @@ impl Command {
             Self::Show(command) => command.run(context).await,
             Self::Add(command) => command.run(context).await,
             Self::Remove(command) => command.run(context).await,
+            Self::Set(command) => command.run(context).await,
             Self::Test(command) => command.run(context).await,
         }
     }
@@ -72,26 +69,26 @@ impl<'a> GroupInfo<'a> {
     }
 }
 
-/// What a change of a group as such tells.
-#[derive(Debug, Serialize)]
-struct GroupChange<'a> {
-    group: &'a str,
+/// What becomes of a flow that no rule allows any more, after a change of policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnChange {
+    /// It is cut with its next packet
+    Cut,
+    /// It goes on until it ends
+    Keep,
 }
 
-/// What the edit of a file says when it says no.
-fn refused(output: &Output, error: EditError) -> Failure {
-    let (kind, mistake) = match error {
-        EditError::NotFound(mistake) => (Kind::NotFound, mistake),
-        EditError::Conflict(mistake) => (Kind::Conflict, mistake),
-        EditError::Invalid(mistake) => (Kind::Invalid, mistake),
-        EditError::Broken(errors) => return invalid(output, &errors),
-    };
-    let mut failure = Failure::new(kind, mistake.message);
-    failure.help = mistake.help;
-    failure
+impl OnChange {
+    /// As the policy file has it.
+    fn key(self) -> String {
+        match self {
+            Self::Cut => "cut".to_owned(),
+            Self::Keep => "keep".to_owned(),
+        }
+    }
 }
 
-fn direction(direction: Direction) -> &'static str {
+pub(super) fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
@@ -99,7 +96,7 @@ fn direction(direction: Direction) -> &'static str {
 }
 
 /// What a rule matches above its protocol: ports, or an ICMP type.
-fn matched(rule: &Rule) -> String {
+pub(super) fn matched(rule: &Rule) -> String {
     match rule.icmp {
         Some((kind, None)) => format!("type {kind}"),
         Some((kind, Some(code))) => format!("type {kind} code {code}"),
@@ -109,7 +106,7 @@ fn matched(rule: &Rule) -> String {
 }
 
 /// A rule on one line: `ingress tcp 80,443 from any`.
-fn sentence(rule: &Rule) -> String {
+pub(super) fn sentence(rule: &Rule) -> String {
     let preposition = match rule.direction {
         Direction::Ingress => "from",
         Direction::Egress => "to",

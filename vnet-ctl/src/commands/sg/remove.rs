@@ -7,12 +7,13 @@ use vnet_ctl::{
     policy::{Protocol, format_rule_id, parse_rule_id},
 };
 
-use super::{
-    Context, refused,
-    rule_args::{MatchArgs, Way},
-};
+use super::Context;
 use crate::{
-    commands::change::change,
+    commands::{
+        change::change,
+        named::refused,
+        rule_args::{MatchArgs, Way},
+    },
     failure::{Done, Failure, Kind, Outcome},
 };
 
@@ -22,11 +23,12 @@ Examples:
   vnet-ctl sg remove web ingress -p tcp --port 80,443 --from any
   vnet-ctl sg remove web --id 3f2a9c01 --if-exists
 
-`vnet-ctl sg show GROUP` prints the ids.";
+`vnet-ctl sg show GROUP` prints the ids. `vnet-ctl sg rm GROUP` is another command: it deletes the group.";
 
 /// Remove a rule from a group, at once and in the policy file.
 ///
 /// The rule is named by its id or described as it was added. Flows that no rule allows any more are cut.
+/// The group itself stays, even without rules; `sg delete`, or `sg rm`, deletes it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 #[command(override_usage = "vnet-ctl sg remove [OPTIONS] <GROUP> --id <ID>\n       \
@@ -85,7 +87,7 @@ impl Command {
             Some(id) => format!("removed {id}"),
             None => "nothing to remove".to_owned(),
         };
-        change.report(context, &answer)?;
+        change.report(context, change.told.id.as_deref().unwrap_or_default(), &answer)?;
         Ok(Done::Success)
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{addr, policy};
-use crate::compile::{Assigned, assign};
+use crate::compile::{Assigned, Released, assign, assign_rested};
 
 /// Ports with lines of their own in one network with `subnets`.
 fn network(subnets: &str, ports: &[(&str, &str)]) -> crate::policy::Policy {
@@ -88,4 +88,29 @@ fn many_ports_are_assigned_in_no_time() {
     let assigned = assign(&network("\"10.0.0.0/16\"", &ports), &BTreeMap::new()).unwrap();
     let distinct: std::collections::BTreeSet<_> = assigned.values().flatten().collect();
     assert_eq!(distinct.len(), 3000);
+}
+
+#[test]
+fn released_addresses_come_last_and_go_back_to_their_port() {
+    let policy = policy(
+        "version = 1\n[networks.web]\ntype = \"private\"\nsubnets = [\"10.0.0.0/29\"]\n\
+         [ports.a]\nnetwork = \"web\"\nattach = { netns = \"a\" }\n\
+         [ports.b]\nnetwork = \"web\"\nattach = { netns = \"b\" }\n",
+    );
+    let released = |list: &[(u8, &str)]| -> Vec<Released> {
+        let released = |&(n, port): &(u8, &str)| Released {
+            address: IpAddr::from([10, 0, 0, n]),
+            port: port.to_owned(),
+        };
+        list.iter().map(released).collect()
+    };
+    let last = |list: &[(u8, &str)]| -> Vec<String> {
+        let assigned = assign_rested(&policy, &Assigned::new(), &released(list)).unwrap();
+        assigned.values().flatten().map(ToString::to_string).collect()
+    };
+
+    assert_eq!(last(&[(2, "x"), (3, "x")]), ["10.0.0.4", "10.0.0.5"]);
+    assert_eq!(last(&[(2, "x"), (3, "b")]), ["10.0.0.4", "10.0.0.3"]);
+    let full = [(5, "x"), (6, "x"), (2, "x"), (3, "x"), (4, "x")];
+    assert_eq!(last(&full), ["10.0.0.5", "10.0.0.6"], "the longest ago first");
 }

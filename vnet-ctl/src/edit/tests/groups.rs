@@ -1,7 +1,7 @@
 //! Groups come and go.
 
 use super::{code, policy};
-use crate::edit::{create_group, delete_group};
+use crate::edit::{GroupEdit, Setting, create_group, delete_group, set_group};
 
 const TEXT: &str = r#"version = 1
 
@@ -31,7 +31,7 @@ attach = { netns = "a" }
 
 #[test]
 fn a_new_group_stands_behind_the_others() {
-    let after = create_group(TEXT, "db", Some("databases")).unwrap();
+    let after = create_group(TEXT, "db", &described("databases")).unwrap();
     let group = "[security_groups.spare]\n\n[security_groups.db]\ndescription = \"databases\"\n";
     assert_eq!(after, TEXT.replace("[security_groups.spare]\n", group));
     assert!(policy(&after).security_groups["db"].ingress.is_empty());
@@ -40,20 +40,23 @@ fn a_new_group_stands_behind_the_others() {
 
 #[test]
 fn the_first_group_makes_the_section() {
-    assert_eq!(create_group("version = 1\n", "web", None).unwrap(), "version = 1\n\n[security_groups.web]\n");
+    assert_eq!(
+        create_group("version = 1\n", "web", &GroupEdit::default()).unwrap(),
+        "version = 1\n\n[security_groups.web]\n"
+    );
     let inline = "version = 1\nsecurity_groups = { web = {} }\n";
-    let after = create_group(inline, "db", None).unwrap();
+    let after = create_group(inline, "db", &GroupEdit::default()).unwrap();
     assert!(policy(&after).security_groups.contains_key("db") && after.lines().count() == 2, "{after}");
 }
 
 #[test]
 fn a_group_that_is_there_or_cannot_be_is_refused() {
-    assert_eq!(code(create_group(TEXT, "web", None)).0, 5);
-    let (exit, words) = code(create_group(TEXT, "default", None));
+    assert_eq!(code(create_group(TEXT, "web", &GroupEdit::default())).0, 5);
+    let (exit, words) = code(create_group(TEXT, "default", &GroupEdit::default()));
     assert!(exit == 5 && words.contains("built in"), "{words}");
-    let (exit, words) = code(create_group(TEXT, "a b", None));
+    let (exit, words) = code(create_group(TEXT, "a b", &GroupEdit::default()));
     assert!(exit == 2 && words.contains("contains ` `"), "{words}");
-    assert_eq!(code(create_group(TEXT, "", None)).0, 2);
+    assert_eq!(code(create_group(TEXT, "", &GroupEdit::default())).0, 2);
 }
 
 #[test]
@@ -85,4 +88,28 @@ fn the_default_group_goes_back_to_what_is_built_in() {
     assert_eq!(policy(&after).security_groups["default"].ingress.len(), 1);
     let (exit, words) = code(delete_group(&after, "default"));
     assert!(exit == 5 && words.contains("built in"), "{words}");
+}
+
+fn described(description: &str) -> GroupEdit {
+    GroupEdit { description: Setting::Set(description.to_owned()), ..GroupEdit::default() }
+}
+
+#[test]
+fn a_description_comes_changes_and_goes() {
+    let first = set_group(TEXT, "spare", &described("not used")).unwrap();
+    assert_eq!(first, TEXT.replace("groups.spare]\n", "groups.spare]\ndescription = \"not used\"\n"));
+    let commented = first.replace("\"not used\"\n", "'not used'   # really\n");
+    let second = set_group(&commented, "spare", &described("used")).unwrap();
+    assert_eq!(second, commented.replace("'not used'", "\"used\""));
+    let gone = GroupEdit { description: Setting::Unset, ..GroupEdit::default() };
+    assert_eq!(set_group(&second, "spare", &gone).unwrap(), TEXT);
+    assert_eq!(set_group(TEXT, "web", &GroupEdit::default()).unwrap(), TEXT);
+    assert_eq!(code(set_group(TEXT, "wbe", &gone)).0, 4);
+}
+
+#[test]
+fn the_default_group_is_written_down_to_be_described() {
+    let after = set_group("version = 1\n", "default", &described("ours")).unwrap();
+    let group = &policy(&after).security_groups["default"];
+    assert_eq!((group.description.as_deref(), group.ingress.len()), (Some("ours"), 1));
 }

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Kind};
 
 /// Which way, as people type it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// To the workload
     Ingress,
     /// From the workload
@@ -26,7 +26,7 @@ impl From<Way> for Direction {
 
 /// What a rule matches besides its protocol.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(super) struct MatchArgs {
+pub(crate) struct MatchArgs {
     /// Destination ports and ranges of them, for instance 80,443,8000-8010 [default: all]
     #[arg(long = "port", value_name = "PORT,…", value_delimiter = ',')]
     ports: Vec<PortRange>,
@@ -46,7 +46,7 @@ pub(super) struct MatchArgs {
 
 impl MatchArgs {
     /// The rule that the flags describe.
-    pub(super) fn spec(self, way: Way, protocol: Protocol) -> Result<RuleSpec, Failure> {
+    pub(crate) fn spec(self, way: Way, protocol: Protocol) -> Result<RuleSpec, Failure> {
         let usage = |message: &str, help: &str| Failure::new(Kind::Invalid, message).help(help);
         let peers = match (way, self.from.is_empty(), self.to.is_empty()) {
             (Way::Ingress, false, true) => self.from,

@@ -1,0 +1,31 @@
+//! The words of the API: what travels as JSON between the daemon and its clients, one file per concept.
+//!
+//! Field names are stable snake_case. A client of an older version ignores fields it does not know.
+
+mod drops;
+mod errors;
+mod events;
+mod flows;
+mod ipam;
+mod networks;
+mod policy;
+mod ports;
+mod progress;
+mod status;
+
+pub use self::{
+    drops::{DropCount, DropReport, PortDrops},
+    errors::ApiError,
+    events::{Event, EventKind, EventsQuery},
+    flows::{FlowInfo, FlowsQuery, FlowsRemoved},
+    ipam::{IpamFinding, Lease, LeaseState, Pool},
+    networks::{NetworkInfo, SubnetInfo},
+    policy::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
+    ports::{
+        AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
+        RuntimePort, Traffic,
+    },
+    progress::ProgressInfo,
+    status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
+};
+pub use crate::policy::Diagnostic;

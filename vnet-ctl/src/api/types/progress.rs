@@ -1,0 +1,14 @@
+//! What a change is doing.
+
+use serde::{Deserialize, Serialize};
+
+/// Answer to `GET /v1/progress`: what the change under way is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressInfo {
+    /// The stage, such as `preparing devices`.
+    pub stage: String,
+    /// Steps of the stage that are done.
+    pub done: u64,
+    /// All steps of the stage; 0 where nobody can count them.
+    pub total: u64,
+}

@@ -1,0 +1,68 @@
+//! `network create`: one more network in the policy file.
+
+use vnet_ctl::edit::{self, NetworkEdit, Setting};
+
+use super::{Context, NetworkType};
+use crate::{
+    commands::named::{Named, Tolerate},
+    failure::Outcome,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --subnet fd00:10::/64
+  vnet-ctl network create backend --type private --subnet 10.20.0.0/24 --connect web
+  vnet-ctl network create vault --type private --subnet 10.30.0.0/24 --no-host
+  vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --if-not-exists
+  vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --dry-run    show the diff only";
+
+/// Create a network, at once and in the policy file.
+///
+/// Edits the policy file, comments and layout kept, and has the daemon apply it; if the daemon refuses,
+/// the file stays as it is. Networks are isolated from one another unless they are connected.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Command {
+    /// Its name: lower-case letters, digits and dashes, 10 at most
+    #[arg(value_name = "NETWORK")]
+    name: String,
+    /// nat (leads outside behind the host's address) or private (closed)
+    #[arg(long = "type", value_name = "TYPE", value_enum, hide_possible_values = true)]
+    kind: NetworkType,
+    /// Its subnets, for instance 10.10.0.0/24
+    #[arg(long = "subnet", value_name = "CIDR,…", value_delimiter = ',', required = true)]
+    subnets: Vec<String>,
+    /// The host's addresses in them [default: the first of each subnet]
+    #[arg(long = "gateway", value_name = "ADDRESS,…", value_delimiter = ',')]
+    gateways: Vec<String>,
+    /// Largest IP packet, in bytes [default: 1500]
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<i64>,
+    /// Networks to route to and from; security groups hold on both sides
+    #[arg(long, value_name = "NETWORK,…", value_delimiter = ',')]
+    connect: Vec<String>,
+    /// Keep the host itself out
+    #[arg(long)]
+    no_host: bool,
+    /// Succeed if the network is there already, and leave it as it is
+    #[arg(long)]
+    if_not_exists: bool,
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let name = self.name.as_str();
+        let settings = NetworkEdit {
+            kind: Setting::Set(self.kind.key()),
+            subnets: Setting::Set(self.subnets),
+            gateways: Setting::of_list(self.gateways),
+            mtu: Setting::of(self.mtu),
+            connect: Setting::of_list(self.connect),
+            host: Setting::of(self.no_host.then_some(false)),
+        };
+        let tolerate = Tolerate::Existing.when(self.if_not_exists);
+        let create = |text: &str| edit::create_network(text, name, &settings);
+        Named { noun: "network", name }.change(context, "created", tolerate, create).await
+    }
+}

@@ -1,0 +1,77 @@
+//! `network set`: changes a network of the policy file.
+
+use vnet_ctl::edit::{self, NetworkEdit, Setting};
+
+use super::{Context, NetworkType};
+use crate::{
+    commands::named::{Named, Tolerate},
+    failure::Outcome,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  vnet-ctl network set web --mtu 9000
+  vnet-ctl network set web --subnet 10.10.0.0/24,fd00:10::/64    these, and no others
+  vnet-ctl network set web --connect backend
+  vnet-ctl network set web --no-connect --no-mtu                 back to the defaults
+  vnet-ctl network set vault --no-host                           keep the host out
+  vnet-ctl network set vault --host                              let it in again";
+
+/// Change a network, at once and in the policy file.
+///
+/// A list that is given replaces the one of before. What is not named stays as it is.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct Command {
+    /// The network
+    #[arg(value_name = "NETWORK")]
+    name: String,
+    /// nat (leads outside behind the host's address) or private (closed)
+    #[arg(long = "type", value_name = "TYPE", value_enum, hide_possible_values = true, group = "what")]
+    kind: Option<NetworkType>,
+    /// Its subnets, all of them
+    #[arg(long = "subnet", value_name = "CIDR,…", value_delimiter = ',', group = "what")]
+    subnets: Vec<String>,
+    /// The host's addresses in them
+    #[arg(long = "gateway", value_name = "ADDRESS,…", value_delimiter = ',', group = "what")]
+    gateways: Vec<String>,
+    /// Let the gateways be the first address of each subnet
+    #[arg(long, conflicts_with = "gateways", group = "what")]
+    no_gateway: bool,
+    /// Largest IP packet, in bytes
+    #[arg(long, value_name = "BYTES", group = "what")]
+    mtu: Option<i64>,
+    /// The usual MTU
+    #[arg(long, conflicts_with = "mtu", group = "what")]
+    no_mtu: bool,
+    /// Networks to route to and from, all of them
+    #[arg(long, value_name = "NETWORK,…", value_delimiter = ',', group = "what")]
+    connect: Vec<String>,
+    /// Isolate it from the networks that it names itself; others may still name it
+    #[arg(long, conflicts_with = "connect", group = "what")]
+    no_connect: bool,
+    /// Let the host take part
+    #[arg(long, group = "what")]
+    host: bool,
+    /// Keep the host itself out
+    #[arg(long, conflicts_with = "host", group = "what")]
+    no_host: bool,
+}
+
+impl Command {
+    /// Runs it.
+    pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
+        let name = self.name.as_str();
+        let settings = NetworkEdit {
+            kind: Setting::of(self.kind.map(NetworkType::key)),
+            subnets: Setting::of_list(self.subnets),
+            gateways: Setting::of_list(self.gateways).or_unset(self.no_gateway),
+            mtu: Setting::of(self.mtu).or_unset(self.no_mtu),
+            connect: Setting::of_list(self.connect).or_unset(self.no_connect),
+            host: Setting::of(self.no_host.then_some(false)).or_unset(self.host),
+        };
+        let set = |text: &str| edit::set_network(text, name, &settings);
+        Named { noun: "network", name }.change(context, "changed", Tolerate::Nothing, set).await
+    }
+}

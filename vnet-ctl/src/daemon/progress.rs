@@ -1,0 +1,118 @@
+//! What the change under way is doing, for whoever waits for it.
+//!
+//! Whoever makes a change names its stages and counts its steps; the API reads them at any time. One
+//! change is under way at a time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+
+use super::Daemon;
+use crate::{api::types::ProgressInfo, host::Attach};
+
+/// How far the change under way is; all clones tell the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress(Arc<Mutex<Option<ProgressInfo>>>);
+
+impl Progress {
+    /// Says that a change is under way until what this returns is dropped.
+    #[must_use = "the change is under way until it is dropped"]
+    pub(super) fn under_way(&self) -> UnderWay {
+        UnderWay(self.clone())
+    }
+
+    /// A new stage begins, of `total` steps; 0 where nobody can count them.
+    pub(super) fn stage(&self, stage: &'static str, total: usize) {
+        *self.cell() = Some(ProgressInfo { stage: stage.to_owned(), done: 0, total: total as u64 });
+    }
+
+    /// `steps` more steps of the stage are done.
+    pub(super) fn advance(&self, steps: usize) {
+        if let Some(now) = self.cell().as_mut() {
+            now.done += steps as u64;
+        }
+    }
+
+    /// No change is under way any more.
+    pub(super) fn finish(&self) {
+        *self.cell() = None;
+    }
+
+    /// Where it stands; `None` while nothing changes.
+    pub(super) fn now(&self) -> Option<ProgressInfo> {
+        self.cell().clone()
+    }
+
+    /// `attach`, with each step counted that it has a part in.
+    pub(super) fn counting<A>(&self, attach: A) -> Counting<A> {
+        Counting { attach, progress: self.clone() }
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Option<ProgressInfo>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A change under way, however it ends.
+#[derive(Debug)]
+pub(super) struct UnderWay(Progress);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// Counts the steps of a plan.
+#[derive(Debug)]
+pub(super) struct Counting<A> {
+    attach: A,
+    progress: Progress,
+}
+
+impl<A: Attach> Attach for Counting<A> {
+    fn attach_port(&mut self, ifindex: u32, device: &str) -> Result<()> {
+        self.attach.attach_port(ifindex, device)
+    }
+
+    fn attach_bridge(&mut self, ifindex: u32, device: &str) -> Result<()> {
+        self.attach.attach_bridge(ifindex, device)
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<()> {
+        self.attach.detach(ifindex)
+    }
+
+    fn carried_out(&mut self) {
+        self.progress.advance(1);
+    }
+}
+
+impl Daemon {
+    /// What the change under way is doing.
+    pub(crate) fn progress(&self) -> Option<ProgressInfo> {
+        self.progress.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_until_it_ends() {
+        let progress = Progress::default();
+        let seen = progress.clone();
+        assert_eq!(seen.now(), None);
+        {
+            let _under_way = progress.under_way();
+            progress.stage("preparing devices", 3);
+            progress.advance(2);
+            let now = ProgressInfo { stage: "preparing devices".to_owned(), done: 2, total: 3 };
+            assert_eq!(seen.now(), Some(now));
+            progress.stage("writing tables", 0);
+            assert_eq!(seen.now().map(|now| now.done), Some(0));
+        }
+        assert_eq!(seen.now(), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Networks: added, changed, taken out.
+
+use super::{
+    EditError, Setting, checked,
+    document::{Document, Section},
+    entry::Entry,
+    no_such, read, taken, unforeseen,
+};
+use crate::policy::{Mistake, Peer, Policy, Rule};
+
+/// What to change about a network. What the values may be is the policy's affair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkEdit {
+    /// `nat` or `private`.
+    pub kind: Setting<String>,
+    /// Its subnets.
+    pub subnets: Setting<Vec<String>>,
+    /// The host's addresses in them.
+    pub gateways: Setting<Vec<String>>,
+    /// Largest IP packet, in bytes.
+    pub mtu: Setting<i64>,
+    /// The networks that it is joined with.
+    pub connect: Setting<Vec<String>>,
+    /// Whether the host takes part.
+    pub host: Setting<bool>,
+}
+
+impl NetworkEdit {
+    fn write(&self, entry: &mut Entry<'_>) {
+        entry.apply("type", &self.kind);
+        entry.apply_list("subnets", &self.subnets);
+        entry.apply_list("gateway", &self.gateways);
+        entry.apply("mtu", &self.mtu);
+        entry.apply_list("connect", &self.connect);
+        entry.apply("host", &self.host);
+    }
+}
+
+/// Adds a network behind the others.
+///
+/// # Errors
+/// When there is one of that name already, or it makes no sense.
+pub fn create_network(text: &str, name: &str, edit: &NetworkEdit) -> Result<String, EditError> {
+    if read(text)?.networks.contains_key(name) {
+        return Err(taken("network", name, "network"));
+    }
+    let mut document = Document::read(text)?;
+    document.create(Section::Networks, name, |entry| edit.write(entry))?;
+    checked(document)
+}
+
+/// Changes a network.
+///
+/// # Errors
+/// When there is none of that name, or it makes no sense any more.
+pub fn set_network(text: &str, name: &str, edit: &NetworkEdit) -> Result<String, EditError> {
+    require(&read(text)?, name)?;
+    let mut document = Document::read(text)?;
+    let entry = document.entry(Section::Networks, name);
+    edit.write(&mut entry.ok_or_else(|| unforeseen("the network cannot be found"))?);
+    checked(document)
+}
+
+/// Takes a network out, with the comments directly above it.
+///
+/// # Errors
+/// When there is none of that name, or ports, networks or rules still name it.
+pub fn delete_network(text: &str, name: &str) -> Result<String, EditError> {
+    let policy = read(text)?;
+    require(&policy, name)?;
+    let mut document = Document::read(text)?;
+    let users = users_of(&policy, &document, name);
+    if !users.is_empty() {
+        let mistake = Mistake::new(format!("network `{name}` is still in use: {}", users.join(", ")));
+        return Err(EditError::Conflict(mistake.help(
+            "delete these ports (`vnet-ctl port delete`), connections (`vnet-ctl network set NAME --connect …`) \
+             and rules (`vnet-ctl sg remove`) first",
+        )));
+    }
+    document.delete(Section::Networks, name);
+    checked(document)
+}
+
+fn require(policy: &Policy, name: &str) -> Result<(), EditError> {
+    if policy.networks.contains_key(name) {
+        return Ok(());
+    }
+    let help = format!("`vnet-ctl network create {name}` makes it");
+    Err(no_such("network", name, policy.networks.keys(), &help))
+}
+
+/// Ports in the network, networks that the file connects with it, and groups whose rules name it.
+fn users_of(policy: &Policy, document: &Document, network: &str) -> Vec<String> {
+    let ports = policy.ports.iter().filter(|(_, port)| port.network == network);
+    let ports = ports.map(|(name, _)| format!("port `{name}`"));
+    let connected = document.having(Section::Networks, "connect", network).into_iter();
+    let connected = connected.filter(|name| *name != network);
+    let connected = connected.map(|name| format!("`connect` of network `{name}`"));
+    let names_it =
+        |rule: &Rule| rule.peers.iter().any(|peer| matches!(peer, Peer::Network(name) if name == network));
+    let groups = policy.security_groups.iter();
+    let groups = groups.filter(|(_, group)| group.ingress.iter().chain(&group.egress).any(names_it));
+    let groups = groups.map(|(name, _)| format!("rules of group `{name}`"));
+    ports.chain(connected).chain(groups).collect()
+}

@@ -1,0 +1,144 @@
+//! One port by itself, as a runtime declares it: judged by the rules of the file, against the rest of a
+//! policy. Whether another port has already what it wants is left to the caller.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Policy, Port, diagnostic::Finding, parse::Names,
+    ports::ports, section::Report, tree::Node,
+};
+
+/// The port called `name` that `declaration` describes with the keys of `[ports.NAME]`.
+///
+/// # Errors
+/// Everything that is wrong with it, in the words that the policy file's mistakes have.
+pub fn parse_port(name: &str, declaration: &str, policy: &Policy) -> Result<Port, Vec<Mistake>> {
+    let table = DeTable::parse(declaration)
+        .map_err(|error| vec![Mistake::new(format!("this is not TOML: {}", error.message()))])?;
+    let node = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
+    let names = Names {
+        networks: keys(&policy.networks),
+        lists: keys(&policy.prefix_lists),
+        groups: keys(&policy.security_groups).into_iter().chain([DEFAULT_GROUP]).collect(),
+    };
+    let mut report = Report::default();
+    let networks: &BTreeMap<String, Network> = &policy.networks;
+    let mut read = ports(&[(name, 0..0, Node::Toml(&node))], networks, &names, &mut report);
+    match read.remove(name) {
+        Some(port) if report.errors.is_empty() => Ok(port),
+        _ => Err(report.errors.into_iter().map(Finding::into_mistake).collect()),
+    }
+}
+
+fn keys<T>(named: &BTreeMap<String, T>) -> BTreeSet<&str> {
+    named.keys().map(String::as_str).collect()
+}
+
+impl Attach {
+    /// What only one port may have: a device, or an interface in a namespace, however it is written.
+    #[must_use]
+    pub fn place(&self) -> (PathBuf, &str) {
+        match self {
+            Self::Netns { netns, name, .. } => (netns.in_one_form().path(), name),
+            Self::Device { device } => (PathBuf::new(), device),
+        }
+    }
+
+    /// The place in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Netns { netns, name, .. } => format!("the interface `{name}` in namespace `{netns}`"),
+            Self::Device { device } => format!("the device {device}"),
+        }
+    }
+}
+
+/// Where named namespaces are, as `ip netns` keeps them.
+pub const NETNS_DIR: &str = "/run/netns";
+
+impl NetnsRef {
+    /// What `Display` wrote, or a person. One namespace has one form: a path below `/run/netns` is a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        // /var/run is a link to /run.
+        let text = text.strip_prefix("/var").filter(|rest| rest.starts_with("/run/")).unwrap_or(text);
+        let named = text.strip_prefix(NETNS_DIR).and_then(|rest| rest.strip_prefix('/'));
+        if let Some(name) = named.filter(|name| !name.is_empty() && !name.contains('/')) {
+            return Self::Name(name.to_owned());
+        }
+        if text.starts_with('/') { Self::Path(text.into()) } else { Self::Name(text.to_owned()) }
+    }
+
+    /// The same namespace in the form that all ways to write it share.
+    #[must_use]
+    pub fn in_one_form(&self) -> Self {
+        Self::parse(&self.to_string())
+    }
+
+    /// The file that holds the namespace.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Name(name) => Path::new(NETNS_DIR).join(name),
+            Self::Path(path) => path.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let text = "version = 1\n[networks.web]\ntype = \"nat\"\nsubnets = [\"10.10.0.0/24\"]\n";
+        crate::policy::parse(text, Path::new("policy.toml")).unwrap().0
+    }
+
+    fn mistakes(declaration: &str) -> String {
+        let mistakes = parse_port("c1", declaration, &policy()).unwrap_err();
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_port_alone_is_as_if_it_stood_in_the_file() {
+        let port = parse_port(
+            "c1",
+            "network = \"web\"\naddresses = [\"10.10.0.9\"]\nattach = { netns = \"n1\" }",
+            &policy(),
+        )
+        .unwrap();
+        assert_eq!(port.security_groups, [DEFAULT_GROUP]);
+        assert_eq!(port.mac, crate::policy::port_mac("c1"));
+        assert_eq!(port.attach.place(), (PathBuf::from("/run/netns/n1"), "eth0"));
+    }
+
+    #[test]
+    fn its_mistakes_are_told_in_the_words_of_the_file() {
+        let text =
+            mistakes("network = \"wbe\"\naddresses = [\"10.10.0.1\"]\nattach = { device = \"vnet-web\" }");
+        assert!(text.contains("there is no network `wbe`; did you mean `web`?"), "{text}");
+        assert!(text.contains("`vnet-web` is the bridge of a network"), "{text}");
+        let text = mistakes("network = \"web\"\naddresses = [\"10.10.0.1\"]\ncolour = 1");
+        assert!(text.contains("10.10.0.1 is the gateway of network `web`"), "{text}");
+        assert!(text.contains("unknown key `ports.c1.colour`") && text.contains("no `attach`"), "{text}");
+    }
+
+    #[test]
+    fn a_namespace_is_one_however_it_is_written() {
+        for text in ["a", "/run/netns/a", "/var/run/netns/a"] {
+            assert_eq!(NetnsRef::parse(text), NetnsRef::Name("a".to_owned()), "{text}");
+        }
+        for text in ["/run/netns/a/b", "/proc/1/ns/net", "/various/netns", "/run/netns/"] {
+            assert_eq!(NetnsRef::parse(text), NetnsRef::Path(text.into()));
+        }
+    }
+}
