@@ -29,7 +29,7 @@ ingress = [
 ]
 egress = [
   { protocol = "tcp", ports = [7000], to = ["any"] },
-  { protocol = "udp", ports = [7003], to = ["sg:web"] },
+  { protocol = "udp", ports = [7003, 7005], to = ["sg:web"] },
   { protocol = "icmp", to = ["any"] },
 ]
 
@@ -59,9 +59,9 @@ fn forbidden(world: &World) -> Vec<Stream> {
     };
     vec![
         start(false, "10.10.0.11:7003"),
-        start(false, "[fd00:10::b]:7003"),
+        start(false, "[fd00:10::b]:7005"),
         start(true, "10.10.0.1:7004"),
-        start(true, "[fd00:10::1]:7004"),
+        start(true, "[fd00:10::1]:7006"),
     ]
 }
 
@@ -157,14 +157,14 @@ fn pins(world: &World, folder: &str, end: &str) -> Vec<PathBuf> {
         fs::read_dir(world.bpffs().join("vnet")).expect("the pins").map(|abi| abi.expect("an ABI").path());
     let files = abis.flat_map(|abi| fs::read_dir(abi.join(folder)).into_iter().flatten());
     let paths = files.map(|file| file.expect("a pin").path());
-    let found: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(end)).collect();
-    assert!(!found.is_empty(), "no pin ends in {end}");
-    found
+    paths.filter(|path| path.to_string_lossy().ends_with(end)).collect()
 }
 
 /// Detaches every link of the program `name` with bpftool.
 fn detach(world: &World, name: &str) {
-    for pin in pins(world, "links", &format!("-{name}")) {
+    let pins = pins(world, "links", &format!("-{name}"));
+    assert!(!pins.is_empty(), "no link of {name} is pinned");
+    for pin in pins {
         on_host(world, &["bpftool", "link", "detach", "pinned", pin.to_str().expect("UTF-8")]);
     }
 }
@@ -202,18 +202,23 @@ fn deleted_pins_of_links_come_back() {
     });
 }
 
+fn sorted(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.sort();
+    paths
+}
+
 #[test]
 fn deleted_pins_of_maps_come_back() {
     let mut world = World::running(POLICY);
     let _server = Echo::serve(&world.port("b"), 7000);
     let last = world.last_event();
-    let before = pins(&world, "maps", "");
+    let before = sorted(pins(&world, "maps", ""));
     for pin in &before {
         fs::remove_file(pin).expect("remove a pin");
     }
     let told = world.event(last, "repaired", &[]);
     println!("{told}");
-    assert_eq!(pins(&world, "maps", ""), before);
+    eventually("all of them", || (sorted(pins(&world, "maps", "")) == before).then_some(()));
     // They are the maps that the programs use, not others of the same names.
     world.kill();
     world.start(&[]);
