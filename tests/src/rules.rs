@@ -172,7 +172,7 @@ impl RulePool {
     }
 }
 
-/// Mostly networks and hosts, and now and then something wide; every tenth in the ports' own network.
+/// Mostly networks and hosts, and now and then something wide; every fiftieth in the ports' own network.
 fn prefix(random: &mut Random) -> Prefix {
     let len = match random.within(0..100) {
         0 => random.within(12..16),
@@ -182,9 +182,12 @@ fn prefix(random: &mut Random) -> Prefix {
     };
     let len = u32::try_from(len).expect("at most 32");
     let bits = random.number() as u32;
-    if random.within(0..10) == 0 {
-        let len = len.max(NETWORK.len + 1);
-        return Prefix::new(NETWORK.address | (bits & !Prefix::mask(NETWORK.len)), len);
+    // Few and narrow: a rule takes an entry for each prefix inside its own.
+    if random.within(0..50) == 0 {
+        let port = random.within(0..GROUPS as u64 * 2) as usize;
+        let address =
+            if port < GROUPS { RulePool::address(port).to_bits() } else { NETWORK.address | (bits & 0xffff) };
+        return Prefix::new(address, len.max(20));
     }
     // From 11.0.0.0 to 126.255.255.255: none is private, loopback or multicast.
     Prefix::new((bits % (116 << 24)) + (11 << 24), len)
