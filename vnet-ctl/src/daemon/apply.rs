@@ -37,21 +37,24 @@ use crate::{
 /// Why something changes, and so what must be there for it to succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
-    /// The daemon starts, or puts right what others changed. What is missing is left out.
-    Upkeep,
+    /// The daemon starts. What is missing is left out.
+    Start,
+    /// Others changed the host. What they took away comes back, what they added stays; what is missing is left out.
+    Restore,
     /// A person applies a policy: the workloads of all its ports must be there.
     Edit,
     /// Runtimes change these ports: their workloads must be there.
     Ports(BTreeSet<String>),
 }
 
-impl Daemon {
-    /// Puts in force again what is declared: others may have changed the host, or workloads may have come.
-    #[expect(dead_code, reason = "the monitor of the host is to call it")]
-    pub(super) async fn keep_up(&self) -> Result<Applied, ApplyError> {
-        self.declare_on(&Occasion::Upkeep, |_| ()).await
+impl Occasion {
+    /// Whether nobody asked for a change.
+    fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Start | Self::Restore)
     }
+}
 
+impl Daemon {
     /// Changes what is declared, and puts it in force on `occasion`; on failure, neither is changed.
     pub(super) async fn declare_on(
         &self,
@@ -136,6 +139,8 @@ pub(super) struct Outcome {
     pub(super) waiting: Vec<String>,
     /// What of it was not so before.
     news: Vec<String>,
+    /// What was put right, in words.
+    pub(super) repairs: Vec<String>,
 }
 
 impl Engine {
@@ -170,6 +175,27 @@ impl Engine {
     ) -> Result<Outcome, ApplyError> {
         let _under_way = self.progress.under_way();
         let change = self.plan(declared, occasion).await?;
+        self.bring_about(change).await
+    }
+
+    /// Puts right what somebody else changed. `None` if nothing was to be done, which costs a look at the host.
+    pub(super) async fn restore(&mut self) -> Result<Option<Outcome>, ApplyError> {
+        let mut declared = self.declared.clone();
+        let change = self.plan(&mut declared, &Occasion::Restore).await?;
+        let is_in_place = |settled: &Settled| {
+            plan::locate(&change.desired, &change.observed).is_same_place(&settled.located)
+        };
+        if change.steps().is_empty()
+            && change.waiting == self.waiting
+            && self.settled.as_ref().is_some_and(is_in_place)
+        {
+            return Ok(None);
+        }
+        let _under_way = self.progress.under_way();
+        self.bring_about(change).await.map(Some)
+    }
+
+    async fn bring_about(&mut self, change: Change) -> Result<Outcome, ApplyError> {
         let waiting = change.waiting.clone();
         let news = waiting.news(&self.waiting);
         let result = match &change.plan {
@@ -188,7 +214,7 @@ impl Engine {
         self.progress.stage("checking the policy", 0);
         let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
         let Joined { policy, conflicts } = declared.join(&self.state.addresses);
-        if *occasion != Occasion::Upkeep {
+        if !occasion.is_upkeep() {
             // Those that wait already stand in nobody's way.
             let new = conflicts.clone().without(self.waiting.names());
             if !new.0.is_empty() {
@@ -208,15 +234,16 @@ impl Engine {
         compile::compile(&change.policy, &change.assigned, &imagined(&change.policy))
             .map_err(|error| unfit(&error))?;
         self.progress.stage("looking at the host", 0);
-        let observed = self.observe(&change.desired, occasion).await?;
+        let observed = self.observe(&change.desired).await?;
         let mut desired = change.desired;
         let may_wait = |port: &str| match occasion {
-            Occasion::Upkeep => true,
+            Occasion::Start | Occasion::Restore => true,
             Occasion::Edit => change.origins.contains_key(port),
             Occasion::Ports(changed) => !changed.contains(port),
         };
         let (plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
             .map_err(|obstacles| unfit(&obstacles))?;
+        let plan = if *occasion == Occasion::Restore { plan.restoring() } else { plan };
         let waiting = Waiting::new(&conflicts, absent);
         Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
     }
@@ -227,7 +254,7 @@ impl Engine {
         let settled = self.settled.as_ref().filter(|_| self.host.is_watched())?;
         let is_known = settled.wanted == change.wanted
             && match occasion {
-                Occasion::Upkeep => false,
+                Occasion::Start | Occasion::Restore => false,
                 Occasion::Edit => self.waiting.is_empty(),
                 Occasion::Ports(changed) => self.waiting.names().is_disjoint(changed),
             };
@@ -350,15 +377,11 @@ impl Engine {
     }
 
     /// What is on the host, as far as `desired` and the state are concerned.
-    async fn observe(&self, desired: &Desired, occasion: &Occasion) -> Result<Observed> {
-        let is_watched = self.host.is_watched();
+    async fn observe(&self, desired: &Desired) -> Result<Observed> {
         let mut observed = self.host.look(desired, &self.state).await.context("look at the host")?;
         let mut datapath = self.datapath.lock();
-        // Each program is asked after, which takes its time.
-        if !is_watched || *occasion == Occasion::Upkeep {
-            datapath.forget_stale()?;
-        }
-        observed.attached = attached(datapath.attached());
+        datapath.look_after()?;
+        observed.attached = attached(&datapath.attached());
         drop(datapath);
         Ok(observed)
     }
@@ -381,9 +404,11 @@ impl Outcome {
             assigned: change.assigned,
             devices: devices(located),
             device_names: bridges.chain(ports).collect(),
+            namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
         };
-        let generation = committed.generation;
-        Self { generation, view: Arc::new(view), changes, warnings, waiting: Vec::new(), news: Vec::new() }
+        let repairs = change.plan.as_ref().map(Plan::repairs).unwrap_or_default();
+        let (generation, view) = (committed.generation, Arc::new(view));
+        Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
     }
 }
 

@@ -22,6 +22,7 @@ mod lock;
 mod lock_file;
 mod newcomers;
 mod progress;
+mod reconcile;
 mod reload;
 mod run;
 mod runtime;

@@ -41,8 +41,8 @@ pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, Daemon
         lock.lock_state(&options.state_dir)?;
     }
     let pins = Pins::new(&options.bpffs);
-    if pins.root().exists() {
-        lock.lock_pins(&pins.root())?;
+    for version in pins.versions() {
+        lock.lock_pins(&version)?;
     }
     let report = remove_everything(&options).await;
     Socket::remove(&options.socket);
@@ -138,6 +138,7 @@ impl Daemon {
             let mut engine = self.engine.lock().await;
             if engine.take().is_some() {
                 report = remove_everything(&self.options.teardown_options()).await;
+                self.datapath.lock().let_go();
             }
         }
         self.stopping.send_replace(true);

@@ -2,7 +2,10 @@
 //!
 //! Pure: the policy, the devices and the counters in, answers out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     api::types::{
@@ -30,6 +33,8 @@ pub(super) struct View {
     pub(super) devices: Devices,
     /// The names of those devices.
     pub(super) device_names: BTreeMap<u32, String>,
+    /// The host's ids of the namespaces that the ports lead to.
+    pub(super) namespaces: BTreeSet<i32>,
 }
 
 impl View {
@@ -39,6 +44,11 @@ impl View {
             return HOST.to_owned();
         }
         self.port_at(ifindex).map_or_else(|| format!("if{ifindex}"), str::to_owned)
+    }
+
+    /// What a repair calls the device `ifindex`, now known as `device`.
+    pub(super) fn place(&self, ifindex: u32, device: &str) -> String {
+        self.port_at(ifindex).map_or_else(|| device.to_owned(), |port| format!("port {port} ({device})"))
     }
 
     fn port_at(&self, ifindex: u32) -> Option<&str> {
@@ -188,6 +198,7 @@ attach = { device = "tap0" }
             origins: [("web-2".to_owned(), "cni".to_owned())].into(),
             devices,
             device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned())].into(),
+            namespaces: BTreeSet::new(),
         }
     }
 

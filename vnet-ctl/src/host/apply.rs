@@ -102,7 +102,10 @@ impl Host {
     /// Takes steps back in reverse, each whatever becomes of the others. Returns what failed.
     pub async fn undo(&self, done: Done, attach: &mut (impl Attach + Send)) -> Vec<Failure> {
         let reversed: Vec<_> = done.0.into_iter().rev().collect();
-        self.remove(&reversed, attach).await
+        let mut failures = self.remove(&reversed, attach).await;
+        // A device that is gone has taken with it what was done to it.
+        failures.retain(|failure| failure.cause.downcast_ref::<links::Gone>().is_none());
+        failures
     }
 
     /// Carries out `actions`, each whatever becomes of the others. Returns what failed.

@@ -41,8 +41,13 @@ pub(super) async fn by_name(netlink: &Handle, name: &str) -> Result<Option<LinkM
 /// Index of a link that must be there.
 pub(super) async fn index(netlink: &Handle, name: &str) -> Result<u32> {
     let link = by_name(netlink, name).await?;
-    Ok(link.with_context(|| format!("{name} is not there any more"))?.header.index)
+    Ok(link.ok_or_else(|| Gone(name.to_owned()))?.header.index)
 }
+
+/// A link that was there when the plan was made.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not there any more")]
+pub(super) struct Gone(String);
 
 /// Creates a bridge, down and marked as a newborn. Its MTU is not `mtu` yet: a bridge takes the least of
 /// its ports' until its own is changed, and only from another value is it changed.

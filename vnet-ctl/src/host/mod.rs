@@ -15,6 +15,7 @@ mod ask;
 mod counters;
 mod inside;
 mod links;
+pub mod monitor;
 mod namespace;
 mod observe;
 mod routes;

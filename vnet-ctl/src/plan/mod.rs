@@ -17,6 +17,7 @@ mod obstacle;
 mod planner;
 mod ports;
 mod records;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -127,6 +128,20 @@ pub struct LocatedPort {
     pub delivery: Delivery,
     /// Whether it is up.
     pub up: bool,
+    /// The host's id of the namespace that it leads to.
+    pub nsid: Option<i32>,
+}
+
+impl Located {
+    /// Whether everything is where it is in `other`, and reached in the same way.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let ports = |located: &Self| -> Vec<_> {
+            let place = |(name, port): (&String, &LocatedPort)| (name.clone(), port.ifindex, port.delivery);
+            located.ports.iter().map(place).collect()
+        };
+        self.bridges == other.bridges && ports(self) == ports(other)
+    }
 }
 
 /// Finds the desired objects among what is there. What is missing is left out: after the prepare steps
@@ -149,6 +164,7 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
                 device: link.name.clone(),
                 delivery: link.delivery(),
                 up: link.up,
+                nsid: link.peer.and_then(|peer| peer.nsid),
             },
         ))
     });

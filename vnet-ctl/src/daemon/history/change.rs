@@ -283,7 +283,7 @@ impl Daemon {
     /// Puts `text` in force as the first of this daemon.
     pub(in crate::daemon) async fn begin(&self, text: &str) -> Result<Applied, ApplyError> {
         let _turn = self.history.turn().await;
-        self.enforce_text(Parsed::new(text, &self.history.file)?, &Occasion::Upkeep).await
+        self.enforce_text(Parsed::new(text, &self.history.file)?, &Occasion::Start).await
     }
 
     /// From now on the policy that waits is on its way out, whoever asks.

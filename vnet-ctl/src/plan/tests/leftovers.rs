@@ -86,7 +86,7 @@ fn a_device_that_was_down_when_it_was_borrowed_is_down_again() {
     let mut state = state;
     state.devices.clear();
     assert_eq!(plan.intended(&state).lowered, ["tap0".to_owned()].into());
-    let state = plan.settled(&state);
+    let mut state = plan.settled(&state);
     assert_eq!(state.lowered, ["tap0".to_owned()].into());
 
     let down = Action::Down { device: "tap0".to_owned() };

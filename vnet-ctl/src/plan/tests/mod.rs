@@ -2,6 +2,7 @@
 
 mod leftovers;
 mod obstacles;
+mod restore;
 mod steps;
 
 use super::*;
