@@ -30,7 +30,22 @@ pub use policy::{
 };
 
 /// Version of every layout in this crate; the pin folder carries it.
-pub const ABI_VERSION: u32 = 2;
+///
+/// For tests of upgrades only, `VNET_TEST_ABI` in the environment of a build gives it another number.
+pub const ABI_VERSION: u32 = match option_env!("VNET_TEST_ABI") {
+    None => 2,
+    Some(number) => decimal(number.as_bytes()),
+};
+
+const fn decimal(mut digits: &[u8]) -> u32 {
+    let mut number = 0;
+    while let [digit, rest @ ..] = digits {
+        assert!(digit.is_ascii_digit(), "VNET_TEST_ABI is a number");
+        number = number * 10 + (*digit - b'0') as u32;
+        digits = rest;
+    }
+    number
+}
 
 /// Which of the two complete copies of the policy tables a key belongs to: 0 or 1.
 ///

@@ -40,7 +40,7 @@ impl Daemon {
 
     /// The ports in force, with the state of their devices now.
     pub(crate) async fn ports(&self) -> Result<Vec<PortInfo>> {
-        let observed = self.host.observe(&Desired::default(), &State::default()).await?;
+        let observed = self.host.observe_again(&Desired::default(), &State::default()).await?;
         Ok(self.view().ports(|ifindex| match observed.links.get(&ifindex) {
             Some(link) if link.up => PortState::Up,
             Some(_) => PortState::Down,

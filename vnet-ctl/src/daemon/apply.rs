@@ -6,7 +6,7 @@
 //! put in force again.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,35 +15,70 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Daemon, SharedDatapath,
-    declared::Declared,
-    desired::{bridge_mac, desired},
+    absent::{Waiting, leave_out},
+    declared::{Conflicts, Declared, Joined},
+    desired::{desired, place},
+    devices::{attached, devices, imagined, indexes},
     error::ApplyError,
     newcomers::announcements,
     progress::Progress,
     view::View,
 };
 use crate::{
-    api::types::Applied,
-    compile::{self, Assigned, Bridge, Devices, PortDevice},
-    datapath::{Committed, names::Hook},
+    api::types::{Applied, EventKind},
+    compile::{self, Assigned},
+    datapath::Committed,
     host::{ApplyError as HostError, Attach, Host},
     plan::{self, Desired, Located, Observed, Plan},
     policy::Policy,
-    state::State,
+    state::{PortStore, State},
 };
 
+/// Why something changes, and so what must be there for it to succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// The daemon starts. What is missing is left out.
+    Start,
+    /// Others changed the host. What they took away comes back, what they added stays; what is missing is left out.
+    Restore,
+    /// A person applies a policy: the workloads of all its ports must be there.
+    Edit,
+    /// Runtimes change these ports: their workloads must be there.
+    Ports(BTreeSet<String>),
+}
+
+impl Occasion {
+    /// Whether nobody asked for a change.
+    fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Start | Self::Restore)
+    }
+}
+
 impl Daemon {
-    /// Changes what is declared, and puts it in force; on failure, neither is changed.
-    pub(super) async fn declare(&self, change: impl FnOnce(&mut Declared)) -> Result<Applied, ApplyError> {
+    /// Changes what is declared, and puts it in force on `occasion`; on failure, neither is changed.
+    pub(super) async fn declare_on(
+        &self,
+        occasion: &Occasion,
+        change: impl FnOnce(&mut Declared),
+    ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine.lock().await;
         let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
         let mut declared = engine.declared.clone();
         change(&mut declared);
-        let outcome = engine.enforce(declared.joined()).await?;
+        let outcome = engine.enforce(&mut declared, occasion).await?;
         engine.declared = declared;
-        self.show(outcome.view);
-        let Outcome { generation, changes, warnings, .. } = outcome;
+        self.publish(&outcome);
+        let Outcome { generation, changes, mut warnings, waiting, .. } = outcome;
+        warnings.extend(waiting);
         Ok(Applied { generation, changes, warnings, confirm_within_secs: None })
+    }
+
+    /// Shows what is in force now, and tells what has to wait that did not before.
+    pub(super) fn publish(&self, outcome: &Outcome) {
+        for message in &outcome.news {
+            self.events.tell(EventKind::Problem, message);
+        }
+        self.show(outcome.view.clone());
     }
 
     /// What [`Daemon::declare`] would do.
@@ -54,7 +89,8 @@ impl Daemon {
         let mut after = before.clone();
         change(&mut after);
         let _under_way = engine.progress.under_way();
-        let steps = engine.plan(after.joined()).await?.plan.changes();
+        let change = engine.plan(&mut after, &Occasion::Edit).await?;
+        let steps = change.plan.as_ref().map(Plan::changes).unwrap_or_default();
         Ok(Preview { before, after, steps })
     }
 }
@@ -73,19 +109,38 @@ pub(super) struct Preview {
 #[derive(Debug)]
 pub(super) struct Engine {
     host: Arc<Host>,
-    state: State,
+    pub(super) state: State,
     state_dir: PathBuf,
+    pub(super) store: PortStore,
     datapath: SharedDatapath,
-    declared: Declared,
+    pub(super) declared: Declared,
+    /// The ports that are not in force, and why.
+    pub(super) waiting: Waiting,
+    /// What is on the host, as long as all of it is as it should be.
+    settled: Option<Settled>,
     progress: Progress,
 }
 
+/// What a change left on the host.
+#[derive(Debug)]
+struct Settled {
+    /// What should be there, workloads included that were missing.
+    wanted: Desired,
+    located: Located,
+}
+
 /// What came of a change.
-struct Outcome {
-    generation: u32,
-    view: View,
-    changes: Vec<String>,
-    warnings: Vec<String>,
+pub(super) struct Outcome {
+    pub(super) generation: u32,
+    pub(super) view: Arc<View>,
+    pub(super) changes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// Which ports have to wait, and for what.
+    pub(super) waiting: Vec<String>,
+    /// What of it was not so before.
+    news: Vec<String>,
+    /// What was put right, in words.
+    pub(super) repairs: Vec<String>,
 }
 
 impl Engine {
@@ -97,17 +152,136 @@ impl Engine {
         progress: Progress,
     ) -> Result<Self> {
         let state = load_state(state_dir)?;
-        let state_dir = state_dir.to_owned();
-        Ok(Self { host, state, state_dir, datapath, declared: Declared::default(), progress })
+        let (store, ports) =
+            PortStore::open(state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
+        Ok(Self {
+            host,
+            state,
+            state_dir: state_dir.to_owned(),
+            store,
+            datapath,
+            declared: Declared::default().with_runtime(ports),
+            waiting: Waiting::default(),
+            settled: None,
+            progress,
+        })
     }
 
-    /// Brings the host and the datapath to what `policy` says.
-    async fn enforce(&mut self, policy: Policy) -> Result<Outcome, ApplyError> {
+    /// Brings the host and the datapath to what is declared.
+    pub(super) async fn enforce(
+        &mut self,
+        declared: &mut Declared,
+        occasion: &Occasion,
+    ) -> Result<Outcome, ApplyError> {
         let _under_way = self.progress.under_way();
-        let change = self.plan(policy).await?;
+        let change = self.plan(declared, occasion).await?;
+        self.bring_about(change).await
+    }
+
+    /// Puts right what somebody else changed. `None` if nothing was to be done, which costs a look at the host.
+    pub(super) async fn restore(&mut self) -> Result<Option<Outcome>, ApplyError> {
+        let mut declared = self.declared.clone();
+        let change = self.plan(&mut declared, &Occasion::Restore).await?;
+        let is_in_place = |settled: &Settled| {
+            plan::locate(&change.desired, &change.observed).is_same_place(&settled.located)
+        };
+        if change.steps().is_empty()
+            && change.waiting == self.waiting
+            && self.settled.as_ref().is_some_and(is_in_place)
+        {
+            return Ok(None);
+        }
+        let _under_way = self.progress.under_way();
+        self.bring_about(change).await.map(Some)
+    }
+
+    async fn bring_about(&mut self, change: Change) -> Result<Outcome, ApplyError> {
+        let waiting = change.waiting.clone();
+        let news = waiting.news(&self.waiting);
+        let result = match &change.plan {
+            Some(_) => self.put_in_force(change).await,
+            None => self.commit_alone(change).await,
+        };
+        let mut outcome = result?;
+        outcome.waiting = waiting.messages();
+        outcome.news = news;
+        self.waiting = waiting;
+        Ok(outcome)
+    }
+
+    /// What has to be done for what is declared; nothing is changed yet.
+    async fn plan(&self, declared: &mut Declared, occasion: &Occasion) -> Result<Change, ApplyError> {
+        self.progress.stage("checking the policy", 0);
+        let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
+        let Joined { policy, conflicts } = declared.join(&self.state.addresses);
+        if !occasion.is_upkeep() {
+            // Those that wait already stand in nobody's way.
+            let new = conflicts.clone().without(self.waiting.names());
+            if !new.0.is_empty() {
+                return Err(ApplyError::Conflict { help: new.help(), conflicts: new.to_string() });
+            }
+        }
+        let assigned = compile::assign_rested(&policy, &self.state.addresses, &self.state.released)
+            .map_err(|error| unfit(&error))?;
+        let mut wanted = desired(&policy, &assigned);
+        wanted.spared = spared(&conflicts);
+        let origins = declared.origins();
+        let change =
+            Change { policy, origins, assigned, desired: wanted.clone(), wanted, ..Change::default() };
+        if let Some(waiting) = self.needs_no_look(&change, occasion) {
+            return Ok(Change { waiting, ..change });
+        }
+        compile::compile(&change.policy, &change.assigned, &imagined(&change.policy))
+            .map_err(|error| unfit(&error))?;
+        self.progress.stage("looking at the host", 0);
+        let observed = self.observe(&change.desired).await?;
+        let mut desired = change.desired;
+        let may_wait = |port: &str| match occasion {
+            Occasion::Start | Occasion::Restore => true,
+            Occasion::Edit => change.origins.contains_key(port),
+            Occasion::Ports(changed) => !changed.contains(port),
+        };
+        let (plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
+            .map_err(|obstacles| unfit(&obstacles))?;
+        let plan = if *occasion == Occasion::Restore { plan.restoring() } else { plan };
+        let waiting = Waiting::new(&conflicts, absent);
+        Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
+    }
+
+    /// Whether the host is as `change` wants it, as far as one can know without looking: then only rules are
+    /// changed. Tells which ports wait.
+    fn needs_no_look(&self, change: &Change, occasion: &Occasion) -> Option<Waiting> {
+        let settled = self.settled.as_ref().filter(|_| self.host.is_watched())?;
+        let is_known = settled.wanted == change.wanted
+            && match occasion {
+                Occasion::Start | Occasion::Restore => false,
+                Occasion::Edit => self.waiting.is_empty(),
+                Occasion::Ports(changed) => self.waiting.names().is_disjoint(changed),
+            };
+        is_known.then(|| self.waiting.clone())
+    }
+
+    /// Changes the tables alone.
+    async fn commit_alone(&mut self, change: Change) -> Result<Outcome, ApplyError> {
+        let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
+        self.progress.stage("writing the tables", 0);
+        let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))
+            .map_err(|error| ApplyError::Unfit(error.to_string()))?;
+        let tables = Arc::new(tables);
+        let (before, committed) = {
+            let mut datapath = self.datapath.lock();
+            (datapath.in_force()?.clone(), datapath.commit(&tables)?)
+        };
+        self.announce(&before, &tables).await;
+        Ok(Outcome::of(committed, change, &located))
+    }
+
+    async fn put_in_force(&mut self, change: Change) -> Result<Outcome, ApplyError> {
         let before = self.state.clone();
+        // Until it is known to be done.
+        self.settled = None;
         // A crash from here on leaves nothing that the state does not know.
-        self.save(with_addresses(change.plan.intended(&self.state), &change.assigned))?;
+        self.save(change.record(change.steps().intended(&self.state)))?;
         match self.carry_out(change).await {
             Ok(outcome) => Ok(outcome),
             Err(failed) => {
@@ -117,24 +291,11 @@ impl Engine {
         }
     }
 
-    /// What has to be done for `policy`; nothing is changed yet.
-    async fn plan(&self, policy: Policy) -> Result<Change, ApplyError> {
-        self.progress.stage("checking the policy", 0);
-        let unfit = |error: &dyn std::error::Error| ApplyError::Unfit(error.to_string());
-        let assigned = compile::assign(&policy, &self.state.addresses).map_err(|error| unfit(&error))?;
-        compile::compile(&policy, &assigned, &imagined(&policy)).map_err(|error| unfit(&error))?;
-        let desired = desired(&policy, &assigned);
-        self.progress.stage("looking at the host", 0);
-        let observed = self.observe(&desired).await?;
-        let plan = plan::plan(&desired, &observed, &self.state).map_err(|error| unfit(&error))?;
-        Ok(Change { policy, assigned, desired, plan })
-    }
-
     /// Carries a plan out. On failure, what it did is undone.
     async fn carry_out(&mut self, change: Change) -> Result<Outcome, Failed> {
-        self.progress.stage("preparing devices", change.plan.prepare.len());
+        self.progress.stage("preparing devices", change.steps().prepare.len());
         let mut attach = self.progress.counting(self.datapath.clone());
-        let prepared = self.host.apply(&change.plan.prepare, &mut attach).await?;
+        let prepared = self.host.apply(&change.steps().prepare, &mut attach).await?;
         let (committed, located) = match self.commit_and_finish(&change).await {
             Ok(done) => done,
             Err(error) => {
@@ -144,33 +305,30 @@ impl Engine {
                 return Err(Failed { error, undone });
             }
         };
-        let mut warnings = change.plan.warnings.clone();
-        warnings.extend(self.clean_up(&change, &located).await);
-        let mut changes = change.plan.changes();
-        changes.extend(committed.changes.describe());
-        let view = view(change, &located);
-        Ok(Outcome { generation: committed.generation, view, changes, warnings })
+        let problems = self.clean_up(&change, &located).await;
+        if problems.is_empty() {
+            self.settled = Some(Settled { wanted: change.wanted.clone(), located: located.clone() });
+        }
+        let mut outcome = Outcome::of(committed, change, &located);
+        outcome.warnings.extend(problems);
+        Ok(outcome)
     }
 
     /// Puts the tables in force, then brings the devices up.
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
-        let observed = self.observe(&change.desired).await?;
-        self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
-        let located = plan::locate(&change.desired, &observed);
+        let located = self.locate(change).await?;
         let tables = Arc::new(compile::compile(&change.policy, &change.assigned, &devices(&located))?);
         self.progress.stage("writing the tables", 0);
         let (before, committed) = {
             let mut datapath = self.datapath.lock();
             (datapath.in_force()?.clone(), datapath.commit(&tables)?)
         };
-        self.progress.stage("bringing devices up", change.plan.finish.len());
+        self.progress.stage("bringing devices up", change.steps().finish.len());
         let mut attach = self.progress.counting(self.datapath.clone());
-        match self.host.apply(&change.plan.finish, &mut attach).await {
+        match self.host.apply(&change.steps().finish, &mut attach).await {
             // What is in force now is not taken back.
             Ok(_) => {
-                if let Err(error) = self.host.announce(&announcements(&before, &tables)).await {
-                    tracing::warn!("tell the workloads of new neighbours: {error:#}");
-                }
+                self.announce(&before, &tables).await;
                 Ok((committed, located))
             }
             Err(error) => {
@@ -180,18 +338,37 @@ impl Engine {
         }
     }
 
+    /// Where everything is once the plan is prepared.
+    async fn locate(&mut self, change: &Change) -> Result<Located> {
+        if change.steps().prepare.is_empty() {
+            return Ok(plan::locate(&change.desired, &change.observed));
+        }
+        let again = self.host.observe_again(&change.desired, &self.state);
+        let observed = again.await.context("look at the host")?;
+        self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
+        Ok(plan::locate(&change.desired, &observed))
+    }
+
+    /// Tells workloads and the host of addresses that have a new owner.
+    async fn announce(&self, before: &compile::Tables, after: &compile::Tables) {
+        if let Err(error) = self.host.announce(&announcements(before, after)).await {
+            tracing::warn!("tell the workloads of new neighbours: {error:#}");
+        }
+    }
+
     /// Takes away what is no longer wanted; what stays behind is told, and tried again by the next change.
     async fn clean_up(&mut self, change: &Change, located: &Located) -> Vec<String> {
-        self.progress.stage("cleaning up", change.plan.remove.len());
+        self.progress.stage("cleaning up", change.steps().remove.len());
         let mut attach = self.progress.counting(self.datapath.clone());
-        let failures = self.host.remove(&change.plan.remove, &mut attach).await;
+        let failures = self.host.remove(&change.steps().remove, &mut attach).await;
         let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
-        let wanted = wanted_devices(located);
+        let mut wanted = indexes(located);
+        wanted.extend(plan::spared(&change.desired, &change.observed));
         if let Err(error) = self.datapath.lock().retain_devices(&wanted) {
             problems.push(format!("{error:#}"));
         }
         if problems.is_empty() {
-            let settled = with_addresses(change.plan.settled(&self.state), &change.assigned);
+            let settled = change.record(change.steps().settled(&self.state));
             if let Err(error) = self.save(settled) {
                 problems.push(format!("{error:#}"));
             }
@@ -201,10 +378,10 @@ impl Engine {
 
     /// What is on the host, as far as `desired` and the state are concerned.
     async fn observe(&self, desired: &Desired) -> Result<Observed> {
-        let mut observed = self.host.observe(desired, &self.state).await.context("look at the host")?;
+        let mut observed = self.host.look(desired, &self.state).await.context("look at the host")?;
         let mut datapath = self.datapath.lock();
-        datapath.forget_stale()?;
-        observed.attached = attached(datapath.attached());
+        datapath.look_after()?;
+        observed.attached = attached(&datapath.attached());
         drop(datapath);
         Ok(observed)
     }
@@ -212,6 +389,68 @@ impl Engine {
     fn save(&mut self, state: State) -> Result<()> {
         save(&mut self.state, &self.state_dir, state)
     }
+}
+
+impl Outcome {
+    fn of(committed: Committed, change: Change, located: &Located) -> Self {
+        let mut changes = change.plan.as_ref().map(Plan::changes).unwrap_or_default();
+        changes.extend(committed.changes.describe());
+        let warnings = change.plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
+        let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
+        let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
+        let view = View {
+            policy: change.policy,
+            origins: change.origins,
+            assigned: change.assigned,
+            devices: devices(located),
+            device_names: bridges.chain(ports).collect(),
+            namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
+        };
+        let repairs = change.plan.as_ref().map(Plan::repairs).unwrap_or_default();
+        let (generation, view) = (committed.generation, Arc::new(view));
+        Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
+    }
+}
+
+/// A policy on its way into force.
+#[derive(Default)]
+struct Change {
+    policy: Arc<Policy>,
+    origins: BTreeMap<String, String>,
+    assigned: Assigned,
+    /// What should be on the host.
+    wanted: Desired,
+    /// The same without what has to wait.
+    desired: Desired,
+    observed: Observed,
+    /// `None` if the host is as it should be.
+    plan: Option<Plan>,
+    waiting: Waiting,
+}
+
+impl Change {
+    fn steps(&self) -> &Plan {
+        static NOTHING: Plan = Plan::NOTHING;
+        self.plan.as_ref().unwrap_or(&NOTHING)
+    }
+
+    /// `state` with the addresses of all ports; those that wait keep theirs.
+    fn record(&self, mut state: State) -> State {
+        let mut assigned = self.assigned.clone();
+        for name in self.waiting.names() {
+            if let (None, Some(kept)) = (assigned.get(name), state.addresses.get(name)) {
+                assigned.insert(name.clone(), kept.clone());
+            }
+        }
+        state.set_addresses(&assigned);
+        state
+    }
+}
+
+/// Where the ports are that do not go with the policy file.
+fn spared(conflicts: &Conflicts) -> BTreeMap<String, plan::Attach> {
+    let places = conflicts.0.iter();
+    places.filter_map(|conflict| Some((conflict.port.clone(), place(conflict.attach.as_ref()?)))).collect()
 }
 
 /// Keeps `new` in `dir`, where `state` is now.
@@ -247,80 +486,9 @@ impl From<HostError> for Failed {
     }
 }
 
-/// A policy on its way into force.
-struct Change {
-    policy: Policy,
-    assigned: Assigned,
-    desired: Desired,
-    plan: Plan,
-}
-
-fn with_addresses(mut state: State, assigned: &Assigned) -> State {
-    state.addresses.clone_from(assigned);
-    state
-}
-
 /// The state, with what to do if it cannot be read.
 pub(super) fn load_state(dir: &Path) -> Result<State> {
     State::load(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))
-}
-
-/// Devices that do not exist, one for each network and port: the tables have the size that they will have.
-fn imagined(policy: &Policy) -> Devices {
-    let mut indexes = 1..;
-    let mut next = || indexes.next().unwrap_or(u32::MAX);
-    Devices {
-        bridges: policy
-            .networks
-            .keys()
-            .map(|name| (name.clone(), Bridge { ifindex: next(), mac: bridge_mac(name) }))
-            .collect(),
-        ports: policy
-            .ports
-            .keys()
-            .map(|name| {
-                (name.clone(), PortDevice { ifindex: next(), delivery: vnet_common::Delivery::Device })
-            })
-            .collect(),
-    }
-}
-
-fn devices(located: &Located) -> Devices {
-    let bridges = located.bridges.iter();
-    let ports = located.ports.iter();
-    Devices {
-        bridges: bridges
-            .map(|(name, bridge)| (name.clone(), Bridge { ifindex: bridge.ifindex, mac: bridge.mac }))
-            .collect(),
-        ports: ports
-            .map(|(name, port)| (name.clone(), PortDevice { ifindex: port.ifindex, delivery: port.delivery }))
-            .collect(),
-    }
-}
-
-fn view(change: Change, located: &Located) -> View {
-    let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
-    let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
-    View {
-        policy: change.policy,
-        assigned: change.assigned,
-        devices: devices(located),
-        device_names: bridges.chain(ports).collect(),
-    }
-}
-
-fn wanted_devices(located: &Located) -> BTreeSet<u32> {
-    let bridges = located.bridges.values().map(|bridge| bridge.ifindex);
-    bridges.chain(located.ports.values().map(|port| port.ifindex)).collect()
-}
-
-/// The devices with all of a port's programs, or a network's. Half of them count as none.
-fn attached(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
-    let has = |ifindex, hook| hooks.contains(&(ifindex, hook));
-    let complete = |ifindex: &u32| {
-        has(*ifindex, Hook::FromHost) || (has(*ifindex, Hook::FromPort) && has(*ifindex, Hook::ToPort))
-    };
-    hooks.iter().map(|&(ifindex, _)| ifindex).filter(complete).collect()
 }
 
 impl Attach for SharedDatapath {
@@ -370,11 +538,5 @@ mod tests {
         go_back(&mut known, &file, State::default(), &Failed { error: anyhow::anyhow!("no"), undone: true });
 
         assert_eq!(known, intended);
-    }
-
-    #[test]
-    fn half_attached_devices_are_attached_again() {
-        let hooks = [(3, Hook::FromHost), (5, Hook::FromPort), (5, Hook::ToPort), (7, Hook::FromPort)];
-        assert_eq!(attached(&hooks.into()), [3, 5].into());
     }
 }

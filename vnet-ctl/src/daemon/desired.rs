@@ -17,7 +17,7 @@ pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Des
         let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
         Some((name.clone(), device(port, network, addresses)))
     });
-    plan::Desired { networks: networks.collect(), ports: ports.collect() }
+    plan::Desired { networks: networks.collect(), ports: ports.collect(), spared: BTreeMap::new() }
 }
 
 fn bridge(name: &str, network: &policy::Network) -> plan::Network {
@@ -43,7 +43,7 @@ fn device(port: &policy::Port, network: &policy::Network, addresses: &[IpAddr]) 
         mtu: network.mtu,
         addresses: subnets().map(|(addr, subnet)| in_subnet(addr, subnet)).collect(),
         gateways: gateways.into_values().collect(),
-        attach: attach(&port.attach),
+        attach: place(&port.attach),
     }
 }
 
@@ -58,7 +58,8 @@ fn in_subnet(addr: IpAddr, subnet: &policy::Subnet) -> IpNet {
     IpNet::new(addr, subnet.net.prefix_len()).unwrap_or_else(|_| addr.into())
 }
 
-fn attach(attach: &policy::Attach) -> plan::Attach {
+/// Where a port is.
+pub(super) fn place(attach: &policy::Attach) -> plan::Attach {
     match attach {
         policy::Attach::Netns { netns, create, name } => {
             plan::Attach::Netns { netns: netns.in_one_form(), create: *create, interface: name.clone() }

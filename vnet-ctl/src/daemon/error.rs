@@ -1,5 +1,7 @@
 //! How things go wrong, for the process that runs the daemon and for the clients that ask it.
 
+use std::{net::IpAddr, path::PathBuf};
+
 use axum::http::StatusCode;
 
 use crate::{
@@ -46,6 +48,14 @@ pub(crate) enum ApplyError {
     /// Its text has errors.
     #[error("{0}")]
     Policy(Box<Diagnostics>),
+    /// It takes something from ports that runtimes created.
+    #[error("{conflicts}\n{help}")]
+    Conflict {
+        /// Which ports, and what it takes.
+        conflicts: String,
+        /// What to do next.
+        help: String,
+    },
     /// It does not fit this host, or the datapath.
     #[error("{0}")]
     Unfit(String),
@@ -73,8 +83,10 @@ impl From<ApplyError> for DaemonError {
         match error {
             ApplyError::Policy(diagnostics) => Self::Invalid(diagnostics.to_string()),
             ApplyError::Unfit(message) => Self::Invalid(message),
-            ApplyError::Stopping | ApplyError::Refused { .. } => Self::Conflict(error.to_string()),
             ApplyError::File(error) => Self::Failed(error.into()),
+            ApplyError::Stopping | ApplyError::Conflict { .. } | ApplyError::Refused { .. } => {
+                Self::Conflict(error.to_string())
+            }
             ApplyError::Failed(error) => Self::Failed(error),
         }
     }
@@ -96,6 +108,11 @@ impl From<ApplyError> for Refusal {
                 };
                 Self::with_body(StatusCode::UNPROCESSABLE_ENTITY, body)
             }
+            ApplyError::Conflict { conflicts, help } => {
+                let message =
+                    format!("the policy conflicts with ports of runtimes; nothing was changed\n{conflicts}");
+                Self::new(StatusCode::CONFLICT, message).help(help)
+            }
             ApplyError::Unfit(message) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
             ApplyError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             ApplyError::Refused { message, help } => Self::new(StatusCode::CONFLICT, message).help(help),
@@ -107,6 +124,71 @@ impl From<ApplyError> for Refusal {
                 error.help().into_iter().fold(refusal, Self::help)
             }
             ApplyError::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// A port of a runtime that was not created, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PortError {
+    /// Nothing is called so.
+    #[error("no port is called {0:?}")]
+    NotFound(String),
+    /// No port has the address.
+    #[error("no port has the address {0}")]
+    NoLease(IpAddr),
+    /// It is the file's.
+    #[error("port {name} is declared in {}; nothing was changed", origin.display())]
+    InFile {
+        /// The port.
+        name: String,
+        /// The policy file.
+        origin: PathBuf,
+    },
+    /// The address is in use.
+    #[error("{address} belongs to port {port} of {origin}, whose workload is there; nothing was changed")]
+    Alive {
+        /// The address.
+        address: IpAddr,
+        /// The port that has it.
+        port: String,
+        /// Who created the port.
+        origin: String,
+    },
+    /// It is not right.
+    #[error("{0}")]
+    Invalid(String),
+    /// Another has what it wants.
+    #[error("{0}")]
+    Taken(String),
+    /// It could not be stored.
+    #[error("{0}")]
+    Store(String),
+    /// It could not be put in force.
+    #[error("{0}")]
+    Apply(ApplyError),
+}
+
+impl From<PortError> for Refusal {
+    fn from(error: PortError) -> Self {
+        let message = error.to_string();
+        match error {
+            PortError::NotFound(_) => {
+                Self::new(StatusCode::NOT_FOUND, message).help("`vnet-ctl port list` shows them all")
+            }
+            PortError::NoLease(_) => Self::new(StatusCode::NOT_FOUND, message)
+                .help("`vnet-ctl ipam show` lists all that are given out"),
+            PortError::InFile { name, origin } => Self::new(StatusCode::CONFLICT, message).help(format!(
+                "remove it from {}, or with `vnet-ctl port delete {name}`; or choose another name",
+                origin.display()
+            )),
+            PortError::Alive { port, origin, .. } => Self::new(StatusCode::CONFLICT, message).help(format!(
+                "stop the workload first, or have {origin} remove the port (DELETE /v1/ports/{port})"
+            )),
+            PortError::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message),
+            PortError::Taken(_) => Self::new(StatusCode::CONFLICT, message),
+            PortError::Store(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, message),
+            PortError::Apply(error) => error.into(),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Lock {
     /// Folders that vnet has made, this time or before.
     made: Vec<PathBuf>,
     namespace: Option<NamespaceLock>,
-    pins: Option<File>,
+    pins: Vec<File>,
     state: Option<Held>,
 }
 
@@ -57,16 +57,17 @@ impl Lock {
         let made = make_folders(folder).map_err(|error| failed(error, "make", folder))?;
         let path = folder.join("vnet.lock");
         let (file, old) = lock_file(&path)?;
-        let mut lock = Self { file, path, made: parse_made(&old), namespace: None, pins: None, state: None };
+        let mut lock =
+            Self { file, path, made: parse_made(&old), namespace: None, pins: Vec::new(), state: None };
         lock.remember(made)?;
         Ok(lock)
     }
 
-    /// Locks the folder of pins as well.
+    /// Locks a version's folder of pins as well.
     pub(super) fn lock_pins(&mut self, folder: &Path) -> Result<(), DaemonError> {
         let file = File::open(folder).map_err(|error| failed(error, "open", folder))?;
         match file.try_lock() {
-            Ok(()) => self.pins = Some(file),
+            Ok(()) => self.pins.push(file),
             Err(TryLockError::WouldBlock) => {
                 let message = format!(
                     "another vnet daemon, with another socket, uses {}; stop it first, or give this one another \
@@ -100,7 +101,7 @@ impl Lock {
 
     /// Whether the pins are this process's.
     pub(super) const fn holds_pins(&self) -> bool {
-        self.pins.is_some()
+        !self.pins.is_empty()
     }
 
     /// Makes a folder for vnet alone, and remembers which folders are new.

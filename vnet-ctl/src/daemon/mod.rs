@@ -6,21 +6,26 @@
 //!
 //! Ending it changes nothing for traffic, unless it is ephemeral or told to tear down.
 
+mod absent;
 mod answers;
 mod apply;
 mod declared;
 mod desired;
+mod devices;
 mod differences;
 mod error;
 mod events;
 mod file_watch;
 mod history;
+mod ipam;
 mod lock;
 mod lock_file;
 mod newcomers;
 mod progress;
+mod reconcile;
 mod reload;
 mod run;
+mod runtime;
 mod teardown;
 mod view;
 
@@ -36,7 +41,7 @@ pub use error::DaemonError;
 pub use run::{run, text_to_begin_with};
 pub use teardown::teardown;
 
-use self::{apply::Engine, events::Events, history::History, progress::Progress, view::View};
+use self::{apply::Engine, events::Events, history::History, progress::Progress, runtime::Queue, view::View};
 use crate::{datapath::Datapath, host::Host};
 
 /// How to run the daemon.
@@ -88,6 +93,8 @@ pub(crate) struct Daemon {
     view: RwLock<Arc<View>>,
     events: Events,
     history: History,
+    /// Changes of ports that runtimes wait for.
+    queue: Queue,
     progress: Progress,
     stopping: watch::Sender<bool>,
 }
@@ -97,8 +104,8 @@ impl Daemon {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn show(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    fn show(&self, view: Arc<View>) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 }
 

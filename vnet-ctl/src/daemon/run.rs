@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -24,12 +25,14 @@ use super::{
     history::{History, Opening, keep_deadline},
     lock::Lock,
     progress::Progress,
+    reconcile,
     reload::follow_file,
+    runtime::Queue,
     view::View,
 };
 use crate::{
     api::{Peer, Socket, router},
-    datapath::{Datapath, Preflight, make_folders, names::Pins, remove_own_pins},
+    datapath::{Datapath, Preflight, has_links, make_folders, names::Pins, remove_own_pins},
     host::Host,
     state::{self, State},
 };
@@ -110,7 +113,8 @@ impl Before {
         if self.pins {
             return;
         }
-        if lock.holds_pins() {
+        // A program that is attached nonetheless is better than an open device.
+        if lock.holds_pins() && !has_links(pins) {
             remove_own_pins(pins).problems.iter().for_each(|problem| warn!("{problem}"));
         }
         lock.remove();
@@ -134,8 +138,14 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
     let opening = Opening::look(&options)?;
     let pins = Pins::new(&options.bpffs);
     make_folders(&pins)?;
-    lock.lock_pins(&pins.root())?;
-    let datapath = SharedDatapath::new(Datapath::open(&pins)?);
+    // Those of other versions as well: what another daemon runs on is not to be carried over.
+    for version in pins.versions() {
+        lock.lock_pins(&version)?;
+    }
+    raise_descriptor_limit();
+    let datapath = Datapath::open(&pins)?;
+    let adopted = datapath.attached().len();
+    let datapath = SharedDatapath::new(datapath);
     let host = Arc::new(Host::open()?);
     let progress = Progress::default();
     let engine = Engine::new(&options.state_dir, host.clone(), datapath.clone(), progress.clone())?;
@@ -149,6 +159,7 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
         view: RwLock::new(Arc::new(View::default())),
         events: Events::default(),
         history,
+        queue: Queue::default(),
         progress,
         stopping: watch::Sender::new(false),
     };
@@ -156,11 +167,25 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
     daemon.go_on(opening);
     applied.warnings.iter().for_each(|warning| warn!("{warning}"));
     applied.changes.iter().for_each(|change| debug!("{change}"));
+    if adopted > 0 {
+        let flows = daemon.datapath.lock().flow_counts()?;
+        info!("took over {adopted} programs and {} flows", flows.v4 + flows.v6);
+    }
     match applied.changes.len() {
         0 => info!("took over what was in force, as it was (generation {})", applied.generation),
         count => info!("{count} changes put in force; VNET_LOG=debug tells each"),
     }
     Ok(Arc::new(daemon))
+}
+
+/// A descriptor is held for each program that is attached, and the limit that processes start with is low for
+/// the sake of programs that use `select`.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("raise the limit of open files: {error}");
+    }
 }
 
 /// Answers requests until the daemon is to stop.
@@ -176,6 +201,7 @@ async fn serve(
         tokio::spawn(expire_flows(daemon.clone())),
         tokio::spawn(keep_deadline(daemon.clone())),
         tokio::spawn(follow_file(daemon.clone(), watch)),
+        tokio::spawn(reconcile::keep(daemon.clone())),
     ];
     announce(daemon);
     let served = answer(daemon, socket, listener).await;

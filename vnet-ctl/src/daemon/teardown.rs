@@ -19,7 +19,7 @@ use crate::{
     datapath::{Preflight, names::Pins, remove_pins},
     host::{Attach, Host},
     plan,
-    state::State,
+    state::{PortStore, State},
 };
 
 /// How long a daemon that has torn everything down may take to end.
@@ -41,8 +41,8 @@ pub async fn teardown(options: TeardownOptions) -> Result<TeardownReport, Daemon
         lock.lock_state(&options.state_dir)?;
     }
     let pins = Pins::new(&options.bpffs);
-    if pins.root().exists() {
-        lock.lock_pins(&pins.root())?;
+    for version in pins.versions() {
+        lock.lock_pins(&version)?;
     }
     let report = remove_everything(&options).await;
     Socket::remove(&options.socket);
@@ -86,8 +86,13 @@ async fn remove_everything(options: &TeardownOptions) -> TeardownReport {
     if !report.problems.is_empty() {
         return report;
     }
-    if let Err(error) = State::remove(&options.state_dir) {
-        report.problems.push(error.to_string());
+    let forgotten = [
+        PortStore::remove(&options.state_dir).map_err(|error| error.to_string()),
+        State::remove(&options.state_dir).map_err(|error| error.to_string()),
+    ];
+    report.problems.extend(forgotten.into_iter().filter_map(Result::err));
+    if !report.problems.is_empty() {
+        return report;
     }
     match forget(&options.state_dir) {
         Ok(done) => report.removed.extend(done),
@@ -133,6 +138,7 @@ impl Daemon {
             let mut engine = self.engine.lock().await;
             if engine.take().is_some() {
                 report = remove_everything(&self.options.teardown_options()).await;
+                self.datapath.lock().let_go();
             }
         }
         self.stopping.send_replace(true);

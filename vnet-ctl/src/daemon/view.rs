@@ -2,7 +2,10 @@
 //!
 //! Pure: the policy, the devices and the counters in, answers out.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     api::types::{
@@ -21,13 +24,17 @@ const HOST: &str = "host";
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     /// The policy.
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<Policy>,
+    /// The runtimes that created ports, by port; the policy file declares the others.
+    pub(super) origins: BTreeMap<String, String>,
     /// The addresses of its ports.
     pub(super) assigned: Assigned,
     /// Its bridges and the host-side devices of its ports.
     pub(super) devices: Devices,
     /// The names of those devices.
     pub(super) device_names: BTreeMap<u32, String>,
+    /// The host's ids of the namespaces that the ports lead to.
+    pub(super) namespaces: BTreeSet<i32>,
 }
 
 impl View {
@@ -37,6 +44,11 @@ impl View {
             return HOST.to_owned();
         }
         self.port_at(ifindex).map_or_else(|| format!("if{ifindex}"), str::to_owned)
+    }
+
+    /// What a repair calls the device `ifindex`, now known as `device`.
+    pub(super) fn place(&self, ifindex: u32, device: &str) -> String {
+        self.port_at(ifindex).map_or_else(|| device.to_owned(), |port| format!("port {port} ({device})"))
     }
 
     fn port_at(&self, ifindex: u32) -> Option<&str> {
@@ -71,22 +83,33 @@ impl View {
 
     /// The ports; `state` tells the state of a device.
     pub(super) fn ports(&self, state: impl Fn(u32) -> PortState) -> Vec<PortInfo> {
-        let show = |(name, port): (&String, &Port)| {
-            let ifindex = self.devices.ports.get(name).map_or(0, |device| device.ifindex);
-            PortInfo {
-                name: name.clone(),
-                origin: POLICY_ORIGIN.to_owned(),
-                network: port.network.clone(),
-                device: self.device_name(ifindex),
-                ifindex,
-                mac: port.mac.to_string(),
-                addresses: self.assigned.get(name).cloned().unwrap_or_default(),
-                security_groups: port.security_groups.clone(),
-                attach: attach_info(&port.attach),
-                state: state(ifindex),
-            }
-        };
-        self.policy.ports.iter().map(show).collect()
+        self.policy.ports.iter().map(|(name, port)| self.show(name, port, &state)).collect()
+    }
+
+    /// The port called `name`, if there is one.
+    pub(super) fn port(&self, name: &str, state: impl Fn(u32) -> PortState) -> Option<PortInfo> {
+        Some(self.show(name, self.policy.ports.get(name)?, state))
+    }
+
+    fn show(&self, name: &str, port: &Port, state: impl Fn(u32) -> PortState) -> PortInfo {
+        let ifindex = self.devices.ports.get(name).map_or(0, |device| device.ifindex);
+        PortInfo {
+            name: name.to_owned(),
+            origin: self.origin(name).to_owned(),
+            network: port.network.clone(),
+            device: self.device_name(ifindex),
+            ifindex,
+            mac: port.mac.to_string(),
+            addresses: self.assigned.get(name).cloned().unwrap_or_default(),
+            security_groups: port.security_groups.clone(),
+            attach: attach_info(&port.attach),
+            state: state(ifindex),
+        }
+    }
+
+    /// Who declared the port called `name`.
+    pub(super) fn origin(&self, name: &str) -> &str {
+        self.origins.get(name).map_or(POLICY_ORIGIN, String::as_str)
     }
 
     /// Index and name of a port's device, 0 and empty if it is not there; `None` if there is no such port.
@@ -171,9 +194,11 @@ attach = { device = "tap0" }
         devices.ports.insert("web-1".to_owned(), PortDevice { ifindex: 5, delivery: Delivery::Peer });
         View {
             assigned: crate::compile::assign(&policy, &BTreeMap::new()).unwrap(),
-            policy,
+            policy: Arc::new(policy),
+            origins: [("web-2".to_owned(), "cni".to_owned())].into(),
             devices,
             device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned())].into(),
+            namespaces: BTreeSet::new(),
         }
     }
 
@@ -200,6 +225,7 @@ attach = { device = "tap0" }
         let ports = view().ports(|ifindex| if ifindex == 0 { PortState::Missing } else { PortState::Up });
         assert_eq!((ports[0].device.as_str(), ports[0].state), ("vp-1", PortState::Up));
         assert_eq!((ports[1].ifindex, ports[1].state), (0, PortState::Missing));
+        assert_eq!((ports[0].origin.as_str(), ports[1].origin.as_str()), ("policy", "cni"));
         assert_eq!(view().networks()[0].ports, 2);
     }
 }

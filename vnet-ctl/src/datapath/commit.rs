@@ -147,6 +147,8 @@ fn check_size<L: Layout>(tables: &Tables) -> Result<()> {
 pub(super) struct Commits {
     control: Array<MapData, Control>,
     generation: u32,
+    /// The next generation is above this one, which other maps have had.
+    floor: u32,
     /// What each side holds; unknown after a write that failed and could not be undone. Shared with who made
     /// them: a million entries are not copied for each commit.
     held: [Option<Arc<Tables>>; 2],
@@ -160,7 +162,13 @@ impl Commits {
         let generation = control.get(&0, 0).context("read the generation in force")?.generation;
         let maps = Maps::take(object)?;
         let held = maps.read()?.map(|tables| Some(Arc::new(tables)));
-        Ok(Self { control, generation, held, maps })
+        Ok(Self { control, generation, floor: 0, held, maps })
+    }
+
+    /// Has the next commit make a generation above `floor`, whether or not anything differs: flows that are
+    /// carried over from other maps are judged again.
+    pub(super) const fn stay_above(&mut self, floor: u32) {
+        self.floor = floor;
     }
 
     /// The generation in force.
@@ -177,13 +185,13 @@ impl Commits {
     pub(super) fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
         check_sizes(tables)?;
         let changes = Changes::between(self.in_force()?, tables);
-        if changes.is_empty() && self.generation != 0 {
+        if changes.is_empty() && self.generation != 0 && self.generation > self.floor {
             return Ok(Committed { generation: self.generation, flipped: false, changes });
         }
         self.write_idle(tables)?;
-        let generation = self.generation.wrapping_add(1);
+        let generation = next_generation(self.generation, self.floor);
         self.control.set(0, Control::new(generation), 0).context("put the new generation in force")?;
-        self.generation = generation;
+        (self.generation, self.floor) = (generation, 0);
         Ok(Committed { generation, flipped: true, changes })
     }
 
@@ -214,6 +222,16 @@ impl Commits {
     }
 }
 
+/// The next generation after `last` that is above `floor`: it is read from the side that is idle now.
+const fn next_generation(last: u32, floor: u32) -> u32 {
+    let next = last.wrapping_add(1);
+    if next > floor || floor > u32::MAX - 2 {
+        return next;
+    }
+    let above = floor + 1;
+    if side_of(above) == side_of(next) { above } else { above + 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use vnet_common::{Direction, Identity, MacAddr, PolicyEntry, PolicyKey, PortRecord};
@@ -231,6 +249,16 @@ mod tests {
             ports: ports.iter().map(|&(ifindex, network)| (ifindex, record(network))).collect(),
             ..Tables::default()
         }
+    }
+
+    #[test]
+    fn the_next_generation_is_above_others_and_on_the_idle_side() {
+        assert_eq!(next_generation(4, 0), 5);
+        assert_eq!(next_generation(0, 6), 7);
+        assert_eq!(next_generation(0, 7), 9);
+        assert_eq!(next_generation(9, 9), 10);
+        // 0 means that there is no policy yet.
+        assert_eq!(next_generation(u32::MAX, 0), 2);
     }
 
     #[test]

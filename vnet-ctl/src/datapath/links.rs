@@ -1,10 +1,17 @@
 //! Which program is attached where: tcx links, pinned so that they outlive the controller.
 //!
-//! A pin is the only thing that keeps its link; removing it detaches the program.
+//! A pin keeps its link when the controller ends. While it runs, it holds every link itself as well, so that
+//! a pin that somebody removes detaches nothing. What a device should run stays on record until the
+//! controller detaches it; [`Links::look_after`] compares that with what it does run, and mends it.
+//!
+//! A program that was detached comes back under its flows, unless its device is gone. It is gone when its
+//! index is nobody's, or when none of its programs is attached any more and the index belongs to a device of
+//! another name: an index is used again only for who asks for it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -12,27 +19,24 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier,
+        LinkOrder, SchedClassifier,
         links::{FdLink, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
     },
-    sys::SyscallError,
 };
 use nix::{libc, net::if_::if_indextoname};
 use tracing::{debug, warn};
 
-use super::names::{Hook, Pins, parse_link_name};
+use super::{
+    mend::{Mended, Unmended, What},
+    names::{Hook, Pins, parse_link_name},
+    sys,
+};
 
 /// What is pinned under a folder of links.
 pub(super) fn pinned(folder: &Path) -> Result<Vec<(PathBuf, u32, Hook)>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
+    for path in files(folder)? {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_link_name);
         match name {
             Some((ifindex, hook)) => found.push((path, ifindex, hook)),
@@ -42,94 +46,199 @@ pub(super) fn pinned(folder: &Path) -> Result<Vec<(PathBuf, u32, Hook)>> {
     Ok(found)
 }
 
+/// The paths of what is in a folder, which may be missing.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = || format!("list {}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(list),
+    };
+    entries.map(|entry| Ok(entry.with_context(list)?.path())).collect()
+}
+
 /// The links of the devices that vnet has attached to.
 #[derive(Debug)]
 pub(super) struct Links {
     pins: Pins,
-    attached: BTreeSet<(u32, Hook)>,
+    /// What every device should run.
+    records: BTreeMap<(u32, Hook), Record>,
+}
+
+/// A program that a device should run.
+#[derive(Debug)]
+struct Record {
+    /// The device's name when it was attached.
+    device: String,
+    /// `None` while it cannot be attached.
+    link: Option<OwnedFd>,
+}
+
+/// What became of one link.
+enum Health {
+    Sound,
+    /// It runs another program.
+    Replaced,
+    /// It runs nothing, nowhere.
+    Detached,
+}
+
+/// What [`Links::look_after`] found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) mended: Vec<Mended>,
+    pub(super) unmended: Vec<Unmended>,
+    /// Devices that are gone, or have become others.
+    pub(super) gone: BTreeSet<u32>,
 }
 
 impl Links {
     /// Takes over what is pinned: each link gets the program of `object`, in one step during which no
     /// packet is missed. Pins of vanished devices are removed.
     pub(super) fn adopt(pins: &Pins, object: &mut Ebpf) -> Result<Self> {
-        let mut attached = BTreeSet::new();
+        let mut links = Self { pins: pins.clone(), records: BTreeMap::new() };
         for (path, ifindex, hook) in pinned(&pins.links())? {
-            if replace(&path, program(object, hook)?)? {
-                attached.insert((ifindex, hook));
-            } else {
-                debug!("the device of {} is gone", path.display());
+            if !links.take(&path, ifindex, hook, object)? {
                 fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
             }
         }
-        Ok(Self { pins: pins.clone(), attached })
+        Ok(links)
+    }
+
+    /// Gives the link pinned at `path` the program of `object`, and holds it; false if its device is gone.
+    pub(super) fn take(&mut self, path: &Path, ifindex: u32, hook: Hook, object: &mut Ebpf) -> Result<bool> {
+        let link = sys::open_pin(path).with_context(|| format!("open {}", path.display()))?;
+        let attached = sys::tcx_info(link.as_fd()).with_context(|| format!("look at {}", path.display()))?;
+        let Some(device) = device_name(ifindex).filter(|_| attached.ifindex == ifindex) else {
+            debug!("the device of {} is gone", path.display());
+            return Ok(false);
+        };
+        if !replace(path, program(object, hook)?)? {
+            return Ok(false);
+        }
+        self.records.insert((ifindex, hook), Record { device, link: Some(link) });
+        Ok(true)
     }
 
     /// Attaches `hook`'s program to the device `ifindex` of the calling thread's network namespace, before
     /// any other program there. Nothing happens if it is attached already.
     pub(super) fn attach(&mut self, object: &mut Ebpf, ifindex: u32, hook: Hook) -> Result<()> {
-        if self.attached.contains(&(ifindex, hook)) {
+        if self.records.get(&(ifindex, hook)).is_some_and(|record| record.link.is_some()) {
             return Ok(());
         }
-        let name =
-            if_indextoname(ifindex).with_context(|| format!("find the device with index {ifindex}"))?;
-        let name = name.to_str().context("read a device's name")?;
-        let path = self.pins.link(ifindex, hook);
-        let program = program(object, hook)?;
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program
-            .attach_with_options(name, hook.attach_type(), order)
-            .map_err(|error| anyhow!("attach {hook} to {name}: {}", causes(&error)))?;
-        let link: FdLink = program.take_link(id)?.try_into()?;
-        // Until it is pinned, dropping the link detaches the program.
-        link.pin(&path).map_err(|error| anyhow!("pin {}: {}", path.display(), causes(&error)))?;
-        self.attached.insert((ifindex, hook));
+        let device = device_name(ifindex)
+            .with_context(|| format!("there is no device with the index {ifindex} any more"))?;
+        let link = attach(&self.pins.link(ifindex, hook), program(object, hook)?, &device, hook)?;
+        self.records.insert((ifindex, hook), Record { device, link: Some(link) });
         Ok(())
     }
 
     /// Detaches everything from the device `ifindex`; whether anything was attached.
     pub(super) fn detach(&mut self, ifindex: u32) -> Result<bool> {
         let hooks: Vec<Hook> =
-            Hook::ALL.into_iter().filter(|&hook| self.attached.contains(&(ifindex, hook))).collect();
+            Hook::ALL.into_iter().filter(|&hook| self.records.contains_key(&(ifindex, hook))).collect();
         for &hook in &hooks {
-            remove(&self.pins.link(ifindex, hook))?;
-            self.attached.remove(&(ifindex, hook));
+            let path = self.pins.link(ifindex, hook);
+            if let Some(link) = self.records.get(&(ifindex, hook)).and_then(|record| record.link.as_ref()) {
+                detach(link, &path)?;
+            }
+            remove(&path)?;
+            self.records.remove(&(ifindex, hook));
         }
         Ok(!hooks.is_empty())
     }
 
-    /// What is attached by name only: the device is gone, and another may have its index by now.
-    pub(super) fn stale(&self, object: &mut Ebpf) -> Result<BTreeSet<u32>> {
-        let mut stale = BTreeSet::new();
-        for &(ifindex, hook) in &self.attached {
-            if !runs(program(object, hook)?, ifindex, hook)? {
-                stale.insert(ifindex);
+    /// Compares what every device should run with what it runs, and mends what differs.
+    pub(super) fn look_after(&mut self, object: &mut Ebpf) -> Result<Found> {
+        let mut own = BTreeMap::new();
+        for hook in Hook::ALL {
+            own.insert(hook, program(object, hook)?.info()?.id());
+        }
+        let pinned: BTreeSet<PathBuf> = files(&self.pins.links())?.into_iter().collect();
+        let mut found = Found::default();
+        for ifindex in self.devices() {
+            let health = |hook: Hook, record: &Record| match &record.link {
+                Some(link) => health(link, ifindex, own.get(&hook).copied()),
+                None => Health::Detached,
+            };
+            let records = self.records.range_mut((ifindex, Hook::ALL[0])..);
+            let mut records: Vec<_> = records
+                .take_while(|((of, _), _)| *of == ifindex)
+                .map(|(&(_, hook), record)| (hook, health(hook, record), record))
+                .collect();
+            let current = device_name(ifindex);
+            let has_program = records.iter().any(|(_, health, _)| !matches!(health, Health::Detached));
+            let is_named = |name: &String| records.iter().any(|(.., record)| record.device == *name);
+            let Some(device) = current.filter(|name| has_program || is_named(name)) else {
+                found.gone.insert(ifindex);
+                continue;
+            };
+            for (hook, health, record) in &mut records {
+                let path = self.pins.link(ifindex, *hook);
+                let mended = match health {
+                    Health::Sound if pinned.contains(&path) => continue,
+                    Health::Sound => repin(record, &path).map(|()| What::Unpinned),
+                    Health::Replaced => {
+                        put_back(record, &path, program(object, *hook)?).map(|()| What::Replaced)
+                    }
+                    Health::Detached => {
+                        record.link = None;
+                        attach(&path, program(object, *hook)?, &device, *hook).map(|link| {
+                            record.link = Some(link);
+                            What::Detached
+                        })
+                    }
+                };
+                let place = (ifindex, device.clone(), *hook);
+                match mended {
+                    Ok(what) => found.mended.push(Mended::Program { place, what }),
+                    Err(error) => found.unmended.push(Unmended { place, error: format!("{error:#}") }),
+                }
             }
         }
-        Ok(stale)
+        Ok(found)
     }
 
-    /// The devices that something is attached to.
+    /// The devices that something is attached to, or should be.
     pub(super) fn devices(&self) -> BTreeSet<u32> {
-        self.attached.iter().map(|&(ifindex, _)| ifindex).collect()
+        self.records.keys().map(|&(ifindex, _)| ifindex).collect()
     }
 
     /// What is attached.
-    pub(super) const fn attached(&self) -> &BTreeSet<(u32, Hook)> {
-        &self.attached
+    pub(super) fn attached(&self) -> BTreeSet<(u32, Hook)> {
+        let attached = self.records.iter().filter(|(_, record)| record.link.is_some());
+        attached.map(|(&place, _)| place).collect()
+    }
+
+    /// Holds nothing any more: only pins keep programs attached from now on.
+    pub(super) fn let_go(&mut self) {
+        self.records.clear();
     }
 }
 
-/// Removes a pin and its link. The program is detached when this returns: the last reference is the
-/// one held here, not the file system's, which is given back later.
+/// Removes a pin and its link. The program is detached when this returns, whoever else holds the link.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    let link = PinnedLink::from_pin(path);
-    match fs::remove_file(path) {
-        Ok(()) => drop(link),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
+    if let Ok(link) = sys::open_pin(path) {
+        detach(&link, path)?;
     }
-    Ok(())
+    remove_pin(path)
+}
+
+fn detach(link: &OwnedFd, path: &Path) -> Result<()> {
+    match sys::detach(link.as_fd()) {
+        // It is detached already: its device is gone.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        result => result.with_context(|| format!("detach {}", path.display())),
+    }
+}
+
+fn remove_pin(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn program(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier> {
@@ -137,21 +246,54 @@ fn program(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier> {
     program.try_into().with_context(|| format!("{hook} is not a tc program"))
 }
 
-/// Whether `program` is what the device with that index, in the calling thread's namespace, runs.
-fn runs(program: &SchedClassifier, ifindex: u32, hook: Hook) -> Result<bool> {
-    let name = if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok());
+/// The name of a device of the calling thread's network namespace.
+fn device_name(ifindex: u32) -> Option<String> {
+    let name = if_indextoname(ifindex).ok()?.into_string().ok()?;
     // nix answers with an empty name for an index that nothing has.
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(false) };
-    let own = program.info()?.id();
-    match SchedClassifier::query_tcx(&name, hook.attach_type()) {
-        Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == own)),
-        Err(error) => bail!("ask what {name} runs: {}", causes(&error)),
+    Some(name).filter(|name| !name.is_empty())
+}
+
+fn health(link: &OwnedFd, ifindex: u32, own: Option<u32>) -> Health {
+    match sys::tcx_info(link.as_fd()) {
+        Ok(info) if info.ifindex != ifindex => Health::Detached,
+        Ok(info) if Some(info.program) == own => Health::Sound,
+        _ => Health::Replaced,
     }
+}
+
+/// Attaches a program and pins its link, over the pin of a link that is no more.
+fn attach(path: &Path, program: &mut SchedClassifier, device: &str, hook: Hook) -> Result<OwnedFd> {
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program
+        .attach_with_options(device, hook.attach_type(), order)
+        .map_err(|error| anyhow!("attach {hook} to {device}: {}", causes(&error)))?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    remove_pin(path)?;
+    // Until it is pinned, dropping the link detaches the program.
+    link.pin(path).map_err(|error| anyhow!("pin {}: {}", path.display(), causes(&error)))?;
+    sys::open_pin(path).with_context(|| format!("open {}", path.display()))
+}
+
+fn repin(record: &Record, path: &Path) -> Result<()> {
+    let link = record.link.as_ref().context("it is not attached")?;
+    sys::pin(link.as_fd(), path).with_context(|| format!("pin {}", path.display()))
+}
+
+/// Puts `program` back into a link that somebody gave another one.
+fn put_back(record: &Record, path: &Path, program: &mut SchedClassifier) -> Result<()> {
+    if !path.exists() {
+        repin(record, path)?;
+    }
+    if !replace(path, program)? {
+        bail!("its device is going away");
+    }
+    Ok(())
 }
 
 /// Puts `program` in the place of the one that the link pinned at `path` runs; false if the link's
 /// device is gone.
 fn replace(path: &Path, program: &mut SchedClassifier) -> Result<bool> {
+    use aya::{programs::ProgramError, sys::SyscallError};
     let pinned = PinnedLink::from_pin(path).with_context(|| format!("open {}", path.display()))?;
     let link: SchedClassifierLink =
         FdLink::from(pinned).try_into().with_context(|| format!("{} is not a tcx link", path.display()))?;

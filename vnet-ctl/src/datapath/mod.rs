@@ -7,12 +7,15 @@
 //! Everything is pinned below `BPFFS/vnet/vABI`: a controller that ends, in whatever way, leaves the
 //! datapath running.
 
+mod carry;
 mod commit;
+mod counters;
 mod difference;
 mod drops;
 mod filter;
 mod flows;
 mod links;
+mod mend;
 pub mod names;
 mod object;
 mod pairs;
@@ -34,10 +37,12 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
 
 use self::{
+    carry::{Carried, Carry},
     commit::Commits,
     drops::DropCounters,
     flows::FlowTables,
     links::{Links, causes},
+    mend::HeldMaps,
     names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
 };
 use crate::{
@@ -45,17 +50,25 @@ use crate::{
     compile::Tables,
 };
 
+pub use carry::CarryError;
 pub use commit::{Changes, Committed, Count};
 pub use drops::describe;
 pub use filter::{FilterError, FlowFilter};
+pub use mend::{Mended, Place, Unmended, What};
 pub use object::{PinError, Shape, declared};
 pub use preflight::{Preflight, PreflightError};
 pub use remove::{Removed, remove_own_pins, remove_pins};
 
 /// The loaded datapath.
 pub struct Datapath {
+    pins: Pins,
     object: Ebpf,
+    maps: HeldMaps,
     links: Links,
+    /// What other versions have left, until the first policy is in force.
+    carry: Option<Carry>,
+    carried: Carried,
+    mended: Vec<Mended>,
     commits: Commits,
     flows: FlowTables,
     drops: DropCounters,
@@ -76,9 +89,14 @@ impl Datapath {
     /// Traffic that flows already goes on: maps keep what they hold, and each link changes from the old
     /// program to the new one in one step.
     ///
+    /// What another version of vnet has left keeps running until the first [`Datapath::commit`], which
+    /// carries it over.
+    ///
     /// # Errors
-    /// [`PinError`] when a pin does not fit; otherwise what the kernel refused. Nothing has changed then.
+    /// [`PinError`] when a pin does not fit, [`CarryError`] when another version's datapath does not;
+    /// otherwise what the kernel refused. Nothing has changed then.
     pub fn open(pins: &Pins) -> Result<Self> {
+        let carry = Carry::find(pins)?;
         let absent = object::compare_pins(pins)?;
         if absent.contains(&CONTROL) && !links::pinned(&pins.links())?.is_empty() {
             return Err(PinError::Missing { pin: pins.map(CONTROL).display().to_string() }.into());
@@ -92,11 +110,16 @@ impl Datapath {
             }
         }
         let mut object = loaded?;
+        let maps = HeldMaps::open(pins)?;
         let links = Links::adopt(pins, &mut object)?;
-        let commits = Commits::take(&mut object)?;
+        let mut commits = Commits::take(&mut object)?;
+        if let Some(carry) = &carry {
+            commits.stay_above(carry.generation());
+        }
         let flows = FlowTables::take(&mut object)?;
         let drops = DropCounters::take(&mut object)?;
-        Ok(Self { object, links, commits, flows, drops })
+        let (carried, mended) = (Carried::default(), Vec::new());
+        Ok(Self { pins: pins.clone(), object, maps, links, carry, carried, mended, commits, flows, drops })
     }
 
     /// Attaches a port's programs to its host-side device, in the calling thread's network namespace.
@@ -104,8 +127,8 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_port(&mut self, ifindex: u32) -> Result<()> {
-        self.links.attach(&mut self.object, ifindex, Hook::FromPort)?;
-        self.links.attach(&mut self.object, ifindex, Hook::ToPort)
+        self.attach(ifindex, Hook::FromPort)?;
+        self.attach(ifindex, Hook::ToPort)
     }
 
     /// Attaches a network's program to its bridge, in the calling thread's network namespace.
@@ -113,7 +136,14 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_bridge(&mut self, ifindex: u32) -> Result<()> {
-        self.links.attach(&mut self.object, ifindex, Hook::FromHost)
+        self.attach(ifindex, Hook::FromHost)
+    }
+
+    fn attach(&mut self, ifindex: u32, hook: Hook) -> Result<()> {
+        if self.carry.as_mut().is_some_and(|carry| carry.defers(ifindex, hook)) {
+            return Ok(());
+        }
+        self.links.attach(&mut self.object, ifindex, hook)
     }
 
     /// Detaches every program from a device, and forgets its flows and counters.
@@ -140,21 +170,45 @@ impl Datapath {
         Ok(gone)
     }
 
-    /// Detaches from devices that are gone, or have become others.
+    /// Puts right what somebody changed: programs that were detached or replaced, and pins that were removed.
+    /// Devices that are gone, or have become others, are forgotten with their flows. What was put right is told
+    /// by [`Datapath::take_mended`]; returned is what could not be.
     ///
     /// # Errors
-    /// When the kernel does not tell what a device runs, or a pin cannot be removed.
-    pub fn forget_stale(&mut self) -> Result<()> {
-        for ifindex in self.links.stale(&mut self.object)? {
+    /// When the kernel does not tell what a device runs, or a map cannot be pinned.
+    pub fn look_after(&mut self) -> Result<Vec<Unmended>> {
+        make_folders(&self.pins)?;
+        self.mended.extend(self.maps.look_after(&self.pins)?);
+        let found = self.links.look_after(&mut self.object)?;
+        self.mended.extend(found.mended);
+        for ifindex in found.gone {
             self.detach(ifindex)?;
         }
-        Ok(())
+        Ok(found.unmended)
+    }
+
+    /// What was put right since this was asked last.
+    pub fn take_mended(&mut self) -> Vec<Mended> {
+        std::mem::take(&mut self.mended)
     }
 
     /// What is attached: device and program.
     #[must_use]
-    pub const fn attached(&self) -> &BTreeSet<(u32, Hook)> {
-        self.links.attached()
+    pub fn attached(&self) -> BTreeSet<(u32, Hook)> {
+        let mut attached = self.links.attached();
+        attached.extend(self.carry.iter().flat_map(Carry::attached));
+        attached
+    }
+
+    /// How many programs and flows were taken over from another version.
+    #[must_use]
+    pub const fn carried(&self) -> (usize, usize) {
+        (self.carried.programs, self.carried.flows)
+    }
+
+    /// Keeps nothing attached any more but by its pin.
+    pub fn let_go(&mut self) {
+        self.links.let_go();
     }
 
     /// Puts `tables` in force, whole. When they are in force already, nothing happens: flows are not judged
@@ -163,7 +217,14 @@ impl Datapath {
     /// # Errors
     /// When they are too large, or the kernel refuses an entry; what was in force stays in force.
     pub fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
-        self.commits.commit(tables)
+        let committed = self.commits.commit(tables)?;
+        if let Some(carry) = &mut self.carry {
+            self.carried = carry
+                .finish(&mut self.object, &mut self.links)
+                .context("carry the datapath of another version over")?;
+            self.carry = None;
+        }
+        Ok(committed)
     }
 
     /// The tables in force.
@@ -236,6 +297,12 @@ impl Datapath {
     pub fn drops_by_device(&self) -> Result<BTreeMap<(u32, u32), u64>> {
         self.drops.by_device()
     }
+}
+
+/// Whether any program is attached by a pin of this version.
+#[must_use]
+pub fn has_links(pins: &Pins) -> bool {
+    links::files(&pins.links()).is_ok_and(|files| !files.is_empty())
 }
 
 /// Makes the folders that pins go to.

@@ -86,13 +86,20 @@ pub(super) const LINKS_FOLDER: &str = "links";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
     bpffs: PathBuf,
+    abi: u32,
 }
 
 impl Pins {
     /// Below `bpffs`; nothing is opened or made.
     #[must_use]
     pub fn new(bpffs: &Path) -> Self {
-        Self { bpffs: bpffs.to_owned() }
+        Self::of_abi(bpffs, ABI_VERSION)
+    }
+
+    /// Those of another ABI.
+    #[must_use]
+    pub fn of_abi(bpffs: &Path, abi: u32) -> Self {
+        Self { bpffs: bpffs.to_owned(), abi }
     }
 
     /// The bpf filesystem, or the folder in it that takes its place.
@@ -110,11 +117,11 @@ impl Pins {
     /// The folder of this version's pins.
     #[must_use]
     pub fn root(&self) -> PathBuf {
-        self.vnet().join(format!("v{ABI_VERSION}"))
+        self.vnet().join(format!("v{}", self.abi))
     }
 
     /// The folders of the versions that have left pins, this one's among them.
-    pub(super) fn versions(&self) -> Vec<PathBuf> {
+    pub(crate) fn versions(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.vnet()).into_iter().flatten().flatten();
         let is_version = |name: &str| name.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
         entries

@@ -99,19 +99,23 @@ pub(super) fn compare_pins(pins: &Pins) -> Result<Vec<&'static str>> {
 
 fn compare(pin: &Path, needed: Shape) -> Result<(), PinError> {
     let unusable = |reason: String| PinError::Unusable { pin: pin.display().to_string(), reason };
-    let info = MapInfo::from_pin(pin).map_err(|error| unusable(root_cause(&error)))?;
-    let map_type = info.map_type().map_err(|error| unusable(error.to_string()))? as u32;
-    let found = Shape {
-        map_type,
-        key_size: info.key_size(),
-        value_size: info.value_size(),
-        max_entries: info.max_entries(),
-        flags: info.map_flags(),
-    };
+    let found = shape(pin).map_err(unusable)?;
     if found == needed {
         return Ok(());
     }
     Err(PinError::Shape { pin: pin.display().to_string(), found, needed })
+}
+
+/// The shape of the map pinned at `pin`, or why it has none.
+pub(super) fn shape(pin: &Path) -> Result<Shape, String> {
+    let info = MapInfo::from_pin(pin).map_err(|error| root_cause(&error))?;
+    Ok(Shape {
+        map_type: info.map_type().map_err(|error| error.to_string())? as u32,
+        key_size: info.key_size(),
+        value_size: info.value_size(),
+        max_entries: info.max_entries(),
+        flags: info.map_flags(),
+    })
 }
 
 fn root_cause(error: &MapError) -> String {

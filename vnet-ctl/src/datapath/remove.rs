@@ -46,7 +46,7 @@ pub fn remove_own_pins(pins: &Pins) -> Removed {
     removed
 }
 
-fn remove_version(root: &Path, removed: &mut Removed) {
+pub(super) fn remove_version(root: &Path, removed: &mut Removed) {
     // Links first: no program may run on maps that are being taken apart.
     match links::pinned(&root.join(LINKS_FOLDER)) {
         Ok(links) => {

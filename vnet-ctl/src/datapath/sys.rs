@@ -1,14 +1,20 @@
-//! The system calls that aya does not make: batched reads and writes of maps, and the datapath's clock.
+//! The system calls that aya does not make: batched reads and writes of maps, links by their descriptors,
+//! and the datapath's clock.
 
 use std::{
+    ffi::CString,
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     time::Duration,
 };
 
 use aya::{Pod, maps::MapData};
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
 use nix::{
     errno::Errno,
     libc,
@@ -43,8 +49,7 @@ impl Reader<'_> {
         let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(self.size);
         let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(self.size);
         let mut next = vec![0_u8; size_of::<K>().max(size_of::<u64>())];
-        // SAFETY: the attributes are integers and addresses; all zero is a valid value.
-        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        let mut attr = no_attr();
         attr.batch.in_batch = self.place.as_ref().map_or(0, |place| place.as_ptr() as u64);
         attr.batch.out_batch = next.as_mut_ptr() as u64;
         attr.batch.keys = keys.as_mut_ptr() as u64;
@@ -55,7 +60,7 @@ impl Reader<'_> {
         // them when it made the typed map), and for a place.
         let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
         let more = match result {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(Errno::ENOENT) => false,
             // One bucket holds more than the buffers: nothing was returned, ask again with room.
             Err(Errno::ENOSPC) => {
@@ -123,8 +128,7 @@ fn write<K: Pod, V: Pod>(
     keys: &[K],
     values: &[V],
 ) -> (usize, Result<(), Errno>) {
-    // SAFETY: the attributes are integers and addresses; all zero is a valid value.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    let mut attr = no_attr();
     attr.batch.keys = keys.as_ptr() as u64;
     attr.batch.values = values.as_ptr() as u64;
     attr.batch.count = keys.len() as u32;
@@ -135,20 +139,81 @@ fn write<K: Pod, V: Pod>(
     // SAFETY: the kernel writes how far it got into the same field; before it has begun it leaves it.
     let count = unsafe { attr.batch.count } as usize;
     match result {
-        Ok(()) => (count, Ok(())),
+        Ok(_) => (count, Ok(())),
         Err(error) if count >= keys.len() => (0, Err(error)),
         Err(error) => (count, Err(error)),
     }
 }
 
+/// What a tcx link is attached to at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TcxInfo {
+    /// Number of the program that runs.
+    pub(super) program: u32,
+    /// Its device; 0 once it is detached or the device is gone.
+    pub(super) ifindex: u32,
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = no_attr();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    // SAFETY: the path ends with a zero and lives until the call returns.
+    let fd = unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &mut attr) }?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins a map or link at `path`, where nothing is.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = no_attr();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = object.as_raw_fd() as u32;
+    // SAFETY: as above.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr) }?;
+    Ok(())
+}
+
+/// Asks the kernel about a tcx link.
+pub(super) fn tcx_info(link: BorrowedFd<'_>) -> io::Result<TcxInfo> {
+    // SAFETY: integers and addresses; all zero is a valid value.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attr = no_attr();
+    attr.info.bpf_fd = link.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = std::ptr::from_mut(&mut info) as u64;
+    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which is that large.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    // SAFETY: any bytes are valid integers, and all were zero before.
+    let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
+    Ok(TcxInfo { program: info.prog_id, ifindex })
+}
+
+/// Detaches a link's program now, whoever else holds the link.
+pub(super) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = no_attr();
+    attr.link_detach.link_fd = link.as_raw_fd() as u32;
+    // SAFETY: the attributes hold no address.
+    unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr) }?;
+    Ok(())
+}
+
+fn no_attr() -> bpf_attr {
+    // SAFETY: the attributes are integers and addresses; all zero is a valid value.
+    unsafe { std::mem::zeroed() }
+}
+
 /// # Safety
 /// Every address in `attr` must be good for what `command` reads and writes there.
-unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> Result<(), Errno> {
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> Result<libc::c_long, Errno> {
     // SAFETY: `attr` is a whole `bpf_attr` of the size given; the caller vouches for what it points to.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
     };
-    Errno::result(result).map(drop)
+    Errno::result(result)
 }
 
 /// The datapath's present, in flow ticks.

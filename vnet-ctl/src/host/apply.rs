@@ -102,7 +102,10 @@ impl Host {
     /// Takes steps back in reverse, each whatever becomes of the others. Returns what failed.
     pub async fn undo(&self, done: Done, attach: &mut (impl Attach + Send)) -> Vec<Failure> {
         let reversed: Vec<_> = done.0.into_iter().rev().collect();
-        self.remove(&reversed, attach).await
+        let mut failures = self.remove(&reversed, attach).await;
+        // A device that is gone has taken with it what was done to it.
+        failures.retain(|failure| failure.cause.downcast_ref::<links::Gone>().is_none());
+        failures
     }
 
     /// Carries out `actions`, each whatever becomes of the others. Returns what failed.
@@ -127,11 +130,17 @@ impl Host {
                 self.complete(device, &Owner::Network(network.clone()), Some(*mtu)).await
             }
             Action::CreateVeth { port, device, workload } => {
+                self.insides.forget(&workload.netns);
                 let netns = Netns::require(&workload.netns)?;
                 links::create_veth(netlink, device, netns.raw_fd(), workload).await?;
                 self.complete(device, &Owner::Port(port.clone()), None).await
             }
-            Action::DeleteLink { device, owner } => links::delete(netlink, device, owner.as_ref()).await,
+            Action::DeleteLink { device, owner } => {
+                if let Some(ifindex) = links::delete(netlink, device, owner.as_ref()).await? {
+                    self.insides.forget_behind(ifindex);
+                }
+                Ok(())
+            }
             Action::SetOwner { device, owner } => links::set_owner(netlink, device, owner).await,
             Action::SimplifyBridge { device } => links::simplify_bridge(netlink, device).await,
             Action::SetQuiet { device } => links::set_quiet(netlink, device).await,
@@ -153,7 +162,10 @@ impl Host {
             Action::Detach(Target::Ifindex(ifindex)) => attach.detach(*ifindex),
             Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
             Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
-            Action::Configure(workload) => workload::configure(workload).await,
+            Action::Configure(workload) => {
+                self.insides.forget(&workload.netns);
+                workload::configure(workload).await
+            }
         }
     }
 

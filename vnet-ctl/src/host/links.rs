@@ -41,8 +41,13 @@ pub(super) async fn by_name(netlink: &Handle, name: &str) -> Result<Option<LinkM
 /// Index of a link that must be there.
 pub(super) async fn index(netlink: &Handle, name: &str) -> Result<u32> {
     let link = by_name(netlink, name).await?;
-    Ok(link.with_context(|| format!("{name} is not there any more"))?.header.index)
+    Ok(link.ok_or_else(|| Gone(name.to_owned()))?.header.index)
 }
+
+/// A link that was there when the plan was made.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not there any more")]
+pub(super) struct Gone(String);
 
 /// Creates a bridge, down and marked as a newborn. Its MTU is not `mtu` yet: a bridge takes the least of
 /// its ports' until its own is changed, and only from another value is it changed.
@@ -85,14 +90,15 @@ async fn create(netlink: &Handle, name: &str, message: LinkMessage) -> Result<()
     Ok(())
 }
 
-/// Deletes a link if it is there and still that of `owner`.
-pub(super) async fn delete(netlink: &Handle, name: &str, owner: Option<&Owner>) -> Result<()> {
-    let Some(link) = by_name(netlink, name).await? else { return Ok(()) };
+/// Deletes a link if it is there and still that of `owner`; returns its index.
+pub(super) async fn delete(netlink: &Handle, name: &str, owner: Option<&Owner>) -> Result<Option<u32>> {
+    let Some(link) = by_name(netlink, name).await? else { return Ok(None) };
     let ownership = ownership(&link);
     // A creation that failed halfway leaves a newborn.
     let is_meant = ownership == Ownership::Newborn || ownership.owner().is_some_and(|of| Some(of) == owner);
     ensure!(is_meant, "{name} is another device by now; it stays");
-    netlink.link().del(link.header.index).execute().await.map_err(kernel)
+    netlink.link().del(link.header.index).execute().await.map_err(kernel)?;
+    Ok(Some(link.header.index))
 }
 
 /// Changes a link.

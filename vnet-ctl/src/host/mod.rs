@@ -11,28 +11,35 @@
 mod addresses;
 mod announce;
 mod apply;
+mod ask;
 mod counters;
+mod inside;
 mod links;
+pub mod monitor;
 mod namespace;
 mod observe;
 mod routes;
 mod workload;
 
+use std::sync::{Arc, atomic::AtomicBool};
+
 use anyhow::{Context as _, Result};
 use rtnetlink::Handle;
 
-use self::namespace::Netns;
 pub use self::{
     announce::{Announcement, Claim},
     apply::{ApplyError, Attach, Done, Failure},
     counters::{Counters, PortCounters},
 };
+use self::{inside::Insides, namespace::Netns};
 
 /// The host, in one network namespace.
 #[derive(Debug)]
 pub struct Host {
     netlink: Handle,
     own: Netns,
+    insides: Arc<Insides>,
+    watched: AtomicBool,
 }
 
 impl Host {
@@ -44,7 +51,7 @@ impl Host {
         let own = Netns::of_this_thread()?;
         let (connection, netlink, _) = rtnetlink::new_connection().context("open a netlink socket")?;
         tokio::spawn(connection);
-        Ok(Self { netlink, own })
+        Ok(Self { netlink, own, insides: Arc::default(), watched: AtomicBool::new(false) })
     }
 }
 

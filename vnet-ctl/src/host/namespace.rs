@@ -72,6 +72,16 @@ impl Netns {
         }
     }
 
+    /// Another descriptor of the same namespace.
+    pub(super) fn another(&self) -> Result<Self> {
+        Ok(Self(self.0.try_clone().context("duplicate the namespace's descriptor")?))
+    }
+
+    /// Moves the calling thread there, which must be none of the runtime's.
+    pub(super) fn enter(&self) -> Result<()> {
+        setns(&self.0, CloneFlags::CLONE_NEWNET).context("enter the network namespace")
+    }
+
     /// For a netlink message; valid as long as `self` lives.
     pub(super) fn raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -94,9 +104,9 @@ impl Netns {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let file = self.0.try_clone().context("duplicate the namespace's descriptor")?;
+        let netns = self.another()?;
         on_thread(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
+            netns.enter()?;
             work()
         })
         .await
@@ -198,7 +208,10 @@ fn is_network(file: &File) -> bool {
         .is_ok_and(|link| link.to_string_lossy().starts_with("net:[") || link.is_absolute())
 }
 
-async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Runs `work` on a thread of its own, which ends with it.
+pub(super) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new()
         .name("vnet-netns".to_owned())

@@ -1,28 +1,26 @@
 //! What is on the host, as [`crate::plan`] wants to know it.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use anyhow::{Context as _, Result};
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use rtnetlink::{
-    Handle,
-    packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
-    packet_route::{
-        RouteNetlinkMessage,
-        link::{
-            AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
-            LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-        },
-        nsid::{NsidAttribute, NsidMessage},
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    address::AddressMessage,
+    link::{
+        AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
+        LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
     },
 };
 use vnet_common::MacAddr;
 
 use super::{
     Host, addresses,
-    links::{self, kernel},
-    namespace::{Netns, Opened},
-    routes,
+    ask::Asker,
+    links::ownership,
+    namespace::{Netns, Opened, on_thread},
 };
 use crate::{
     plan::{Attach, Desired, Inside, Kind, Link, Namespace, NetnsRef, Observed, Peer},
@@ -36,62 +34,98 @@ impl Host {
     /// # Errors
     /// When the kernel does not answer, or a namespace cannot be entered.
     pub async fn observe(&self, desired: &Desired, state: &State) -> Result<Observed> {
-        // The links first: listing them gives an id to each namespace that one of them leads to.
-        let links = links(&self.netlink).await.context("look at the host's links")?;
+        self.insides.forget_all();
+        self.observe_again(desired, state).await
+    }
+
+    /// The same, but looks only into those namespaces that nothing is known of since [`Host::observe`] or
+    /// [`Host::forget_inside`], or where this host changed something. For the second look at what one has in
+    /// hand, or when a monitor tells of every change.
+    ///
+    /// # Errors
+    /// As [`Host::observe`].
+    pub async fn observe_again(&self, desired: &Desired, state: &State) -> Result<Observed> {
         let used = desired.ports.values().filter_map(|port| match &port.attach {
             Attach::Netns { netns, .. } => Some(netns.clone()),
             Attach::Device { .. } => None,
         });
-        let mut namespaces = BTreeMap::new();
-        for netns in used.collect::<BTreeSet<_>>() {
-            let found =
-                self.look_into(&netns).await.with_context(|| format!("look into namespace {netns}"))?;
-            namespaces.insert(netns, found);
-        }
+        let used: BTreeSet<_> = used.collect();
         // Of those that are not used any more, it only matters whether they are there.
-        for netns in state.namespaces.iter().map(|netns| NetnsRef::parse(netns)) {
-            if let Entry::Vacant(entry) = namespaces.entry(netns) {
-                let found = match Netns::open(entry.key())? {
-                    Opened::Missing => Namespace::Missing,
-                    Opened::NotANamespace => Namespace::NotANamespace,
-                    Opened::Netns(netns) => {
-                        Namespace::Present(Inside { id: netns.id()?, ..Inside::default() })
-                    }
-                };
-                entry.insert(found);
+        let made = state.namespaces.iter().map(|netns| NetnsRef::parse(netns));
+        let made: Vec<_> = made.filter(|netns| !used.contains(netns)).collect();
+        let (own, insides) = (self.own.another()?, self.insides.clone());
+        on_thread(move || {
+            // The links first: listing them gives an id to each namespace that one of them leads to.
+            let links =
+                Asker::open().and_then(|mut host| links(&mut host)).context("look at the host's links")?;
+            let used: Vec<_> = used.into_iter().collect();
+            let mut namespaces: BTreeMap<_, _> = insides.look(&used, &own)?.into_iter().collect();
+            for netns in made {
+                let found = identity(&netns)?;
+                namespaces.insert(netns, found);
             }
-        }
-        Ok(Observed { links, namespaces, attached: BTreeSet::new() })
+            Ok(Observed { links, namespaces, attached: BTreeSet::new() })
+        })
+        .await
     }
 
-    async fn look_into(&self, netns: &NetnsRef) -> Result<Namespace> {
-        let netns = match Netns::open(netns)? {
-            Opened::Missing => return Ok(Namespace::Missing),
-            Opened::NotANamespace => return Ok(Namespace::NotANamespace),
-            Opened::Netns(netns) => netns,
-        };
-        if netns.is(&self.own)? {
-            return Ok(Namespace::Own);
+    /// The one or the other, as far as what was seen before is good for another change.
+    ///
+    /// # Errors
+    /// As [`Host::observe`].
+    pub async fn look(&self, desired: &Desired, state: &State) -> Result<Observed> {
+        if self.is_watched() {
+            self.observe_again(desired, state).await
+        } else {
+            self.observe(desired, state).await
         }
-        let nsid = nsid(&self.netlink, &netns).await?;
-        let netlink = netns.connect().await?;
-        let mut links = links(&netlink).await?;
-        for route in routes::defaults(&netlink).await? {
-            if let Some(link) = links.get_mut(&route.ifindex) {
-                link.gateways.push(route.gateway);
-            }
-        }
-        let links = links.into_values().map(|link| (link.name.clone(), link)).collect();
-        Ok(Namespace::Present(Inside { nsid, links, id: netns.id()? }))
+    }
+
+    /// Says whether a monitor tells of every change by others, in namespaces too, through
+    /// [`Host::forget_inside`]: only then is what was seen once good for another change.
+    pub fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Release);
+    }
+
+    /// Whether a monitor tells of every change by others.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+
+    /// Forgets what was seen in all namespaces.
+    pub fn forget_insides(&self) {
+        self.insides.forget_all();
+    }
+
+    /// Forgets what was seen inside the namespace that the host calls by the id `nsid`.
+    pub fn forget_inside(&self, nsid: i32) {
+        self.insides.forget_nsid(nsid);
     }
 }
 
-async fn links(netlink: &Handle) -> Result<BTreeMap<u32, Link>> {
-    let messages: Vec<_> =
-        netlink.link().get().execute().try_collect().await.map_err(kernel).context("list links")?;
-    let mut links: BTreeMap<_, _> =
-        messages.iter().map(|message| (message.header.index, link(message))).collect();
-    for message in addresses::dump(netlink).await? {
+/// Whether a namespace is there, and which one.
+fn identity(netns: &NetnsRef) -> Result<Namespace> {
+    Ok(match Netns::open(netns)? {
+        Opened::Missing => Namespace::Missing,
+        Opened::NotANamespace => Namespace::NotANamespace,
+        Opened::Netns(netns) => Namespace::Present(Inside { id: netns.id()?, ..Inside::default() }),
+    })
+}
+
+/// The links of the socket's namespace with their addresses, by index.
+pub(super) fn links(netlink: &mut Asker) -> Result<BTreeMap<u32, Link>> {
+    let mut question = LinkMessage::default();
+    question.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let answers = netlink.list(RouteNetlinkMessage::GetLink(question)).context("list links")?;
+    let messages = answers.iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(message) => Some(message),
+        _ => None,
+    });
+    let mut links: BTreeMap<_, _> = messages.map(|message| (message.header.index, link(message))).collect();
+    let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    for answer in netlink.list(question).context("list addresses")? {
+        let RouteNetlinkMessage::NewAddress(message) = answer else { continue };
         if let (Some(link), Some(net)) = (links.get_mut(&message.header.index), addresses::net(&message)) {
             link.addresses.push(net);
         }
@@ -107,7 +141,7 @@ fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         ifindex: message.header.index,
         up: flags.contains(LinkFlags::Up),
-        ownership: links::ownership(message),
+        ownership: ownership(message),
         makes_link_local: true,
         ..Link::default()
     };
@@ -168,27 +202,4 @@ fn makes_link_local(specs: &[AfSpecUnspec]) -> bool {
         })
     });
     mode.is_some_and(|mode| mode != In6AddrGenMode::None)
-}
-
-/// The host's id of a namespace, if it has one.
-async fn nsid(netlink: &Handle, netns: &Netns) -> Result<Option<i32>> {
-    let mut request = NsidMessage::default();
-    request.attributes.push(NsidAttribute::Fd(netns.raw_fd().cast_unsigned()));
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(request));
-    request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-    let mut replies = netlink.clone().request(request).map_err(kernel)?;
-    let mut nsid = None;
-    while let Some(reply) = replies.next().await {
-        match reply.payload {
-            NetlinkPayload::Error(error) => return Err(error.to_io()).context("ask for the namespace's id"),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(message)) => {
-                nsid = nsid.or(message.attributes.iter().find_map(|attribute| match attribute {
-                    NsidAttribute::Id(id) if *id >= 0 => Some(*id),
-                    _ => None,
-                }));
-            }
-            _ => {}
-        }
-    }
-    Ok(nsid)
 }

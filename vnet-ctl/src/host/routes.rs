@@ -8,10 +8,16 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
-    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+    packet_route::{
+        RouteNetlinkMessage,
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+    },
 };
 
-use super::links::{is_errno, kernel};
+use super::{
+    ask::Asker,
+    links::{is_errno, kernel},
+};
 
 /// `IP6_RT_PRIO_USER` of linux/ipv6_route.h: the metric of an IPv6 route that names none.
 const IPV6_METRIC: u32 = 1024;
@@ -40,6 +46,21 @@ pub(super) async fn defaults(netlink: &Handle) -> Result<Vec<DefaultRoute>> {
             .map_err(kernel)
             .context("list routes")?;
         routes.extend(messages.into_iter().filter_map(default_route));
+    }
+    Ok(routes)
+}
+
+/// The same, from a thread in the namespace.
+pub(super) fn list(netlink: &mut Asker) -> Result<Vec<DefaultRoute>> {
+    let mut routes = Vec::new();
+    for question in
+        [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
+    {
+        let answers = netlink.list(RouteNetlinkMessage::GetRoute(question)).context("list routes")?;
+        routes.extend(answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(message) => default_route(message),
+            _ => None,
+        }));
     }
     Ok(routes)
 }

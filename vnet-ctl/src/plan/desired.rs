@@ -13,6 +13,15 @@ pub struct Desired {
     pub networks: BTreeMap<String, Network>,
     /// The ports, by name.
     pub ports: BTreeMap<String, Port>,
+    /// Where ports are that are left out for now: what they have stays as it is, and closed.
+    pub spared: BTreeMap<String, Attach>,
+}
+
+impl Desired {
+    /// Where ports are, those included that are left out for now.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Attach> {
+        self.ports.values().map(|port| &port.attach).chain(self.spared.values())
+    }
 }
 
 /// A network as a bridge.

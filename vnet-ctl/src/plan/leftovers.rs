@@ -2,15 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Attach, Link, Namespace, NetnsRef, Ownership, Target, planner::Planner};
-use crate::plan::Owner;
+use super::{
+    Action, Attach, Desired, Link, Namespace, NetnsRef, Observed, Owner, Ownership, Target, planner::Planner,
+};
 
 impl Planner<'_> {
     pub(super) fn leftovers(&mut self) {
         let observed = self.observed;
-        let unwanted = |link: &&Link| !self.taken.contains(&link.ifindex);
+        let spared = spared(self.desired, observed);
+        let is_wanted = |ifindex: &u32| self.taken.contains(ifindex) || spared.contains(ifindex);
+        let unwanted = |link: &&Link| !is_wanted(&link.ifindex);
         let released = observed.links.values().filter(unwanted).filter(|link| self.is_borrowed(link));
-        let release = released.map(|link| Action::Release { device: link.name.clone() });
+        // A device that was down before it was borrowed is down again.
+        let give_back = |link: &Link| {
+            let device = link.name.clone();
+            let was_down = self.state.lowered.contains(&device);
+            let down = was_down.then(|| Action::Down { device: device.clone() });
+            [Some(Action::Release { device }), down].into_iter().flatten()
+        };
+        let release = released.flat_map(give_back);
 
         let (bridges, ports): (Vec<_>, Vec<_>) = observed
             .links
@@ -24,7 +34,7 @@ impl Planner<'_> {
         });
 
         // Only when a device is off its bridge may the programs go.
-        let detached = observed.attached.difference(&self.taken);
+        let detached = observed.attached.iter().filter(|ifindex| !is_wanted(ifindex));
         let detach = detached.map(|&ifindex| Action::Detach(Target::Ifindex(ifindex)));
 
         let namespaces = self.unwanted_namespaces().into_iter().map(Action::DeleteNamespace);
@@ -48,10 +58,26 @@ impl Planner<'_> {
         made.filter(|netns| {
             let is_there = !matches!(self.observed.namespaces.get(netns), None | Some(Namespace::Missing));
             let is_ours = self.observed.is_made_by_us(netns, self.state);
-            is_there && is_ours && !self.desired.ports.values().any(|port| is_in(&port.attach, netns))
+            is_there && is_ours && !self.desired.places().any(|attach| is_in(attach, netns))
         })
         .collect()
     }
+}
+
+/// The host's devices of the ports that are left out for now.
+#[must_use]
+pub fn spared(desired: &Desired, observed: &Observed) -> BTreeSet<u32> {
+    if desired.spared.is_empty() {
+        return BTreeSet::new();
+    }
+    let of_spared = |link: &&Link| match link.ownership.owner() {
+        Some(Owner::Port(port)) => desired.spared.contains_key(port),
+        Some(Owner::Network(_)) => false,
+        None => desired.spared.values().any(
+            |attach| matches!(attach, Attach::Device { device } if *device == link.name && !link.is_ours()),
+        ),
+    };
+    observed.links.values().filter(of_spared).map(|link| link.ifindex).collect()
 }
 
 /// Whether a port attached so is in `netns`.

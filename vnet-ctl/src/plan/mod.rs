@@ -17,6 +17,7 @@ mod obstacle;
 mod planner;
 mod ports;
 mod records;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub(crate) use self::ports::is_link_local;
 pub use self::{
     action::{Action, Step, Target},
     desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Workload, port_device},
+    leftovers::spared,
     observed::{Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer},
     obstacle::{Obstacle, Obstacles},
     records::with_namespace_ids,
@@ -48,9 +50,21 @@ pub struct Plan {
     pub warnings: Vec<String>,
     namespaces: BTreeSet<String>,
     devices: BTreeSet<String>,
+    lowered: BTreeSet<String>,
 }
 
 impl Plan {
+    /// Nothing to do.
+    pub const NOTHING: Self = Self {
+        prepare: Vec::new(),
+        finish: Vec::new(),
+        remove: Vec::new(),
+        warnings: Vec::new(),
+        namespaces: BTreeSet::new(),
+        devices: BTreeSet::new(),
+        lowered: BTreeSet::new(),
+    };
+
     /// Whether nothing has to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -114,6 +128,20 @@ pub struct LocatedPort {
     pub delivery: Delivery,
     /// Whether it is up.
     pub up: bool,
+    /// The host's id of the namespace that it leads to.
+    pub nsid: Option<i32>,
+}
+
+impl Located {
+    /// Whether everything is where it is in `other`, and reached in the same way.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let ports = |located: &Self| -> Vec<_> {
+            let place = |(name, port): (&String, &LocatedPort)| (name.clone(), port.ifindex, port.delivery);
+            located.ports.iter().map(place).collect()
+        };
+        self.bridges == other.bridges && ports(self) == ports(other)
+    }
 }
 
 /// Finds the desired objects among what is there. What is missing is left out: after the prepare steps
@@ -136,6 +164,7 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
                 device: link.name.clone(),
                 delivery: link.delivery(),
                 up: link.up,
+                nsid: link.peer.and_then(|peer| peer.nsid),
             },
         ))
     });

@@ -112,6 +112,17 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
+    /// The port whose workload is not there, if that is what is in the way: it may come, or come back.
+    #[must_use]
+    pub fn absent(&self) -> Option<&str> {
+        match self {
+            Self::NamespaceMissing { port, .. }
+            | Self::NotANamespace { port, .. }
+            | Self::DeviceMissing { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
     /// What to do next.
     #[must_use]
     pub fn help(&self) -> String {

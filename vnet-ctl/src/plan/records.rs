@@ -1,11 +1,13 @@
 //! What the state must say about the host before a plan is carried out, and after.
 
+use std::collections::BTreeSet;
+
 use super::{Action, Attach, Namespace, NetnsRef, Observed, Plan, leftovers::is_in, planner::Planner};
 use crate::state::State;
 
 impl Planner<'_> {
     pub(super) fn records(&mut self) {
-        let ports = || self.desired.ports.values().map(|port| &port.attach);
+        let ports = || self.desired.places();
         let coming = self.plan.prepare.iter().filter_map(|step| match &step.action {
             Action::CreateNamespace(netns) => Some(netns.to_string()),
             _ => None,
@@ -18,8 +20,12 @@ impl Planner<'_> {
             Attach::Device { device } => Some(device.clone()),
             Attach::Netns { .. } => None,
         });
-        let devices = devices.collect();
-        (self.plan.namespaces, self.plan.devices) = (namespaces, devices);
+        let devices: BTreeSet<_> = devices.collect();
+        let is_down = |device: &&String| self.observed.by_name(device).is_some_and(|link| !link.up);
+        let borrowed = devices.iter().filter(|device| !self.state.devices.contains(*device));
+        let lowered = borrowed.filter(is_down).chain(self.state.lowered.intersection(&devices));
+        let lowered = lowered.cloned().collect();
+        (self.plan.namespaces, self.plan.devices, self.plan.lowered) = (namespaces, devices, lowered);
     }
 }
 
@@ -36,6 +42,7 @@ impl Plan {
             }
         }
         state.devices.extend(self.devices.iter().cloned());
+        state.lowered.extend(self.lowered.iter().cloned());
         state
     }
 
@@ -46,6 +53,7 @@ impl Plan {
         state.namespaces.clone_from(&self.namespaces);
         state.namespace_ids.retain(|name, _| self.namespaces.contains(name));
         state.devices.clone_from(&self.devices);
+        state.lowered.clone_from(&self.lowered);
         state
     }
 }

@@ -38,6 +38,7 @@ pub use model::{
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
+pub use ports::DEFAULT_INTERFACE;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
 pub use rule::{Peer, Rule, RuleSpec, failsafe_id, format_rule_id, parse_rule_id};

@@ -27,7 +27,7 @@ pub(super) const ATTACH: Schema =
     Schema { keys: &["netns", "create", "name", "device"], later: &["container", "tap", "owner"] };
 
 /// The interface in a namespace unless the file names it.
-const DEFAULT_INTERFACE: &str = "eth0";
+pub const DEFAULT_INTERFACE: &str = "eth0";
 
 /// The ports that are right; what is wrong with the others is recorded. Only ports of `networks`, which
 /// are right themselves, have their addresses compared with subnets.

@@ -162,6 +162,37 @@ fn a_pin_of_another_shape_is_refused_by_name() {
     });
 }
 
+#[test]
+fn a_single_map_of_another_shape_leaves_a_running_datapath_as_it_is() {
+    in_netns(|scratch| {
+        let (bridge, port) = devices();
+        let pins = scratch.pins();
+        let mut datapath = Datapath::open(&pins).unwrap();
+        datapath.attach_port(port).unwrap();
+        datapath.commit(&tables(bridge, port, 1).into()).unwrap();
+        drop(datapath);
+        let before = (programs("vp0", TcAttachType::Ingress), pinned(&pins));
+        // The last of them all, with one entry more.
+        let shape = vnet_ctl::datapath::declared().unwrap()[names::PORT_DROPS];
+        fs::rename(pins.map(names::PORT_DROPS), scratch.bpffs().join("aside")).unwrap();
+        let larger = aya_obj::Map::new_from_params(
+            shape.map_type,
+            shape.key_size,
+            shape.value_size,
+            shape.max_entries + 1,
+            shape.flags,
+        );
+        MapData::create(larger, "PORT_DROPS", None).unwrap().pin(pins.map(names::PORT_DROPS)).unwrap();
+
+        let error = Datapath::open(&pins).unwrap_err();
+
+        assert!(matches!(error.downcast_ref(), Some(PinError::Shape { .. })), "{error:#}");
+        assert_eq!((programs("vp0", TcAttachType::Ingress), pinned(&pins)), before);
+        fs::rename(scratch.bpffs().join("aside"), pins.map(names::PORT_DROPS)).unwrap();
+        assert_eq!(*Datapath::open(&pins).unwrap().in_force().unwrap(), tables(bridge, port, 1).into());
+    });
+}
+
 fn pinned_maps(pins: &Pins) -> Vec<String> {
     fs::read_dir(pins.maps())
         .unwrap()

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use aya::maps::{HashMap, Map, MapData};
 use serde_json::{Value, json};
-use vnet_common::{MacAddr, NetworkFlags, NetworkKey, NetworkRecord};
+use vnet_common::{ABI_VERSION, MacAddr, NetworkFlags, NetworkKey, NetworkRecord};
 use vnet_ctl::{
     api::types::{DropReport, FlowInfo, FlowsRemoved, NetworkInfo, PortInfo, PortState, PortStats, Status},
     daemon::{RunOptions, TeardownOptions, run, teardown},
@@ -23,7 +23,7 @@ fn a_policy_becomes_networks_and_ports_and_teardown_leaves_nothing() {
         let handle = world.start(world.options());
 
         let status: Status = world.get("/v1/status");
-        assert_eq!((status.generation, status.networks, status.ports, status.abi), (1, 1, 2, 1));
+        assert_eq!((status.generation, status.networks, status.ports, status.abi), (1, 1, 2, ABI_VERSION));
         assert_eq!(status.policy_path, world.policy_path());
         let networks: Vec<NetworkInfo> = world.get("/v1/networks");
         assert_eq!((networks[0].bridge.as_str(), networks[0].ports), ("vnet-web", 2));

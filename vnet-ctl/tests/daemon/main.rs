@@ -6,5 +6,9 @@
 
 mod datapath;
 mod lifecycle;
+mod partial;
+mod repair;
 mod support;
+mod traffic;
+mod upgrade;
 mod world;

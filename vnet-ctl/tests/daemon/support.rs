@@ -77,3 +77,11 @@ pub(crate) fn ifindex(name: &str) -> u32 {
     let name = CString::new(name).expect("a device's name");
     if_nametoindex(name.as_c_str()).expect("the device exists")
 }
+
+/// What a command prints, run in the calling thread's network namespace.
+pub(crate) fn output(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().expect("a command")).args(words).output().expect("run it");
+    assert!(output.status.success(), "{command}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}

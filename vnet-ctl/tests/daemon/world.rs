@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use vnet_ctl::{
-    api::types::{Applied, TeardownReport},
+    api::types::{Applied, Event, EventKind, TeardownReport},
     daemon::{DaemonError, RunOptions, TeardownOptions, run, teardown},
 };
 
@@ -143,6 +143,23 @@ impl<'a> World<'a> {
         serde_json::from_slice(&body).unwrap()
     }
 
+    /// What the daemon has told so far.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.get("/v1/events?after=0")
+    }
+
+    /// Waits until the daemon tells something with `words`.
+    pub(crate) fn wait_for_event(&self, kind: EventKind, words: &str) {
+        let is_told =
+            || self.events().iter().any(|event| event.kind == kind && event.message.contains(words));
+        wait_until(is_told, || format!("no {kind:?} event has {words:?}: {:#?}", self.events()));
+    }
+
+    /// The name of a namespace of the policy.
+    pub(crate) fn netns(&self, number: u32) -> String {
+        format!("{}-{number}", self.tag)
+    }
+
     pub(crate) fn netns_exists(&self, number: u32) -> bool {
         Path::new("/run/netns").join(format!("{}-{number}", self.tag)).exists()
     }
@@ -167,6 +184,15 @@ impl Drop for World<'_> {
                 let _ = Command::new("ip").args(["netns", "del", &name]).output();
             }
         }
+    }
+}
+
+/// Waits until something holds, a few seconds at most.
+pub(crate) fn wait_until(holds: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(8), "{}", otherwise());
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

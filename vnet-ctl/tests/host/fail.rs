@@ -25,6 +25,20 @@ fn a_failed_step_takes_back_all_before_it() {
 }
 
 #[test]
+fn a_device_that_vanishes_halfway_leaves_nothing_to_take_back() {
+    isolated(async |world: &mut World| {
+        let before = ip("link");
+        let plan = world.plan(&desired()).await.unwrap();
+        world.datapath.vanishes = Some(port_device("b", 0));
+        let error = world.host.apply(&plan.prepare, &mut world.datapath).await.unwrap_err();
+        assert!(error.to_string().contains("is not there any more"), "{error}");
+        assert!(error.not_undone.is_empty(), "{error}");
+        assert_eq!(ip("link"), before);
+        assert_eq!(fs::read_dir("/run/netns").unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn a_failed_repair_restores_what_was_there() {
     isolated(async |world: &mut World| {
         world.converge(&desired()).await;

@@ -1,6 +1,11 @@
 //! An isolated host, and a datapath that only takes notes.
 
-use std::{collections::BTreeSet, fs, process::Command, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+    thread,
+};
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
@@ -28,6 +33,8 @@ pub(crate) struct Notes {
     pub(crate) attached: BTreeSet<u32>,
     pub(crate) calls: Vec<Call>,
     pub(crate) fail_on: Option<String>,
+    /// A device that somebody deletes as soon as it is attached.
+    pub(crate) vanishes: Option<String>,
 }
 
 /// What the datapath was asked for.
@@ -43,6 +50,9 @@ impl Notes {
         let link = ip(&format!("link show {device}"));
         let (was_up, was_enslaved) = (link.contains("UP"), link.contains("master"));
         self.attached.insert(ifindex);
+        if self.vanishes.as_deref() == Some(device) {
+            ip(&format!("link del {device}"));
+        }
         self.calls.push(Call::Attached { was_up, was_enslaved });
         Ok(())
     }
@@ -143,6 +153,7 @@ pub(crate) fn desired() -> Desired {
         gateways: vec![net("10.0.0.1/24"), net("fd00::1/64")],
     };
     Desired {
+        spared: BTreeMap::new(),
         networks: [("web".to_owned(), network)].into(),
         ports: [
             ("a".to_owned(), port_in(2, "one", "eth0", true)),

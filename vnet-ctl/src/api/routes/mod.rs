@@ -3,6 +3,7 @@
 mod drops;
 mod events;
 mod flows;
+mod ipam;
 mod networks;
 mod policy;
 mod ports;
@@ -41,7 +42,12 @@ fn routes() -> Vec<Route> {
         Route::post("/v1/policy/diff", policy::diff),
         Route::get("/v1/networks", networks::list),
         Route::get("/v1/ports", ports::list),
+        Route::put("/v1/ports/{name}", ports::put),
+        Route::delete("/v1/ports/{name}", ports::delete),
         Route::get("/v1/ports/{name}/stats", ports::stats),
+        Route::get("/v1/ipam", ipam::show),
+        Route::post("/v1/ipam/check", ipam::check),
+        Route::delete("/v1/ipam/{address}", ipam::release),
         Route::get("/v1/drops", drops::show),
         Route::get("/v1/events", events::list),
         Route::get("/v1/progress", progress::show),
@@ -65,7 +71,6 @@ impl Route {
         Self::new(Method::POST, path, handler)
     }
 
-    #[expect(dead_code, reason = "ports of runtimes are the first to be put")]
     fn put<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<Daemon>>) -> Self {
         Self::new(Method::PUT, path, handler)
     }

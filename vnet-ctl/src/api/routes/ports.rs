@@ -2,14 +2,14 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
 };
 
 use super::{Answer, Handle};
 use crate::api::{
     Refusal,
-    types::{PortInfo, PortStats},
+    types::{PortCreated, PortInfo, PortRemoved, PortStats, RuntimePort},
 };
 
 /// `GET /v1/ports`
@@ -24,4 +24,19 @@ pub(super) async fn stats(State(daemon): Handle, Path(name): Path<String>) -> An
             .help("`vnet-ctl port list` shows them all")
     };
     Ok(Json(daemon.port_stats(&name).await?.ok_or_else(no_such_port)?))
+}
+
+/// `PUT /v1/ports/{name}`
+pub(super) async fn put(
+    State(daemon): Handle,
+    Path(name): Path<String>,
+    port: Result<Json<RuntimePort>, JsonRejection>,
+) -> Answer<PortCreated> {
+    let Json(port) = port?;
+    Ok(Json(daemon.put_port(name, port).await?))
+}
+
+/// `DELETE /v1/ports/{name}`
+pub(super) async fn delete(State(daemon): Handle, Path(name): Path<String>) -> Answer<PortRemoved> {
+    Ok(Json(daemon.delete_port(name).await?))
 }

@@ -1,6 +1,6 @@
 //! The ways to change the text in force: put in force, installed, confirmed, rolled back.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::types::{Applied, Confirmed, EventKind},
-    daemon::{Daemon, declared::PolicyFile, error::ApplyError},
+    daemon::{Daemon, apply::Occasion, declared::PolicyFile, error::ApplyError},
     policy,
     policy_file::{FileError, Lock, Staged as StagedFile, read_settled},
 };
@@ -28,7 +28,7 @@ impl Parsed {
         let (policy, warnings) =
             policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
         Ok(Self {
-            file: PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy },
+            file: PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy: Arc::new(policy) },
             warnings: warnings.iter().map(ToString::to_string).collect(),
         })
     }
@@ -92,7 +92,7 @@ impl Daemon {
         let texts = [before.text.as_str(), &parsed.file.text];
         let pending = Pending::new(texts, &history.file, secs, &Now::read()?);
         pending.save(&history.dir)?;
-        let applied = match self.enforce_text(parsed).await {
+        let applied = match self.enforce_text(parsed, &Occasion::Edit).await {
             Ok(applied) => self.replace_or_return(prepared, before, applied).await,
             Err(error) => Err(error),
         };
@@ -157,7 +157,7 @@ impl Daemon {
             let mut parsed = Parsed::new(&pending.previous, &history.file)?;
             parsed.warnings.clear();
             let prepared = self.prepare(&lock, &pending.previous, None)?;
-            let applied = self.enforce_text(parsed).await?;
+            let applied = self.enforce_text(parsed, &Occasion::Edit).await?;
             self.mark_expired(pending);
             let applied = self.replace(prepared, applied)?;
             self.forget_pending();
@@ -248,11 +248,11 @@ impl Daemon {
     async fn put_in_force(&self, parsed: Parsed) -> Result<Applied, ApplyError> {
         let before = self.history.in_force();
         if parsed.file.text == before.text {
-            return self.enforce_text(parsed).await;
+            return self.enforce_text(parsed, &Occasion::Edit).await;
         }
         let staged = self.history.texts.stage([&before.text, &parsed.file.text])?;
         let origin = parsed.file.origin.clone();
-        let applied = self.enforce_text(parsed).await?;
+        let applied = self.enforce_text(parsed, &Occasion::Edit).await?;
         if let Err(error) = staged.keep() {
             let message = format!("`vnet-ctl rollback` will not return to the policy of before: {error:#}");
             self.events.tell(EventKind::Problem, message);
@@ -263,10 +263,10 @@ impl Daemon {
     }
 
     /// Puts a policy in force, and keeps nothing.
-    async fn enforce_text(&self, parsed: Parsed) -> Result<Applied, ApplyError> {
+    async fn enforce_text(&self, parsed: Parsed, occasion: &Occasion) -> Result<Applied, ApplyError> {
         let Parsed { file, warnings } = parsed;
         let (text, origin) = (file.text.clone(), file.origin.clone());
-        let mut applied = self.declare(|declared| declared.file = file).await?;
+        let mut applied = self.declare_on(occasion, |declared| declared.file = Arc::new(file)).await?;
         self.history.set_in_force(&text, &origin);
         applied.warnings.splice(..0, warnings);
         Ok(applied)
@@ -275,7 +275,7 @@ impl Daemon {
     /// Puts `text`, which has been in force before, in force again.
     pub(super) async fn return_to(&self, text: &str) -> Result<(), ApplyError> {
         if self.history.in_force().text != text {
-            self.enforce_text(Parsed::new(text, &self.history.file)?).await?;
+            self.enforce_text(Parsed::new(text, &self.history.file)?, &Occasion::Edit).await?;
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Daemon {
     /// Puts `text` in force as the first of this daemon.
     pub(in crate::daemon) async fn begin(&self, text: &str) -> Result<Applied, ApplyError> {
         let _turn = self.history.turn().await;
-        self.enforce_text(Parsed::new(text, &self.history.file)?).await
+        self.enforce_text(Parsed::new(text, &self.history.file)?, &Occasion::Start).await
     }
 
     /// From now on the policy that waits is on its way out, whoever asks.

@@ -127,7 +127,7 @@ impl Daemon {
     /// The text in force, and the policy that it and the runtimes' ports make.
     pub(crate) fn policy_in_force(&self) -> Result<PolicyInForce> {
         let (view, in_force) = (self.view(), self.history.in_force());
-        let mut effective = view.policy.clone();
+        let mut effective = crate::policy::Policy::clone(&view.policy);
         for (name, port) in &mut effective.ports {
             if let Some(addresses) = view.assigned.get(name) {
                 port.addresses.clone_from(addresses);

@@ -1,6 +1,6 @@
 //! What a text would change, without changing it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     api::types::PolicyDiff,
@@ -13,8 +13,8 @@ impl Daemon {
     pub(crate) async fn diff(&self, text: &str, origin: &Path) -> Result<PolicyDiff, ApplyError> {
         let (policy, warnings) =
             policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
-        let file = PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy };
-        let preview = self.preview(|declared| declared.file = file).await?;
+        let file = PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy: Arc::new(policy) };
+        let preview = self.preview(|declared| declared.file = Arc::new(file)).await?;
         let [before, after] = [&preview.before.file, &preview.after.file];
         let changes = differences(&before.policy, &after.policy);
         Ok(PolicyDiff {

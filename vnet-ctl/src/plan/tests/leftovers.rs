@@ -59,3 +59,38 @@ fn programs_on_devices_that_are_gone_are_detached() {
     let plan = plan_after(|_, observed, _| observed.attached.extend([99])).unwrap();
     assert_eq!(plan.remove, [Action::Detach(Target::Ifindex(99))]);
 }
+
+#[test]
+fn what_a_port_has_that_is_left_out_for_now_stays_as_it_is() {
+    let plan = plan_after(|desired, _, _| {
+        let ports = std::mem::take(&mut desired.ports);
+        desired.spared = ports.into_iter().map(|(name, port)| (name, port.attach)).collect();
+    })
+    .unwrap();
+    assert!(plan.is_empty(), "{:?}", plan.changes());
+    let (observed, state) = settled();
+    assert_eq!(plan.settled(&state), state, "a teardown finds it all");
+    let desired = Desired { spared: [("a".to_owned(), in_netns("one", "eth0"))].into(), ..desired() };
+    assert_eq!(spared(&desired, &observed), [VETH].into());
+}
+
+#[test]
+fn a_device_that_was_down_when_it_was_borrowed_is_down_again() {
+    let plan = plan_after(|_, observed, state| {
+        state.devices.clear();
+        let tap = observed.links.get_mut(&TAP).unwrap();
+        (tap.up, tap.master) = (false, None);
+    })
+    .unwrap();
+    let (observed, state) = settled();
+    let mut state = state;
+    state.devices.clear();
+    assert_eq!(plan.intended(&state).lowered, ["tap0".to_owned()].into());
+    let mut state = plan.settled(&state);
+    assert_eq!(state.lowered, ["tap0".to_owned()].into());
+
+    let down = Action::Down { device: "tap0".to_owned() };
+    assert!(teardown(&observed, &state).remove.contains(&down));
+    state.lowered.clear();
+    assert!(!teardown(&observed, &state).remove.contains(&down));
+}

@@ -2,6 +2,7 @@
 
 mod leftovers;
 mod obstacles;
+mod restore;
 mod steps;
 
 use super::*;
@@ -30,6 +31,7 @@ fn desired() -> Desired {
         attach,
     };
     Desired {
+        spared: BTreeMap::new(),
         networks: [("web".to_owned(), network)].into(),
         ports: [
             ("a".to_owned(), port(2, in_netns("one", "eth0"))),

@@ -1,0 +1,142 @@
+//! Ports that have to wait: their workload is not there, or the policy file took something from them.
+//!
+//! Pure. Which of them may wait is decided by the occasion; what they have stays as it is, and closed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::declared::Conflicts;
+use crate::{
+    plan::{self, Desired, Observed, Obstacle, Obstacles, Plan},
+    state::State,
+};
+
+/// The ports that are not in force, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    names: BTreeSet<String>,
+    reasons: BTreeMap<String, String>,
+}
+
+impl Waiting {
+    /// Those that conflict with the policy file, and those whose workload is absent.
+    pub(super) fn new(conflicts: &Conflicts, absent: Vec<Obstacle>) -> Self {
+        let taken = conflicts.0.iter().map(|conflict| {
+            let message = format!(
+                "{conflict}; it is left out and its traffic dropped until the policy leaves it what it uses"
+            );
+            (conflict.port.clone(), message)
+        });
+        let absent = absent.into_iter().filter_map(|obstacle| {
+            let message = format!("{obstacle}; it is attached when that comes");
+            Some((obstacle.absent()?.to_owned(), message))
+        });
+        let reasons: BTreeMap<_, _> = taken.chain(absent).collect();
+        Self { names: reasons.keys().cloned().collect(), reasons }
+    }
+
+    /// The ports.
+    pub(super) const fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// Whether none has to wait.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Why the port called `name` has to wait, if it has.
+    pub(super) fn reason(&self, name: &str) -> Option<&str> {
+        self.reasons.get(name).map(String::as_str)
+    }
+
+    /// Why, in a sentence for each port.
+    pub(super) fn messages(&self) -> Vec<String> {
+        self.reasons.values().cloned().collect()
+    }
+
+    /// The sentences that `before` did not have.
+    pub(super) fn news(&self, before: &Self) -> Vec<String> {
+        let new = self.reasons.iter().filter(|(port, reason)| before.reasons.get(*port) != Some(reason));
+        new.map(|(_, reason)| reason.clone()).collect()
+    }
+}
+
+/// The way to `desired`, without the ports whose workload is not there and which `may_wait`: they are taken
+/// out of it, and returned with what they wait for.
+///
+/// # Errors
+/// Whatever else is in the way.
+pub(super) fn leave_out(
+    desired: &mut Desired,
+    observed: &Observed,
+    state: &State,
+    may_wait: &dyn Fn(&str) -> bool,
+) -> Result<(Plan, Vec<Obstacle>), Obstacles> {
+    let mut absent = Vec::new();
+    loop {
+        let Obstacles(obstacles) = match plan::plan(desired, observed, state) {
+            Ok(plan) => return Ok((plan, absent)),
+            Err(obstacles) => obstacles,
+        };
+        let waits = |obstacle: &Obstacle| obstacle.absent().is_some_and(may_wait);
+        let (waiting, blocking): (Vec<_>, Vec<_>) = obstacles.into_iter().partition(waits);
+        if !blocking.is_empty() {
+            return Err(Obstacles(blocking));
+        }
+        for port in waiting.iter().filter_map(Obstacle::absent) {
+            if let Some(gone) = desired.ports.remove(port) {
+                desired.spared.insert(port.to_owned(), gone.attach);
+            }
+        }
+        absent.extend(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Attach, NetnsRef, Network, Port};
+
+    fn desired() -> Desired {
+        let network = Network {
+            bridge: "vnet-web".to_owned(),
+            mac: vnet_common::MacAddr([2; 6]),
+            mtu: 1500,
+            gateways: Vec::new(),
+        };
+        let port = |attach| Port {
+            network: "web".to_owned(),
+            mac: vnet_common::MacAddr([2; 6]),
+            mtu: 1500,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            attach,
+        };
+        let netns = NetnsRef::Name("gone".to_owned());
+        Desired {
+            networks: [("web".to_owned(), network)].into(),
+            ports: [
+                ("a".to_owned(), port(Attach::Device { device: "tap0".to_owned() })),
+                ("b".to_owned(), port(Attach::Netns { netns, create: false, interface: "eth0".to_owned() })),
+            ]
+            .into(),
+            ..Desired::default()
+        }
+    }
+
+    #[test]
+    fn a_port_without_a_workload_waits_only_if_it_may() {
+        let (observed, state) = (Observed::default(), State::default());
+        let mut both = desired();
+        let (plan, absent) = leave_out(&mut both, &observed, &state, &|_| true).unwrap();
+        assert_eq!((both.ports.len(), both.spared.len(), absent.len()), (0, 2, 2));
+        assert!(!plan.is_empty(), "the network comes nonetheless");
+        let waiting = Waiting::new(&Conflicts::default(), absent);
+        assert!(waiting.messages()[0].contains("there is no device tap0"), "{waiting:?}");
+        assert_eq!((waiting.news(&Waiting::default()).len(), waiting.news(&waiting).len()), (2, 0));
+
+        let obstacles = leave_out(&mut desired(), &observed, &state, &|port| port == "a").unwrap_err();
+        assert_eq!(obstacles.0.len(), 1);
+        assert_eq!(obstacles.0[0].absent(), Some("b"));
+    }
+}

@@ -1,0 +1,374 @@
+//! Keeps what is in force in force: somebody else's changes are noticed and put right.
+//!
+//! Decides when to look. Netlink and inotify tell where something changed ([`crate::host::monitor`]); if it is a
+//! place of vnet's, the host is looked at a moment later, since changes come in groups. What the datapath runs
+//! tells nobody when it changes, so it is asked every half second, which on a host with a thousand ports takes
+//! a few milliseconds.
+//!
+//! What is missing or altered comes back, what somebody added stays ([`crate::plan::Plan::restoring`]). Meanwhile
+//! everything stays closed: a device without its program has others around it that drop what it lets through,
+//! and one whose program cannot be attached again is brought down. vnet's own changes are heard as well; the
+//! look that follows finds nothing to do, and says nothing. Looking takes at most a tenth of the time,
+//! whatever others do to the host.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use tokio::time::{Instant as Deadline, sleep_until};
+
+use super::{Daemon, error::ApplyError, view::View};
+use crate::{
+    api::types::EventKind,
+    datapath::{Mended, Unmended, names::Hook},
+    host::monitor::{BUFFER, Dirt, Monitor, is_watchable},
+    plan::{Action, NETNS_DIR, NetnsRef},
+    policy::{Attach, bridge_name},
+};
+
+/// Changes come in groups; how long to wait for the rest.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// How often the datapath is looked at.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// Looking at the datapath takes at most this part of the time.
+const LOOK_SHARE: u32 = 100;
+/// Looking at the host takes at most this part of the time.
+const RESTORE_SHARE: u32 = 10;
+/// However long a look takes, the next one is not further away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// After a repair that failed, the first and the longest time until it is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Repairs told one by one; of more, the number is told.
+const TOLD: usize = 50;
+/// An overrun goes on for as long as its cause does. It is told once in this time.
+const OVERRUN_PERIOD: Duration = Duration::from_secs(60);
+
+/// Keeps what is in force in force, until the daemon ends.
+pub(super) async fn keep(daemon: Arc<Daemon>) {
+    let monitor = match Monitor::open(BUFFER) {
+        Ok(monitor) => Some(monitor),
+        Err(error) => {
+            let message =
+                format!("changes of the host are not noticed, only those of the datapath: {error:#}");
+            daemon.events.tell(EventKind::Problem, message);
+            None
+        }
+    };
+    daemon.host.set_watched(monitor.is_some());
+    Keeper::new(daemon, monitor).run().await;
+}
+
+/// The task's memory.
+struct Keeper {
+    daemon: Arc<Daemon>,
+    places: Places,
+    monitor: Option<Monitor>,
+    /// When to look at the datapath.
+    look_at: Deadline,
+    /// When to look at the host, if there is a reason.
+    restore_at: Option<Deadline>,
+    /// Not before this.
+    rested_at: Deadline,
+    retry: Duration,
+    /// What keeps the host from being put right, as it was told.
+    problem: Option<String>,
+    /// Programs that could not be put right, as they were told.
+    unmended: BTreeSet<String>,
+    overrun: Option<Instant>,
+}
+
+impl Keeper {
+    fn new(daemon: Arc<Daemon>, monitor: Option<Monitor>) -> Self {
+        let now = Deadline::now();
+        Self {
+            daemon,
+            places: Places::default(),
+            monitor,
+            look_at: now + LOOK_PERIOD,
+            // What changed before anybody listened.
+            restore_at: Some(now + DEBOUNCE),
+            rested_at: now,
+            retry: RETRY.0,
+            problem: None,
+            unmended: BTreeSet::new(),
+            overrun: None,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            self.watch();
+            let restore_at = self.restore_at.map(|at| at.max(self.rested_at));
+            tokio::select! {
+                dirt = next(&mut self.monitor) => self.note(dirt),
+                () = sleep_until(self.look_at) => self.look().await,
+                () = sleep_until(restore_at.unwrap_or(self.look_at)), if restore_at.is_some() => {
+                    self.restore().await;
+                }
+            }
+        }
+    }
+
+    /// Watches the folders in which the ports' namespaces are, or will be.
+    fn watch(&mut self) {
+        let view = self.daemon.view();
+        if !Arc::ptr_eq(&view, &self.places.view) {
+            self.places = Places::of(view);
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.watch(&self.places.folders);
+        }
+    }
+
+    fn note(&mut self, dirt: Result<Dirt>) {
+        let dirt = match dirt {
+            Ok(dirt) => dirt,
+            Err(error) => {
+                let message = format!("changes of the host are not noticed any more: {error:#}");
+                self.daemon.events.tell(EventKind::Problem, message);
+                self.monitor = None;
+                self.daemon.host.set_watched(false);
+                return;
+            }
+        };
+        if dirt.overrun && self.overrun.is_none_or(|told| told.elapsed() > OVERRUN_PERIOD) {
+            self.overrun = Some(Instant::now());
+            let message = "the host changes faster than the kernel can tell: everything is looked at again";
+            self.daemon.events.tell(EventKind::Problem, message);
+        }
+        self.forget(&dirt);
+        if self.places.concern(&dirt) {
+            self.restore_at.get_or_insert_with(|| Deadline::now() + DEBOUNCE);
+        }
+    }
+
+    /// What was seen inside namespaces that changed is no longer good.
+    fn forget(&self, dirt: &Dirt) {
+        if dirt.overrun {
+            self.daemon.host.forget_insides();
+        }
+        dirt.namespaces.iter().for_each(|&nsid| self.daemon.host.forget_inside(nsid));
+    }
+
+    /// Looks at the datapath, and puts it right.
+    async fn look(&mut self) {
+        let begun = Instant::now();
+        if let Some((mended, unmended)) = look_after(&self.daemon).await {
+            let view = self.daemon.view();
+            let name = |ifindex, device: &str| view.place(ifindex, device);
+            self.tell_repairs(mended.iter().map(|mended| mended.describe(&name)).collect());
+            self.close(unmended, &view).await;
+        }
+        let pause = (begun.elapsed() * LOOK_SHARE).clamp(LOOK_PERIOD, LONGEST_PAUSE);
+        self.look_at = Deadline::now() + pause;
+    }
+
+    /// Brings ports down whose programs cannot be attached: what they send is dropped further on, but what
+    /// reaches them is not judged. They come up with their programs.
+    async fn close(&mut self, unmended: Vec<Unmended>, view: &View) {
+        let problems = unmended.iter().map(|Unmended { place: (ifindex, device, hook), error }| {
+            format!("{hook} of {} is not attached: {error}", view.place(*ifindex, device))
+        });
+        let problems: BTreeSet<String> = problems.collect();
+        for problem in problems.difference(&self.unmended) {
+            self.daemon.events.tell(EventKind::Problem, problem.as_str());
+        }
+        self.unmended = problems;
+        let open =
+            unmended.iter().filter(|unmended| matches!(unmended.place.2, Hook::FromPort | Hook::ToPort));
+        let down: Vec<_> = open.map(|open| Action::Down { device: open.place.1.clone() }).collect();
+        if !down.is_empty() {
+            let mut datapath = self.daemon.datapath.clone();
+            for failure in self.daemon.host.remove(&down, &mut datapath).await {
+                tracing::warn!("{failure}");
+            }
+        }
+        if !self.unmended.is_empty() {
+            self.restore_at.get_or_insert_with(|| Deadline::now() + RETRY.0);
+        }
+    }
+
+    /// Looks at the host, and puts it right.
+    async fn restore(&mut self) {
+        let begun = Instant::now();
+        // What comes from here on is another reason.
+        self.restore_at = None;
+        match self.daemon.restore().await {
+            Ok(repairs) => {
+                self.tell_repairs(repairs);
+                if self.problem.take().is_some() {
+                    self.daemon.events.tell(EventKind::Repaired, "the host is as it should be again");
+                }
+                self.retry = RETRY.0;
+                let pause = (begun.elapsed() * RESTORE_SHARE).min(LONGEST_PAUSE);
+                self.rested_at = Deadline::now() + pause;
+            }
+            Err(ApplyError::Stopping) => self.rested_at = Deadline::now() + RETRY.1,
+            Err(error) => {
+                let problem = error.to_string();
+                if self.problem.as_ref() != Some(&problem) {
+                    let message = format!("the host cannot be put right, and is tried again: {problem}");
+                    self.daemon.events.tell(EventKind::Problem, message);
+                }
+                self.problem = Some(problem);
+                self.rested_at = Deadline::now() + self.retry;
+                self.restore_at = Some(self.rested_at);
+                self.retry = (self.retry * 2).min(RETRY.1);
+            }
+        }
+    }
+
+    fn tell_repairs(&self, repairs: Vec<String>) {
+        let untold = repairs.len().saturating_sub(TOLD);
+        for repair in repairs.into_iter().take(TOLD) {
+            self.daemon.events.tell(EventKind::Repaired, repair);
+        }
+        if untold > 0 {
+            self.daemon.events.tell(EventKind::Repaired, format!("and {untold} more"));
+        }
+    }
+}
+
+impl Daemon {
+    /// Puts right what somebody else changed on the host; what that was.
+    async fn restore(&self) -> Result<Vec<String>, ApplyError> {
+        let mut engine = self.engine.lock().await;
+        let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
+        let Some(outcome) = engine.restore().await? else { return Ok(Vec::new()) };
+        self.publish(&outcome);
+        Ok(outcome.repairs)
+    }
+}
+
+async fn next(monitor: &mut Option<Monitor>) -> Result<Dirt> {
+    match monitor {
+        Some(monitor) => monitor.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Looks after the datapath; `None` while a change is under way, which does so itself.
+async fn look_after(daemon: &Arc<Daemon>) -> Option<(Vec<Mended>, Vec<Unmended>)> {
+    let engine = daemon.engine.try_lock().ok()?;
+    engine.as_ref()?;
+    let datapath = daemon.datapath.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut datapath = datapath.lock();
+        let unmended = datapath.look_after();
+        (datapath.take_mended(), unmended)
+    });
+    let looked = looked.await.map_err(|error| anyhow!("look at the datapath: {error}"));
+    let (mended, unmended) = match looked {
+        Ok((mended, Ok(unmended))) => (mended, unmended),
+        Ok((mended, Err(error))) => {
+            tracing::warn!("look at the datapath: {error:#}");
+            (mended, Vec::new())
+        }
+        Err(error) => {
+            tracing::warn!("{error:#}");
+            return None;
+        }
+    };
+    Some((mended, unmended))
+}
+
+/// What is of vnet's, or of its ports, in the words of the monitor.
+#[derive(Default)]
+struct Places {
+    view: Arc<View>,
+    /// Names of devices, whether they are there or not.
+    names: BTreeSet<String>,
+    /// The files of the ports' namespaces, and their folders.
+    files: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Places {
+    fn of(view: Arc<View>) -> Self {
+        let mut places = Self { folders: [PathBuf::from(NETNS_DIR)].into(), ..Self::default() };
+        places.names.extend(view.policy.networks.keys().map(|network| bridge_name(network)));
+        for port in view.policy.ports.values() {
+            match &port.attach {
+                Attach::Device { device } => {
+                    places.names.insert(device.clone());
+                }
+                Attach::Netns { netns, .. } => {
+                    let file = NetnsRef::parse(&netns.to_string()).path();
+                    places
+                        .folders
+                        .extend(file.parent().filter(|folder| is_watchable(folder)).map(Path::to_owned));
+                    places.files.insert(file);
+                }
+            }
+        }
+        places.view = view;
+        places
+    }
+
+    /// Whether something that changed is one of them.
+    fn concern(&self, dirt: &Dirt) -> bool {
+        let is_file = |changed: &PathBuf| {
+            self.files.contains(changed) || self.folders.iter().any(|folder| folder.starts_with(changed))
+        };
+        dirt.overrun
+            || dirt.links.iter().any(|ifindex| self.view.device_names.contains_key(ifindex))
+            || !dirt.names.is_disjoint(&self.names)
+            || !dirt.namespaces.is_disjoint(&self.view.namespaces)
+            || dirt.files.iter().any(is_file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+
+    const POLICY: &str = r#"
+version = 1
+[networks.web]
+type = "private"
+subnets = ["10.10.0.0/24"]
+[ports.web-1]
+network = "web"
+attach = { netns = "one" }
+[ports.web-2]
+network = "web"
+attach = { device = "tap0" }
+"#;
+
+    #[test]
+    fn only_what_is_of_vnet_is_a_reason_to_look() {
+        let (policy, _) = policy::parse(POLICY, Path::new("policy.toml")).unwrap();
+        let view = View {
+            policy: Arc::new(policy),
+            device_names: [(7, "vnet-web".to_owned())].into(),
+            namespaces: [3].into(),
+            ..View::default()
+        };
+        let places = Places::of(view.into());
+        let name = |name: &str| Dirt { names: [name.to_owned()].into(), ..Dirt::default() };
+        let file = |file: &str| Dirt { files: [PathBuf::from(file)].into(), ..Dirt::default() };
+        let link = |ifindex| Dirt { links: [ifindex].into(), ..Dirt::default() };
+        let namespace = |nsid| Dirt { namespaces: [nsid].into(), ..Dirt::default() };
+        let overrun = Dirt { overrun: true, ..Dirt::default() };
+        let reasons = [
+            link(7),
+            namespace(3),
+            name("tap0"),
+            name("vnet-web"),
+            file("/run/netns/one"),
+            file("/run/netns"),
+            overrun,
+        ];
+        for dirt in reasons {
+            assert!(places.concern(&dirt), "{dirt:?}");
+        }
+        for dirt in [link(8), namespace(4), name("tap1"), file("/run/netns/two"), Dirt::default()] {
+            assert!(!places.concern(&dirt), "{dirt:?}");
+        }
+    }
+}
