@@ -50,8 +50,10 @@ impl Bench {
 
     /// The stage times in the daemon's answer to a change.
     fn stages(&mut self, part: &'static str, what: &str, applied: &Value) {
-        for (stage, took) in applied["timings_ms"].as_object().into_iter().flatten() {
-            self.add(part, &format!("{what}: {stage}"), took.as_f64().unwrap_or(0.0), "ms");
+        for time in applied["stages"].as_array().into_iter().flatten() {
+            let (stage, micros) = (time["stage"].as_str(), time["micros"].as_f64());
+            let what = format!("{what}: {}", stage.unwrap_or_default());
+            self.add(part, &what, micros.unwrap_or_default() / 1000.0, "ms");
         }
     }
 

@@ -70,7 +70,8 @@ impl Daemon {
         self.publish(&outcome);
         let Outcome { generation, changes, mut warnings, waiting, .. } = outcome;
         warnings.extend(waiting);
-        Ok(Applied { generation, changes, warnings, confirm_within_secs: None })
+        let stages = engine.progress.take_times();
+        Ok(Applied { generation, changes, warnings, confirm_within_secs: None, stages })
     }
 
     /// Shows what is in force now, and tells what has to wait that did not before.
@@ -264,10 +265,11 @@ impl Engine {
     /// Changes the tables alone.
     async fn commit_alone(&mut self, change: Change) -> Result<Outcome, ApplyError> {
         let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
-        self.progress.stage("writing the tables", 0);
+        self.progress.stage("compiling the rules", 0);
         let tables = compile::compile(&change.policy, &change.assigned, &devices(&located))
             .map_err(|error| ApplyError::Unfit(error.to_string()))?;
         let tables = Arc::new(tables);
+        self.progress.stage("writing the tables", 0);
         let (before, committed) = {
             let mut datapath = self.datapath.lock();
             (datapath.in_force()?.clone(), datapath.commit(&tables)?)
@@ -317,6 +319,7 @@ impl Engine {
     /// Puts the tables in force, then brings the devices up.
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let located = self.locate(change).await?;
+        self.progress.stage("compiling the rules", 0);
         let tables = Arc::new(compile::compile(&change.policy, &change.assigned, &devices(&located))?);
         self.progress.stage("writing the tables", 0);
         let (before, committed) = {
