@@ -144,7 +144,9 @@ impl End {
     fn talk(mut self, stop: &AtomicBool, gap_micros: &AtomicU64) -> Vec<Member> {
         let mut next = Instant::now();
         let mut deadline = None;
-        while self.members.iter().any(|member| !member.ended && member.fault.is_none()) {
+        // Nobody leaves without a goodbye, or the other end waits for it.
+        while deadline.is_none() || self.members.iter().any(|member| !member.ended && member.fault.is_none())
+        {
             let now = Instant::now();
             if deadline.is_none() && stop.load(Ordering::Acquire) {
                 deadline = Some(now + LAST_RECORDS);

@@ -107,12 +107,13 @@ fn under_changes<T>(world: &mut World, work: impl FnOnce(&mut World) -> T) -> (T
     let mut api = world.api();
     let done = thread::scope(|scope| {
         scope.spawn(|| {
-            for port in (1..60_000_u32).cycle() {
+            for port in (10_000..60_000_u32).cycle() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let rule = format!("{{ protocol = \"tcp\", ports = [{port}], from = [\"any\"] }}");
-                let text = format!("{text}\n[security_groups.other]\ningress = [{rule}]\n");
+                let rule =
+                    format!("ingress = [{{ protocol = \"tcp\", ports = [{port}], from = [\"any\"] }}, ");
+                let text = text.replacen("ingress = [", &rule, 1);
                 let body = json!({ "text": text, "origin": "policy.toml" });
                 // The daemon may be dead, or die while it answers.
                 match api.try_call("POST", "/v1/policy", Some(&body)) {

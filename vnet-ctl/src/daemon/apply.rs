@@ -181,6 +181,7 @@ impl Engine {
 
     /// Puts right what somebody else changed. `None` if nothing was to be done, which costs a look at the host.
     pub(super) async fn restore(&mut self) -> Result<Option<Outcome>, ApplyError> {
+        let _under_way = self.progress.under_way();
         let mut declared = self.declared.clone();
         let change = self.plan(&mut declared, &Occasion::Restore).await?;
         let is_in_place = |settled: &Settled| {
@@ -192,7 +193,6 @@ impl Engine {
         {
             return Ok(None);
         }
-        let _under_way = self.progress.under_way();
         self.bring_about(change).await.map(Some)
     }
 
