@@ -5,13 +5,19 @@
 //! drop reasons, and nothing of how they are implemented. They need root, iproute2, iputils,
 //! iperf3, tcpdump, curl, python3, iptables, nftables and bpftool, and fail where one is missing.
 
+pub mod api;
 pub mod binary;
 pub mod cases;
+pub mod crowd;
 pub mod frames;
 pub mod netns;
 pub mod process;
+pub mod random;
 pub mod raw;
+pub mod rules;
 pub mod snapshot;
+pub mod soak;
+pub mod stream;
 pub mod tap;
 pub mod traffic;
 pub mod wait;

@@ -14,8 +14,9 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::{self, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 use crate::{
     Finished, Namespace, binary,
     netns::OwnedNamespace,
-    process::finish,
+    process::{finish, wait_at_most},
     snapshot::{KernelObjects, Snapshot},
 };
 
@@ -38,6 +39,7 @@ pub struct World {
     folder: TempDir,
     bpffs: PathBuf,
     daemon: Option<Daemon>,
+    binary: PathBuf,
 }
 
 impl World {
@@ -57,7 +59,7 @@ impl World {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open the folder");
         let bpffs = remains::bpffs_root().join(format!("{}{id}", remains::BPFFS_PREFIX));
         fs::create_dir(&bpffs).expect("a folder in bpffs");
-        let world = Self { prefix, host, folder, bpffs, daemon: None };
+        let world = Self { prefix, host, folder, bpffs, daemon: None, binary: binary::vnet_ctl().to_owned() };
         world.write_policy(policy);
         world
     }
@@ -145,10 +147,15 @@ impl World {
         &self.bpffs
     }
 
+    /// From now on `vnet-ctl` is another build of it, as after an upgrade.
+    pub fn install(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
     /// `vnet-ctl` inside the host, about to talk to the world's daemon.
     #[must_use]
     pub fn ctl_command(&self, args: &[&str]) -> Command {
-        let mut command = self.host.command(binary::vnet_ctl());
+        let mut command = self.host.command(&self.binary);
         command.arg("--policy").arg(self.policy_path()).arg("--socket").arg(self.socket()).args(args);
         command.env_remove("VNET_SOCKET");
         command
@@ -164,6 +171,18 @@ impl World {
         let mut command = self.ctl_command(&["teardown"]);
         self.add_folders(&mut command);
         finish(command)
+    }
+
+    /// Runs `vnet-ctl teardown` where there is much to remove.
+    ///
+    /// # Panics
+    /// When it fails, or takes longer than `limit`.
+    pub fn teardown_patiently(&self, limit: Duration) {
+        let mut command = self.ctl_command(&["teardown"]);
+        self.add_folders(&mut command);
+        let mut child = command.stdout(Stdio::null()).spawn().expect("start vnet-ctl");
+        let status = wait_at_most(&mut child, limit).expect("teardown ends");
+        assert!(status.success(), "teardown ended with {status}");
     }
 
     /// Runs a program inside the namespace `@port`.

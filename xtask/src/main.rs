@@ -3,6 +3,7 @@
 //! Each command is one module. All of them share [`setup`], which finds or installs what building and
 //! testing the eBPF datapath needs, and [`process`], which runs other programs.
 
+mod bench;
 mod build;
 mod check;
 mod package;
@@ -19,6 +20,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
+    bench::{Format, Subject},
     setup::{Mode, Need, Trial},
     test::Tier,
 };
@@ -72,6 +74,14 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Build with optimisations and measure; needs root
+    Bench {
+        #[command(subcommand)]
+        subject: Subject,
+        /// How to print the figures
+        #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t)]
+        format: Format,
+    },
 }
 
 fn main() -> ExitCode {
@@ -96,5 +106,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Check => check::run(),
         Command::Test { tier, filter } => test::run(tier, &filter),
         Command::Run { policy, args } => run::run(policy, &args),
+        Command::Bench { subject, format } => bench::run(subject, format),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitStatus},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -72,6 +72,16 @@ impl World {
     /// # Panics
     /// When it ends, or is not ready in time.
     pub fn start(&mut self, extra: &[&str]) {
+        self.spawn(extra);
+        self.wait_until_ready();
+        self.wait_for_addresses();
+    }
+
+    /// Starts the daemon and does not wait for anything.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn spawn(&mut self, extra: &[&str]) {
         assert!(self.daemon.is_none(), "one daemon at a time");
         // A socket that a killed daemon left behind would not tell when the next one listens.
         let _ = fs::remove_file(self.socket());
@@ -79,15 +89,24 @@ impl World {
         let mut command = self.run_command(extra);
         command.stdout(log.try_clone().expect("the log twice")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
-        let daemon = self.daemon.insert(Daemon { child });
+        self.daemon = Some(Daemon { child });
+    }
+
+    /// Waits until the daemon answers; gives how long that took.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready in time.
+    pub fn wait_until_ready(&mut self) -> Duration {
+        let begin = Instant::now();
+        let daemon = self.daemon.as_mut().expect("a daemon");
         let socket = self.folder.path().join("vnet.sock");
         eventually("the daemon to listen", || {
             let ended = daemon.child.try_wait().expect("wait for the daemon");
             assert!(ended.is_none(), "the daemon ended: {ended:?}");
             UnixStream::connect(&socket).ok()
         });
-        let _ = self.ctl(&["status"]).ok();
-        self.wait_for_addresses();
+        let _ = self.api().get("/v1/status").ok();
+        begin.elapsed()
     }
 
     /// Waits until no port's address is still being checked for duplicates (RFC 4862 section 5.4).
@@ -124,6 +143,14 @@ impl World {
     /// When none runs.
     pub fn kill(&mut self) -> ExitStatus {
         self.end(Signal::SIGKILL)
+    }
+
+    /// Sends the running daemon `signal`.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn signal(&self, signal: Signal) {
+        self.daemon.as_ref().expect("a daemon").signal(signal);
     }
 
     fn end(&mut self, signal: Signal) -> ExitStatus {

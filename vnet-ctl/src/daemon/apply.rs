@@ -37,7 +37,8 @@ impl Daemon {
         self.publish(&outcome);
         let Outcome { generation, changes, mut warnings, waiting, .. } = outcome;
         warnings.extend(waiting);
-        Ok(Applied { generation, changes, warnings, confirm_within_secs: None })
+        let stages = engine.progress.take_times();
+        Ok(Applied { generation, changes, warnings, confirm_within_secs: None, stages })
     }
 
     /// Shows what is in force now, and tells what has to wait that did not before.

@@ -49,7 +49,7 @@ pub(super) struct Engine {
     pub(super) waiting: Waiting,
     /// What is on the host, as long as all of it is as it should be.
     settled: Option<Settled>,
-    progress: Progress,
+    pub(super) progress: Progress,
 }
 
 /// What a change left on the host.
@@ -207,11 +207,12 @@ impl Engine {
     /// Changes the tables alone.
     async fn commit_alone(&mut self, change: Change) -> Result<Outcome, ApplyError> {
         let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
-        self.progress.stage("writing the tables", 0);
+        self.progress.stage("compiling the rules", 0);
         let tables = self
             .tables
             .compile(&change.policy, &change.assigned, &devices(&located))
             .map_err(|error| ApplyError::Unfit(error.to_string()))?;
+        self.progress.stage("writing the tables", 0);
         let (before, committed) = self.tables.commit(&tables)?;
         self.tables.settle();
         self.announce(&before, &tables).await;
@@ -259,8 +260,9 @@ impl Engine {
     /// Puts the tables in force, then brings the devices up.
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let located = self.locate(change).await?;
-        self.progress.stage("writing the tables", 0);
+        self.progress.stage("compiling the rules", 0);
         let tables = self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
+        self.progress.stage("writing the tables", 0);
         let (before, committed) = self.tables.commit(&tables)?;
         self.progress.stage("bringing devices up", change.steps().finish.len());
         let mut attach = self.progress.counting(self.datapath.clone());

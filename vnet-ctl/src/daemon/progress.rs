@@ -3,44 +3,78 @@
 //! Whoever makes a change names its stages and counts its steps; the API reads them at any time. One
 //! change is under way at a time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use anyhow::Result;
 
 use super::Daemon;
-use crate::{api::types::ProgressInfo, host::Attach};
+use crate::{
+    api::types::{ProgressInfo, StageTime},
+    host::Attach,
+};
 
 /// How far the change under way is; all clones tell the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress(Arc<Mutex<Option<ProgressInfo>>>);
+pub(super) struct Progress(Arc<Mutex<Stages>>);
+
+/// The stage that is under way, and those before it.
+#[derive(Debug, Default)]
+struct Stages {
+    now: Option<(ProgressInfo, Instant)>,
+    over: Vec<StageTime>,
+}
+
+impl Stages {
+    fn end(&mut self) {
+        if let Some((ProgressInfo { stage, .. }, begin)) = self.now.take() {
+            let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.over.push(StageTime { stage, micros });
+        }
+    }
+}
 
 impl Progress {
     /// Says that a change is under way until what this returns is dropped.
     #[must_use = "the change is under way until it is dropped"]
     pub(super) fn under_way(&self) -> UnderWay {
+        self.cell().over.clear();
         UnderWay(self.clone())
     }
 
     /// A new stage begins, of `total` steps; 0 where nobody can count them.
     pub(super) fn stage(&self, stage: &'static str, total: usize) {
-        *self.cell() = Some(ProgressInfo { stage: stage.to_owned(), done: 0, total: total as u64 });
+        let mut stages = self.cell();
+        stages.end();
+        let info = ProgressInfo { stage: stage.to_owned(), done: 0, total: total as u64 };
+        stages.now = Some((info, Instant::now()));
     }
 
     /// `steps` more steps of the stage are done.
     pub(super) fn advance(&self, steps: usize) {
-        if let Some(now) = self.cell().as_mut() {
+        if let Some((now, _)) = &mut self.cell().now {
             now.done += steps as u64;
         }
     }
 
     /// No change is under way any more.
     pub(super) fn finish(&self) {
-        *self.cell() = None;
+        self.cell().end();
+    }
+
+    /// How long the stages of the last change took.
+    pub(super) fn take_times(&self) -> Vec<StageTime> {
+        let mut stages = self.cell();
+        stages.end();
+        mem::take(&mut stages.over)
     }
 
     /// Where it stands; `None` while nothing changes.
     pub(super) fn now(&self) -> Option<ProgressInfo> {
-        self.cell().clone()
+        self.cell().now.as_ref().map(|(info, _)| info.clone())
     }
 
     /// `attach`, with each step counted that it has a part in.
@@ -48,7 +82,7 @@ impl Progress {
         Counting { attach, progress: self.clone() }
     }
 
-    fn cell(&self) -> MutexGuard<'_, Option<ProgressInfo>> {
+    fn cell(&self) -> MutexGuard<'_, Stages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,5 +148,7 @@ mod tests {
             assert_eq!(seen.now().map(|now| now.done), Some(0));
         }
         assert_eq!(seen.now(), None);
+        let stages: Vec<_> = seen.take_times().into_iter().map(|time| time.stage).collect();
+        assert_eq!(stages, ["preparing devices", "writing tables"]);
     }
 }

@@ -80,9 +80,12 @@ impl Monitor {
     pub fn open(buffer: usize) -> Result<Self> {
         let inotify =
             Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("watch folders")?;
+        let netlink = netlink(buffer).context("listen for changes of the network")?;
         Ok(Self {
-            netlink: AsyncFd::new(netlink(buffer).context("listen for changes of the network")?)?,
-            inotify: AsyncFd::new(Watcher(inotify))?,
+            // SAFETY: the socket is owned by what registers it, and nothing takes it out.
+            netlink: unsafe { AsyncFd::register(netlink) }.map_err(std::io::Error::from)?,
+            // SAFETY: as above.
+            inotify: unsafe { AsyncFd::register(Watcher(inotify)) }.map_err(std::io::Error::from)?,
             folders: BTreeSet::new(),
             watched: BTreeMap::new(),
         })

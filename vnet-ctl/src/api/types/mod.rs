@@ -25,7 +25,7 @@ pub use self::{
         AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
         RuntimePort, Traffic,
     },
-    progress::ProgressInfo,
+    progress::{ProgressInfo, StageTime},
     status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
 };
 pub use crate::policy::Diagnostic;

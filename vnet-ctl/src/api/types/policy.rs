@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::StageTime;
+
 /// Body of `POST /v1/policy`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,9 @@ pub struct Applied {
     /// Within how many seconds it has to be confirmed, if it has to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_secs: Option<u64>,
+    /// How long each stage took, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
 }
 
 /// Answer to `GET /v1/policy`.

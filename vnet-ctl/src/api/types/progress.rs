@@ -13,3 +13,12 @@ pub struct ProgressInfo {
     /// All steps of the stage; 0 where nobody can count them.
     pub total: u64,
 }
+
+/// How long a stage of a change took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StageTime {
+    /// The stage, as [`ProgressInfo`] names it.
+    pub stage: String,
+    /// Microseconds.
+    pub micros: u64,
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask bench`: builds with optimisations, measures, and prints a table or JSON.
+//!
+//! The measuring itself is done by examples of the package vnet-tests, which know how to make small
+//! hosts of their own; each prints one JSON array of [`Measure`]s.
+
+mod table;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::MetadataCommand;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use self::table::table;
+use crate::{
+    build::RELEASE,
+    privilege::Privilege,
+    process::{Programs, complete, root},
+    setup::{self, Mode, Need},
+};
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Subject {
+    /// The controller: 100,000 rules, 1,000 ports, kill -9 under traffic
+    Controller(Sizes),
+}
+
+/// How much of everything.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Rules of the large policy
+    #[arg(long, default_value_t = 100_000)]
+    rules: usize,
+    /// Ports that are created through the API
+    #[arg(long, default_value_t = 1000)]
+    ports: usize,
+    /// How often the daemon is killed
+    #[arg(long, default_value_t = 30)]
+    kills: usize,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for a person
+    #[default]
+    Table,
+    /// One JSON object: the machine, the commit, and all measures
+    Json,
+}
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Measure {
+    /// What it belongs to; figures of one part are printed together.
+    part: String,
+    /// What was measured.
+    what: String,
+    value: f64,
+    unit: String,
+}
+
+/// All figures of a run, and where they come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Report {
+    commit: String,
+    kernel: String,
+    cpus: usize,
+    measures: Vec<Measure>,
+}
+
+/// Measures `subject` and prints the result as `format`.
+pub(crate) fn run(subject: Subject, format: Format) -> Result<ExitCode> {
+    if Privilege::detect(&Programs::with_first(None)?) != Privilege::Root {
+        bail!("a benchmark makes namespaces and loads programs into the kernel: run it as root");
+    }
+    let programs = setup::run(Need::Test, Mode::Install)?;
+    let measures = match subject {
+        Subject::Controller(sizes) => controller(&programs, sizes)?,
+    };
+    let report = Report {
+        commit: programs.read("git", &["describe", "--always", "--dirty"]).unwrap_or_default(),
+        kernel: programs.read("uname", &["--kernel-release"])?,
+        cpus: std::thread::available_parallelism().map_or(0, usize::from),
+        measures,
+    };
+    match format {
+        Format::Table => print!("{}", table(&report)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report).context("write JSON")?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn controller(programs: &Programs, sizes: Sizes) -> Result<Vec<Measure>> {
+    let example = "bench_controller";
+    build(programs, &["--package", "vnet-ctl", "--bin", "vnet-ctl"])?;
+    build(programs, &["--package", "vnet-tests", "--example", example])?;
+    let release = target_folder()?.join(RELEASE);
+    let program = release.join("examples").join(example);
+    let none: [&str; 0] = [];
+    let output = programs
+        .command(&program, &none)
+        .env("VNET_CTL", release.join("vnet-ctl"))
+        .env("BENCH_RULES", sizes.rules.to_string())
+        .env("BENCH_PORTS", sizes.ports.to_string())
+        .env("BENCH_KILLS", sizes.kills.to_string())
+        .read()
+        .with_context(|| format!("run {}", program.display()))?;
+    // Whatever else it printed comes before.
+    let json = output.lines().last().context("it printed nothing")?;
+    serde_json::from_str(json).context("read what it measured")
+}
+
+/// Builds with optimisations. It is not announced: standard output is for the figures.
+fn build(programs: &Programs, what: &[&str]) -> Result<()> {
+    let args = [&["build", "--profile", RELEASE], what].concat();
+    complete(&programs.cargo(&args), "the build failed")
+}
+
+/// Where cargo builds.
+fn target_folder() -> Result<PathBuf> {
+    let metadata = MetadataCommand::new().current_dir(root()).no_deps().exec();
+    Ok(metadata.context("ask cargo for its target folder")?.target_directory.into())
+}
