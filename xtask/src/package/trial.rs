@@ -12,6 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use duct::Handle;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::{
     privilege::Privilege,
@@ -23,6 +27,8 @@ const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "--include=systemd,systemd-sysv,dbus,iproute2,iputils-ping,util-linux";
 /// A slow machine boots it in seconds.
 const BOOT: Duration = Duration::from_secs(90);
+/// How long systemd-nspawn may take to see that the container has ended.
+const END: Duration = Duration::from_secs(10);
 
 /// Tries `package`, as root.
 pub(super) fn run(programs: &Programs, package: &Path) -> Result<()> {
@@ -68,8 +74,11 @@ impl Copy {
     }
 
     fn remove(&self) {
-        // It may not be there.
-        let _ = fs::remove_dir_all(&self.0);
+        if self.0.exists()
+            && let Err(error) = fs::remove_dir_all(&self.0)
+        {
+            eprintln!("{} is left: {error}", self.0.display());
+        }
     }
 }
 
@@ -161,7 +170,15 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // What it held in the kernel goes with its namespaces.
+        // The end of its first process ends all others, and what they held in the kernel goes with their
+        // namespaces. systemd-nspawn follows it; killed itself, it would leave them behind.
+        if let Ok(leader) = self.leader.parse() {
+            let _ = kill(Pid::from_raw(leader), Signal::SIGKILL);
+            let begun = Instant::now();
+            while begun.elapsed() < END && matches!(self.nspawn.try_wait(), Ok(None)) {
+                sleep(Duration::from_millis(50));
+            }
+        }
         let _ = self.nspawn.kill();
     }
 }

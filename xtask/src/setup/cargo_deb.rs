@@ -52,7 +52,9 @@ impl Step for CargoDeb {
 }
 
 fn is_there(machine: &Machine) -> bool {
-    machine.programs.cargo(&["deb", "--version"]).stderr_null().unchecked().read().is_ok_and(|v| v == VERSION)
+    // Some versions print their name before the number.
+    let version = machine.programs.cargo(&["deb", "--version"]).stderr_null().unchecked().read();
+    version.is_ok_and(|version| version.split_whitespace().last() == Some(VERSION))
 }
 
 fn install_args() -> [&'static str; 6] {
