@@ -19,11 +19,13 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
-use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, PortRecord, V4, V6};
+mod flooded;
+
+use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, V4, V6};
 
 use crate::{
     case::{Case, Decision, Step},
-    headers::{Carries, Datagram, ETHERNET_LEN, Frame, Kind, Service},
+    headers::{Carries, ETHERNET_LEN, Frame, Kind, Service},
     packet::Packet,
     rewrite::{self, Advertisement},
     stages::{
@@ -36,6 +38,8 @@ use crate::{
     tables::{FlowTable, Insert, Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
+
+pub use flooded::{to_host, to_port};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy, Debug)]
@@ -65,40 +69,6 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
         return Err(DropReason::Forwarded);
     }
     enter::<Host, P, T>(packet, tables, arrival)
-}
-
-/// What the bridge floods to a port. Frames that vnet sent there itself do not come here.
-///
-/// # Errors
-/// The reason to drop it.
-#[inline(always)]
-pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
-    let snapshot = Snapshot::take(tables)?;
-    let port = snapshot.port(arrival.device)?;
-    if !packet.is_flooded() {
-        return Err(DropReason::Undecided);
-    }
-    match parse::ethernet(packet)?.carries {
-        // `from_port` and `from_host` let only true ones into the bridge.
-        Carries::Arp => Ok(Verdict::PASS),
-        Carries::Ipv4 => flooded(&snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
-        Carries::Ipv6 => flooded(&snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
-    }
-}
-
-/// What the bridge hands to the host's own stack. Frames that vnet sent there itself do not come here, so what
-/// a port sends while its program is detached goes no further.
-///
-/// # Errors
-/// The reason to drop it.
-#[inline(always)]
-pub fn to_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
-    let snapshot = Snapshot::take(tables)?;
-    if !packet.is_flooded() {
-        return Err(DropReason::Undecided);
-    }
-    judge::host_may_speak(&snapshot, arrival.device)?;
-    Ok(Verdict::PASS)
 }
 
 /// Who may send at a hook, and what else than flows they may send there.
@@ -446,28 +416,6 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     route::way(case)?;
     replay::send::<A>(packet, &case.forth)
-}
-
-/// A datagram that the bridge floods to a port.
-#[inline(always)]
-fn flooded<A: Address, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    port: &PortRecord,
-    datagram: &Datagram<A>,
-) -> Outcome {
-    if datagram.message.kind == Kind::Discovery {
-        return Ok(Verdict::PASS);
-    }
-    if !datagram.dst.ip().is_multicast() {
-        return Err(DropReason::Undecided);
-    }
-    let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
-        Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
-        Some(from) => from.identity,
-        None => snapshot.peer(datagram.src.ip()),
-    };
-    judge::receives(snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
-    Ok(Verdict::PASS)
 }
 
 /// An ICMPv6 discovery message.

@@ -1,6 +1,12 @@
 //! The datapath in the kernel: what is pinned, taken over, committed and removed.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aya::{
     maps::{HashMap, Map, MapData},
@@ -114,6 +120,32 @@ fn each_commit_writes_one_side_whole_and_flips() {
         }
         let committed = datapath.commit(&tables(2, 3, 6)).unwrap();
         assert_eq!((committed.changes.ports.removed, committed.changes.policy.put), (1, 0));
+    });
+}
+
+#[test]
+fn a_commit_of_many_rules_and_then_of_one_touches_the_difference() {
+    const RULES: u32 = 500_000;
+    in_netns(|scratch| {
+        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let key = |set| PolicyKey::head(0, set, Direction::Ingress, Identity::ANY_V4, 6);
+        let mut many = Arc::clone(&tables(2, 3, 1));
+        Arc::make_mut(&mut many)
+            .policy
+            .extend((100..100 + RULES).map(|set| (key(set), PolicyEntry::head(1))));
+        let mut timed = |wanted: &Arc<Tables>| {
+            let start = Instant::now();
+            let committed = datapath.commit(wanted).unwrap();
+            println!("{:?} for {:?}", start.elapsed(), committed.changes.policy);
+            committed.changes.policy.put
+        };
+        assert_eq!(timed(&many), RULES as usize + 2);
+        let mut one = Arc::clone(&many);
+        for rule in 2..6 {
+            Arc::make_mut(&mut one).policy.insert(key(100), PolicyEntry::head(rule));
+            assert_eq!(timed(&one), 1);
+        }
+        assert_eq!(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap(), &one);
     });
 }
 

@@ -1,0 +1,68 @@
+//! What leaves a bridge, to a port or to the host: only what vnet let in, and only if its receiver may have it.
+
+use vnet_common::{Address, DropReason, PortRecord};
+
+use super::Arrival;
+use crate::{
+    headers::{Carries, Datagram, ETHERNET_LEN, Kind, Service},
+    packet::Packet,
+    stages::{judge, parse},
+    tables::{Snapshot, Tables},
+    verdict::{Outcome, Verdict},
+};
+
+/// What the bridge floods to a port. Frames that vnet sent there itself do not come here.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    let port = snapshot.port(arrival.device)?;
+    if !packet.is_flooded() {
+        return Err(DropReason::Undecided);
+    }
+    match parse::ethernet(packet)?.carries {
+        // `from_port` and `from_host` let only true ones into the bridge.
+        Carries::Arp => Ok(Verdict::PASS),
+        Carries::Ipv4 => flooded(&snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
+        Carries::Ipv6 => flooded(&snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
+    }
+}
+
+/// What the bridge hands to the host's own stack. Frames that vnet sent there itself do not come here, so what
+/// a port sends while its program is detached goes no further.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn to_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    if !packet.is_flooded() {
+        return Err(DropReason::Undecided);
+    }
+    judge::host_may_speak(&snapshot, arrival.device)?;
+    Ok(Verdict::PASS)
+}
+
+/// A datagram that the bridge floods to a port.
+#[inline(always)]
+fn flooded<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    port: &PortRecord,
+    datagram: &Datagram<A>,
+) -> Outcome {
+    if datagram.message.kind == Kind::Discovery {
+        return Ok(Verdict::PASS);
+    }
+    if !datagram.dst.ip().is_multicast() {
+        return Err(DropReason::Undecided);
+    }
+    let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
+        Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
+        Some(from) => from.identity,
+        None => snapshot.peer(datagram.src.ip()),
+    };
+    judge::receives(snapshot, &Service::of_packet(datagram), port.group_set, peer)?;
+    Ok(Verdict::PASS)
+}
