@@ -89,7 +89,7 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
         let mut new = Datapath::open(&scratch.pins()).unwrap();
 
         assert_eq!(new.in_force().unwrap(), &wanted);
-        assert_eq!(new.attached().len(), 3);
+        assert_eq!(new.attached().len(), 4);
         let after = programs("vp0", TcAttachType::Ingress);
         assert_eq!((after.len(), after[0].1.as_str()), (1, "from_port"));
         assert_ne!(after[0].0, before[0].0, "the link runs the new program");
@@ -257,7 +257,7 @@ fn links_of_vanished_devices_are_given_up() {
 
         let mut datapath = Datapath::open(&scratch.pins()).unwrap();
 
-        assert_eq!(datapath.attached().len(), 1);
+        assert_eq!(datapath.attached().len(), 2);
         assert_eq!(pinned(&scratch.pins()).iter().filter(|name| name.contains("port")).count(), 0);
         assert_eq!(datapath.retain_devices(&BTreeSet::new()).unwrap(), [bridge]);
         assert!(programs("br0", TcAttachType::Egress).is_empty());
@@ -342,12 +342,12 @@ fn removing_the_pins_leaves_nothing() {
         datapath.attach_port(port).unwrap();
         datapath.attach_bridge(bridge).unwrap();
         datapath.commit(&tables(bridge, port, 1)).unwrap();
-        assert_eq!(pinned(&scratch.pins()).len(), names::MAPS.len() + 3);
+        assert_eq!(pinned(&scratch.pins()).len(), names::MAPS.len() + 4);
         drop(datapath);
 
         let removed = remove_pins(&scratch.pins());
 
-        assert_eq!((removed.links, removed.maps, removed.problems.len()), (3, names::MAPS.len(), 0));
+        assert_eq!((removed.links, removed.maps, removed.problems.len()), (4, names::MAPS.len(), 0));
         assert_eq!(fs::read_dir(scratch.bpffs()).unwrap().count(), 0);
         assert!(
             programs("vp0", TcAttachType::Ingress).is_empty()

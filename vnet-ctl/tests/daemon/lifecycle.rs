@@ -141,7 +141,7 @@ fn a_change_that_fails_halfway_is_taken_back() {
         assert_eq!(status, 500, "{}", String::from_utf8_lossy(&body));
         assert_eq!((links(), state(), world.get::<Vec<PortInfo>>("/v1/ports")), before);
         assert_eq!(world.get::<Status>("/v1/status").generation, 1);
-        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 5);
+        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 6);
         world.teardown();
     });
 }
