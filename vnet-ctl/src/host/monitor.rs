@@ -27,7 +27,7 @@ use nix::{
         },
     },
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use self::message::{Received, receive};
 
@@ -80,12 +80,9 @@ impl Monitor {
     pub fn open(buffer: usize) -> Result<Self> {
         let inotify =
             Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("watch folders")?;
-        let netlink = netlink(buffer).context("listen for changes of the network")?;
         Ok(Self {
-            // SAFETY: the socket is owned by what registers it, and nothing takes it out.
-            netlink: unsafe { AsyncFd::register(netlink) }.map_err(std::io::Error::from)?,
-            // SAFETY: as above.
-            inotify: unsafe { AsyncFd::register(Watcher(inotify)) }.map_err(std::io::Error::from)?,
+            netlink: readable(netlink(buffer).context("listen for changes of the network")?)?,
+            inotify: readable(Watcher(inotify))?,
             folders: BTreeSet::new(),
             watched: BTreeMap::new(),
         })
@@ -189,6 +186,17 @@ impl AsRawFd for Watcher {
         self.0.as_fd().as_raw_fd()
     }
 }
+
+/// Lets the runtime wait until there is something to read.
+fn readable<T: Owner>(owner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: an `Owner` keeps its one descriptor open for as long as it lives.
+    Ok(unsafe { AsyncFd::register_with_interest(owner, Interest::READABLE) }?)
+}
+
+/// What has one descriptor, the same all its life, and closes it at its end.
+trait Owner: AsRawFd {}
+impl Owner for OwnedFd {}
+impl Owner for Watcher {}
 
 /// A socket that hears of all changes, here and in the namespaces that have an id here.
 fn netlink(buffer: usize) -> Result<OwnedFd> {

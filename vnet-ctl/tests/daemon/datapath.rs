@@ -201,7 +201,7 @@ fn a_single_map_of_another_shape_leaves_a_running_datapath_as_it_is() {
         let pins = scratch.pins();
         let mut datapath = Datapath::open(&pins).unwrap();
         datapath.attach_port(port).unwrap();
-        datapath.commit(&tables(bridge, port, 1).into()).unwrap();
+        datapath.commit(&tables(bridge, port, 1)).unwrap();
         drop(datapath);
         let before = (programs("vp0", TcAttachType::Ingress), pinned(&pins));
         // The last of them all, with one entry more.
@@ -221,7 +221,7 @@ fn a_single_map_of_another_shape_leaves_a_running_datapath_as_it_is() {
         assert!(matches!(error.downcast_ref(), Some(PinError::Shape { .. })), "{error:#}");
         assert_eq!((programs("vp0", TcAttachType::Ingress), pinned(&pins)), before);
         fs::rename(scratch.bpffs().join("aside"), pins.map(names::PORT_DROPS)).unwrap();
-        assert_eq!(*Datapath::open(&pins).unwrap().in_force().unwrap(), tables(bridge, port, 1).into());
+        assert_eq!(*Datapath::open(&pins).unwrap().in_force().unwrap(), tables(bridge, port, 1));
     });
 }
 

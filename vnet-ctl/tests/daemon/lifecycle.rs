@@ -89,7 +89,7 @@ fn a_port_taken_out_of_the_policy_goes_with_all_that_is_its_own() {
         assert_eq!((applied.generation, applied.warnings.len()), (2, 0), "{applied:?}");
         assert_eq!(links().iter().filter(|link| link.starts_with("vp-")).count(), 1);
         assert!(world.netns_exists(1) && !world.netns_exists(2));
-        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 3);
+        assert_eq!(fs::read_dir(scratch.pins().links()).unwrap().count(), 4);
         let again = world.applied(&smaller(&text));
         assert_eq!((again.generation, again.changes.len()), (2, 0), "{again:?}");
         assert_eq!(world.applied(&text).generation, 3);
@@ -156,7 +156,7 @@ fn a_new_daemon_takes_over_from_a_killed_one() {
         let links_before = links();
         assert_eq!(
             fs::read_dir(scratch.pins().links()).unwrap().count(),
-            5,
+            6,
             "the datapath outlives the daemon"
         );
 

@@ -44,8 +44,10 @@ fn detach(pin: &Path) {
     let link = aya::programs::links::PinnedLink::from_pin(pin).unwrap();
     let id = aya::programs::links::FdLink::from(link).info().unwrap().id();
     let call = |command: bpf_cmd, word: u32| {
+        // SAFETY: integers and addresses; all zero is a valid value.
         let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
         attr.link_detach.link_fd = word;
+        // SAFETY: a whole `bpf_attr` of the size given, which holds no address.
         unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw mut attr, size_of::<bpf_attr>()) }
     };
     let fd = call(bpf_cmd::BPF_LINK_GET_FD_BY_ID, id);
