@@ -9,6 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::wait::{PATIENCE, eventually};
 
 /// The longest that a program may run; well above the longest iperf3 of a suite.
@@ -210,6 +215,18 @@ impl Running {
             self.command,
             lines.join("\n")
         );
+        lines
+    }
+
+    /// Ends it as Ctrl-C does, and returns all that it printed.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn interrupted(mut self) -> Vec<String> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).expect("interrupt a child");
+        self.ended();
+        let mut lines = std::mem::take(&mut self.seen);
+        lines.extend(self.lines.iter());
         lines
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 
 use vnet_common::DropReason;
 use vnet_tests::{
-    World,
+    World, eventually,
     frames::{ArpKind, Eth, MacAddr, arp, icmp4},
     raw::RawSocket,
     tap::Tap,
@@ -98,11 +98,25 @@ fn a_namespace_is_found_by_its_path() {
 }
 
 #[test]
-fn a_missing_namespace_is_refused_whole() {
+fn a_start_goes_on_without_a_namespace_and_takes_it_when_it_comes() {
+    let mut world = World::prepare(&with_b(r#"netns = "@b""#));
+    world.start(&[]);
+    assert_eq!(world.port_row("b")["state"], "missing");
+    world.create_namespace("b");
+    eventually("b to be attached", || (world.port_row("b")["state"] == "up").then_some(()));
+    assert_b_works(&world);
+}
+
+#[test]
+fn an_edit_that_names_a_missing_namespace_is_refused_whole() {
+    let mut world = World::prepare(NETWORK);
+    world.start(&[]);
+    let before = world.snapshot();
     for attach in [r#"netns = "@b""#, r#"netns = "@b", create = false"#, r#"netns = "/run/netns/@b""#] {
-        let world = World::prepare(&with_b(attach));
-        let before = world.snapshot();
-        let _ = world.run_to_end(&[]).refused().says(&[&world.netns_name("b"), "create"]);
+        let other = world.folder().join("other.toml");
+        fs::write(&other, with_b(attach).replace('@', &world.netns_name(""))).expect("written");
+        let refused = world.ctl(&["apply", "-f", &other.to_string_lossy()]).refused();
+        let _ = refused.says(&[&world.netns_name("b"), "create"]);
         before.assert_same(&world.snapshot());
     }
 }

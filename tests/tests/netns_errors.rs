@@ -182,11 +182,19 @@ fn a_folder_or_bytes_for_a_policy_are_told_by_their_path() {
 }
 
 #[test]
-fn an_unknown_device_stops_the_start() {
+fn an_unknown_device_is_told_at_the_start_and_refused_in_an_edit() {
     let attach = "attach = { device = \"nosuch0\" }";
     let policy = format!("{POLICY}\n[ports.b]\nnetwork = \"web\"\naddresses = [\"10.10.0.11\"]\n{attach}\n");
-    let world = World::prepare(&policy);
-    assert_refused(&world, &["nosuch0", "b"], |world| world.run_to_end(&[]));
+    let mut world = World::prepare(&policy);
+    world.start(&[]);
+    assert_eq!(world.port_row("b")["state"], "missing");
+    let told = world.ctl(&["monitor", "--past"]).ok().stdout;
+    assert!(told.contains("nosuch0"), "{told}");
+    let again = policy.replace("nosuch0", "nosuch1").replace('@', &world.netns_name(""));
+    let other = world.folder().join("other.toml");
+    fs::write(&other, again).expect("written");
+    let refused = world.ctl(&["apply", "-f", &other.to_string_lossy()]).refused();
+    let _ = refused.says(&["nosuch1", "b"]);
 }
 
 #[test]

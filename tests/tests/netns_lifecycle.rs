@@ -153,16 +153,16 @@ fn killing_the_daemon_and_starting_it_again_disturb_no_running_transfer() {
     let mut world = World::running(POLICY);
     let _server = iperf3_server(&world.port("b"));
     let mut client = world.port("a").command("iperf3");
-    client.args(["-c", "10.10.0.11", "-t", "4", "-i", "0.5", "-f", "k", "--forceflush"]);
+    client.args(["-c", "10.10.0.11", "-t", "600", "-i", "0.5", "-f", "k", "--forceflush"]);
     let mut transfer = Running::start(client);
     transfer.line_with("Kbits/sec");
     world.kill();
     assert_policy_holds(&world);
     world.start(&[]);
     assert!(transfer.is_running(), "the daemon is back before the end");
-    let lines = transfer.finished();
+    let lines = transfer.interrupted();
     let rates: Vec<f64> = lines.iter().filter_map(|line| interval_rate(line)).collect();
-    assert!(rates.len() >= 8, "{}", lines.join("\n"));
+    assert!(rates.len() >= 2, "{}", lines.join("\n"));
     assert!(rates.iter().all(|rate| *rate > 0.0), "it stood still: {}", lines.join("\n"));
 }
 

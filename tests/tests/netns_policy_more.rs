@@ -261,14 +261,14 @@ to = ["any"]
         .replace("#open", "egress = []")
         .replace("#one", "host = false")
     };
-    let world = World::running(&cut("[host]\nfailsafe_ports = [\"tcp/2222\", \"udp/68\"]"));
-    let _host = [22, 2222, 68, 8080].map(|port| Echo::serve(world.host(), port));
+    let world = World::running(&cut("[host]\nfailsafe_ports = [\"tcp/2222\", \"udp/123\"]"));
+    let _host = [22, 2222, 123, 8080].map(|port| Echo::serve(world.host(), port));
     let mut connection = Connection::from(&world.port("a"), "10.10.0.1:2222");
     world.judge(&[
         ("a", tcp("10.10.0.1:2222"), true),
         ("a", tcp("[fd00:10::1]:2222"), true),
-        ("a", udp("10.10.0.1:68"), true),
-        ("a", tcp("10.10.0.1:68"), false),
+        ("a", udp("10.10.0.1:123"), true),
+        ("a", tcp("10.10.0.1:123"), false),
         ("a", tcp("10.10.0.1:22"), false),
         ("a", tcp("10.10.0.1:8080"), false),
         ("b", tcp("10.20.0.1:2222"), true),
