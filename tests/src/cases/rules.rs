@@ -8,7 +8,7 @@ use super::world::{Device, number};
 pub(super) const STREAMS: u32 = Identity::FIRST.0 + 100;
 const ANY: [u32; 2] = [Identity::ANY_V4.0, Identity::ANY_V6.0];
 
-/// The rule that [`Policy::WithoutHttp`] lacks.
+/// The rule that `Policy::WithoutHttp` lacks.
 pub(super) const HTTP: u32 = 0xb1;
 /// The rule by which A may send everything.
 pub(super) const A_SENDS: u32 = 0xa1;

@@ -13,7 +13,7 @@ use crate::api::types::{Applied, EventKind};
 pub(super) enum Occasion {
     /// The daemon starts. What is missing is left out.
     Upkeep,
-    /// Somebody changed the host, or a workload came: what is missing comes back ([`Plan::restoring`]).
+    /// Somebody changed the host, or a workload came: what is missing comes back (`plan::restore`).
     Repair,
     /// A person applies a policy: the workloads of all its ports must be there.
     Edit,
