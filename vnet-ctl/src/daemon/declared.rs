@@ -115,7 +115,8 @@ impl Declared {
 
     /// Who created the ports that the file does not declare, by port.
     pub(super) fn origins(&self) -> BTreeMap<String, String> {
-        self.runtime.iter().map(|(name, runtime)| (name.clone(), runtime.declared.origin.clone())).collect()
+        let undeclared = self.runtime.iter().filter(|(name, _)| !self.file.policy.ports.contains_key(*name));
+        undeclared.map(|(name, runtime)| (name.clone(), runtime.declared.origin.clone())).collect()
     }
 
     /// All of it as one policy. `kept` are the addresses that ports have now.
