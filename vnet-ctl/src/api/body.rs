@@ -13,7 +13,7 @@ use http_body_util::LengthLimitError;
 use hyper::body::Body as _;
 use tokio::time::timeout;
 
-use super::Refusal;
+use super::{Refusal, access::is_read};
 
 /// What a body may take.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,8 @@ impl Default for Limits {
 
 /// Has the body at hand before the request goes on.
 pub(super) async fn collect(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    let has_policy = request.uri().path().starts_with("/v1/policy");
+    // Whoever may only ask brings none.
+    let has_policy = !is_read(request.method()) && request.uri().path().starts_with("/v1/policy");
     let most = if has_policy { limits.policy_bytes } else { limits.bytes };
     let (head, body) = request.into_parts();
     // Of one that announces too much, nothing is read.

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::declared::Conflicts;
+use super::declared::{Conflict, Conflicts};
 use crate::{
+    compile::Released,
     plan::{self, Desired, Observed, Obstacle, Obstacles, Plan},
     state::State,
 };
@@ -100,6 +101,16 @@ pub(super) fn leave_out(
     }
 }
 
+/// Addresses that others get last: those that ports had, and those of ports that do not go with the policy file
+/// now, which want them back.
+pub(super) fn rested(state: &State, conflicts: &Conflicts) -> Vec<Released> {
+    let kept = conflicts.0.iter().flat_map(|Conflict { port, .. }| {
+        let addresses = state.addresses.get(port).into_iter().flatten();
+        addresses.map(|&address| Released { address, port: port.clone() })
+    });
+    state.released.iter().cloned().chain(kept).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +157,20 @@ mod tests {
         let obstacles = leave_out(&mut desired(), &observed, &state, &|port| port == "a").unwrap_err();
         assert_eq!(obstacles.0.len(), 1);
         assert_eq!(obstacles.0[0].absent(), Some("b"));
+    }
+
+    #[test]
+    fn what_a_port_in_conflict_had_is_given_to_others_last() {
+        let mut state = State::default();
+        let [first, second] = ["10.0.0.2", "10.0.0.3"].map(|addr| vec![addr.parse().unwrap()]);
+        state.addresses = [("c1".to_owned(), first.clone()), ("c2".to_owned(), second)].into();
+        let conflict =
+            Conflict { port: "c1".to_owned(), origin: "cni".to_owned(), attach: None, reasons: Vec::new() };
+        let text = "version = 1\nnetworks.web = { type = \"private\", subnets = [\"10.0.0.0/24\"] }\n\
+                    ports.new = { network = \"web\", attach = { netns = \"n\" } }\n";
+        let (policy, _) = crate::policy::parse(text, std::path::Path::new("policy.toml")).unwrap();
+        let rested = rested(&state, &Conflicts(vec![conflict]));
+        let assigned = crate::compile::assign_rested(&policy, &state.addresses, &rested).unwrap();
+        assert_ne!(assigned["new"], first);
     }
 }

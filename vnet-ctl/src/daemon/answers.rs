@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::sleep;
 use vnet_common::ABI_VERSION;
 
-use super::{Daemon, view::drops_at};
+use super::{Daemon, at_length, view::drops_at};
 use crate::{
     api::types::{DropReport, Event, FlowInfo, NetworkInfo, PortInfo, PortState, PortStats, Status, Traffic},
     datapath::FlowFilter,
@@ -96,7 +96,8 @@ impl Daemon {
     /// The tracked flows that `filter` means.
     pub(crate) fn flows(&self, filter: &FlowFilter) -> Result<Vec<FlowInfo>> {
         let view = self.view();
-        self.datapath.lock().flows(&|ifindex| view.party(ifindex), &|flow| filter.matches(flow))
+        let datapath = self.datapath.lock();
+        at_length(|| datapath.flows(&|ifindex| view.party(ifindex), &|flow| filter.matches(flow)))
     }
 
     /// Forgets the flows that `filter` means.

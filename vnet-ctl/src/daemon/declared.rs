@@ -27,6 +27,8 @@ pub(super) struct Declared {
     pub(super) file: Arc<PolicyFile>,
     /// By runtimes, by name.
     runtime: BTreeMap<String, Runtime>,
+    /// Those of them that are new or changed since, and those that had to wait: the others come first.
+    late: BTreeSet<String>,
     /// What the ports of runtimes were judged by.
     judged_by: Arc<Surroundings>,
 }
@@ -95,16 +97,26 @@ impl Declared {
         let before = match port {
             Some(port) => {
                 let runtime = Runtime { declared: Arc::new(port), judged: None };
+                self.late.insert(name.to_owned());
                 self.runtime.insert(name.to_owned(), runtime)
             }
-            None => self.runtime.remove(name),
+            None => {
+                self.late.remove(name);
+                self.runtime.remove(name)
+            }
         };
         before.map(|runtime| Arc::unwrap_or_clone(runtime.declared))
     }
 
+    /// Notes that all of it is in force, but for the ports that are `waiting`.
+    pub(super) fn settle(&mut self, waiting: &BTreeSet<String>) {
+        self.late.clone_from(waiting);
+    }
+
     /// Who created the ports that the file does not declare, by port.
     pub(super) fn origins(&self) -> BTreeMap<String, String> {
-        self.runtime.iter().map(|(name, runtime)| (name.clone(), runtime.declared.origin.clone())).collect()
+        let undeclared = self.runtime.iter().filter(|(name, _)| !self.file.policy.ports.contains_key(*name));
+        undeclared.map(|(name, runtime)| (name.clone(), runtime.declared.origin.clone())).collect()
     }
 
     /// All of it as one policy. `kept` are the addresses that ports have now.
@@ -120,7 +132,10 @@ impl Declared {
         let mut policy = Policy::clone(&self.file.policy);
         let mut claims = Claims::default();
         policy.ports.iter().for_each(|(name, port)| claims.add(name, port, kept, &policy));
-        for (name, runtime) in &mut self.runtime {
+        let mut runtime: Vec<_> = self.runtime.iter_mut().collect();
+        // Whoever has something keeps it.
+        runtime.sort_by_key(|(name, _)| self.late.contains(*name));
+        for (name, runtime) in runtime {
             let judged =
                 runtime.judged.get_or_insert_with(|| judge(name, &runtime.declared, &self.file.policy));
             let result = match judged {

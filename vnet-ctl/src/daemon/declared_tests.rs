@@ -125,6 +125,34 @@ fn an_edit_of_the_file_conflicts_with_each_port_that_it_takes_something_from() {
 }
 
 #[test]
+fn a_newcomer_takes_nothing_from_a_port_that_is_in_force() {
+    let mut declared = declared(FILE);
+    declared.set_runtime("m", Some(port("web", Some("10.10.0.7"), netns("m"))));
+    declared.settle(&BTreeSet::new());
+    declared.set_runtime("a", Some(port("web", Some("10.10.0.7"), netns("a"))));
+
+    let conflicts = declared.join(&kept()).conflicts;
+
+    assert!(conflicts.of("m").is_none(), "{conflicts}");
+    let text = conflicts.of("a").unwrap().to_string();
+    assert!(text.contains("the address 10.10.0.7 belongs to port `m` already"), "{text}");
+}
+
+#[test]
+fn a_port_that_had_to_wait_takes_nothing_from_one_in_force() {
+    let mut declared = declared(FILE);
+    declared.set_runtime("a", Some(port("web", Some("10.10.0.10"), netns("a"))));
+    declared.settle(&["a".to_owned()].into());
+    declared.set_runtime("m", Some(port("db", None, netns("a"))));
+    declared.settle(&["a".to_owned()].into());
+
+    declared.file = file(&FILE.replace("10.10.0.10", "10.10.0.11"));
+    let conflicts = declared.join(&kept()).conflicts;
+
+    assert!(conflicts.of("m").is_none() && conflicts.of("a").is_some(), "{conflicts}");
+}
+
+#[test]
 fn an_edit_that_takes_an_assigned_address_conflicts() {
     let mut declared = declared(FILE);
     declared.set_runtime("c1", Some(port("web", None, netns("c1"))));

@@ -6,7 +6,7 @@
 //! put in force again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,8 +15,9 @@ use anyhow::{Context as _, Result};
 
 use super::{
     SharedDatapath,
-    absent::{Waiting, leave_out},
+    absent::{Waiting, leave_out, rested},
     apply::Occasion,
+    at_length,
     declared::{Conflicts, Declared, Joined},
     desired::{desired, place},
     devices::{attached, devices, imagined, indexes},
@@ -116,6 +117,7 @@ impl Engine {
         let mut outcome = result?;
         outcome.waiting = waiting.messages();
         outcome.news = news;
+        declared.settle(waiting.conflicting());
         self.waiting = waiting;
         Ok(outcome)
     }
@@ -125,19 +127,46 @@ impl Engine {
         if let Some(Settled { wanted, located }) = &self.settled {
             let mut desired = wanted.clone();
             let observed = self.observe(&desired, &Occasion::Repair).await?;
-            let (plan, absent) = leave_out(&mut desired, &observed, &self.state, &|_| true)
-                .map_err(|obstacles| ApplyError::Unfit(obstacles.to_string()))?;
-            let is_as_before =
-                absent.iter().filter_map(Obstacle::absent).all(|port| self.waiting.names().contains(port));
-            let is_in_place = plan::locate(&desired, &observed).is_same_place(located);
-            if plan.restoring().is_empty() && is_in_place && is_as_before {
+            let left_out = leave_out(&mut desired, &observed, &self.state, &|_| true);
+            let is_as_it_was = left_out.is_ok_and(|(plan, absent)| {
+                let mut absent = absent.iter().filter_map(Obstacle::absent);
+                plan.restoring().is_empty()
+                    && plan::locate(&desired, &observed).is_same_place(located)
+                    && absent.all(|port| self.waiting.names().contains(port))
+            });
+            if is_as_it_was {
                 return Ok(None);
             }
         }
+        // Whatever comes of the repair: a change that comes before the next one must look.
+        self.settled = None;
         let mut declared = self.declared.clone();
         let outcome = self.enforce(&mut declared, &Occasion::Repair).await?;
         self.declared = declared;
         Ok(Some(outcome))
+    }
+
+    /// Whether the ports `names` are where the last change left them. If not, the next one looks at the host.
+    pub(super) async fn check_in_place(&mut self, names: &BTreeSet<String>) -> Result<()> {
+        let Some(Settled { wanted, located }) = &self.settled else { return Ok(()) };
+        let mut desired = wanted.clone();
+        desired.ports.retain(|name, _| names.contains(name));
+        let observed = self.host.observe_again(&desired, &State::default()).await?;
+        let found = plan::locate(&desired, &observed);
+        let is_there = |name| {
+            let [found, before] = [&found, located].map(|located| located.ports.get(name));
+            found.is_some_and(|found| before.is_some_and(|before| before.ifindex == found.ifindex))
+        };
+        if !names.iter().all(is_there) {
+            self.host.forget_insides();
+            self.settled = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the host is as the last change left it, as far as is known.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled.is_some()
     }
 
     /// What would be done on the host for what is declared.
@@ -162,8 +191,9 @@ impl Engine {
                 return Err(ApplyError::Conflict { help: new.help(), conflicts: new.to_string() });
             }
         }
-        let assigned = compile::assign_rested(&policy, &self.state.addresses, &self.state.released)
-            .map_err(|error| unfit(&error))?;
+        let assigned =
+            compile::assign_rested(&policy, &self.state.addresses, &rested(&self.state, &conflicts))
+                .map_err(|error| unfit(&error))?;
         let mut wanted = desired(&policy, &assigned);
         wanted.spared = spared(&conflicts);
         let origins = declared.origins();
@@ -172,7 +202,7 @@ impl Engine {
         if let Some(waiting) = self.needs_no_look(&change, occasion) {
             return Ok(Change { waiting, ..change });
         }
-        compile::compile(&change.policy, &change.assigned, &imagined(&change.policy))
+        at_length(|| compile::compile(&change.policy, &change.assigned, &imagined(&change.policy)))
             .map_err(|error| unfit(&error))?;
         self.progress.stage("looking at the host", 0);
         let observed = self.observe(&change.desired, occasion).await?;
@@ -452,37 +482,5 @@ impl Attach for SharedDatapath {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_that_left_something_behind_stays_in_the_state() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut intended = State::default();
-        intended.devices.insert("tap0".to_owned());
-        for undone in [true, false] {
-            intended.save(dir.path()).unwrap();
-            let mut known = intended.clone();
-            let failed = Failed { error: anyhow::anyhow!("no"), undone };
-
-            go_back(&mut known, dir.path(), State::default(), &failed);
-
-            let expected = if undone { State::default() } else { intended.clone() };
-            assert_eq!((&known, State::load(dir.path()).unwrap()), (&expected, expected.clone()));
-        }
-    }
-
-    #[test]
-    fn a_state_that_cannot_be_saved_does_not_hide_what_failed() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let mut intended = State::default();
-        intended.devices.insert("tap0".to_owned());
-        let mut known = intended.clone();
-
-        go_back(&mut known, &file, State::default(), &Failed { error: anyhow::anyhow!("no"), undone: true });
-
-        assert_eq!(known, intended);
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

@@ -34,11 +34,15 @@ mod view;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     time::Instant,
 };
 
-use tokio::sync::watch;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::watch,
+    task::block_in_place,
+};
 
 pub use error::DaemonError;
 pub use run::{run, text_to_begin_with};
@@ -132,6 +136,22 @@ impl SharedDatapath {
 
     /// Whoever panicked with it left maps and links, which the kernel keeps whole.
     fn lock(&self) -> MutexGuard<'_, Datapath> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.0.try_lock() {
+            Ok(datapath) => datapath,
+            Err(TryLockError::Poisoned(left)) => left.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                at_length(|| self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
+    }
+}
+
+/// Does what takes its time, or waits for a lock, while another thread goes on with the runtime's tasks: a
+/// large change or a long list must not keep others from being answered, nor the watchdog from its pings.
+fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    // The other kind of runtime, which unit tests use, has no other thread.
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }

@@ -69,7 +69,6 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             None
         }
     };
-    daemon.host.set_watched(monitor.is_some());
     Keeper::new(daemon, monitor).run().await;
 }
 

@@ -113,6 +113,7 @@ impl Daemon {
             return;
         };
         while let Some(requests) = parts.pop() {
+            check_repeated(engine, &requests).await;
             let mut requests = self.answer_at_once(engine, requests);
             if requests.is_empty() {
                 continue;
@@ -227,6 +228,22 @@ impl Request {
     }
 }
 
+/// Whether the port is as `request` wants it already. One that waits is tried again: its workload may have come.
+fn is_repeated(engine: &Engine, Request { name, port, .. }: &Request) -> bool {
+    port.is_some() && engine.declared.runtime(name) == port.as_ref() && !engine.waiting.names().contains(name)
+}
+
+/// Sees whether what is asked for again is still there: its workload may be another one by now.
+async fn check_repeated(engine: &mut Engine, requests: &[Request]) {
+    let repeated = requests.iter().filter(|request| is_repeated(engine, request));
+    let names: BTreeSet<String> = repeated.map(|request| request.name.clone()).collect();
+    if !names.is_empty()
+        && let Err(error) = engine.check_in_place(&names).await
+    {
+        tracing::warn!("look at ports that are there: {error:#}");
+    }
+}
+
 enum Judged {
     Needed,
     Holds,
@@ -240,8 +257,7 @@ fn judge(engine: &Engine, declared: &mut Declared, request: &Request) -> Result<
         return Err(PortError::InFile { name: name.clone(), origin });
     }
     let known = engine.declared.runtime(name);
-    // A port that waits is tried again: its workload may have come.
-    if port.is_some() && known == port.as_ref() && !engine.waiting.names().contains(name) {
+    if engine.is_settled() && is_repeated(engine, request) {
         return Ok(Judged::Holds);
     }
     if port.is_none() && known.is_none() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::SharedDatapath;
+use super::{SharedDatapath, at_length};
 use crate::{
     compile::{Assigned, Compiler, Devices, Tables},
     datapath::Committed,
@@ -40,7 +40,7 @@ impl TableMaker {
             Some(compiler) => compiler,
             None => Compiler::resume(self.datapath.lock().in_force()?.clone()),
         };
-        compiler.update(policy, assigned, devices)?;
+        at_length(|| compiler.update(policy, assigned, devices))?;
         let tables = compiler.tables().clone();
         self.compiler = Some(compiler);
         Ok(tables)
@@ -52,7 +52,7 @@ impl TableMaker {
         let compiler = self.compiler.take();
         let mut datapath = self.datapath.lock();
         let before = datapath.in_force()?.clone();
-        let committed = datapath.commit(tables)?;
+        let committed = at_length(|| datapath.commit(tables))?;
         drop(datapath);
         self.compiler = compiler.filter(|compiler| Arc::ptr_eq(compiler.tables(), tables));
         Ok((before, committed))

@@ -133,7 +133,8 @@ impl Insides {
         let links = links.into_values().map(|link| (link.name.clone(), link)).collect();
         let inside = Inside { nsid, links, id };
         let mut seen = self.seen();
-        if seen.forgotten == forgotten {
+        // Of one without an id, no monitor tells what changes there.
+        if seen.forgotten == forgotten && nsid.is_some() {
             seen.insides.insert(netns.clone(), inside.clone());
         }
         Ok(Namespace::Present(inside))

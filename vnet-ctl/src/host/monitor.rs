@@ -113,7 +113,10 @@ impl Monitor {
                 ready = self.inotify.readable() => {
                     let mut ready = ready.context("wait for inotify")?;
                     let events = ready.get_inner().0.read_events();
-                    ready.clear_ready();
+                    // One reading takes no more than fits a buffer; the runtime tells of the rest only once.
+                    if matches!(events, Err(Errno::EAGAIN)) {
+                        ready.clear_ready();
+                    }
                     drop(ready);
                     self.note_files(events, &mut dirt)?;
                 }
@@ -253,6 +256,22 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    #[tokio::test]
+    async fn more_files_at_once_than_one_reading_takes_are_all_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut monitor = Monitor::open(4096).unwrap();
+        monitor.watch(&[dir.path().to_owned()].into());
+        let files: BTreeSet<_> = (0..1000).map(|n| dir.path().join(format!("namespace-{n}"))).collect();
+        files.iter().for_each(|file| fs::write(file, "").unwrap());
+        let mut seen = BTreeSet::new();
+        let all = async {
+            while !seen.is_superset(&files) {
+                seen.extend(monitor.next().await.unwrap().files);
+            }
+        };
+        timeout(Duration::from_secs(5), all).await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_folder_that_comes_later_is_watched_from_then_on() {

@@ -265,3 +265,67 @@ fn a_damaged_store_is_told_and_left_as_it_is() {
         world.teardown();
     });
 }
+
+#[test]
+fn a_port_asked_for_again_is_there_when_the_answer_comes() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let netns = format!("{}-c1", world.tag);
+        let mut port = port(&world, "c1");
+        port["attach"] = json!({ "netns": netns });
+        ip(&format!("netns add {netns}"));
+        let before = put(&world, "c1", &port).unwrap();
+
+        // The container is started anew, and its runtime asks again.
+        ip(&format!("netns del {netns}"));
+        ip(&format!("netns add {netns}"));
+        let after = put(&world, "c1", &port).unwrap();
+
+        ip(&format!("netns exec {netns} ping -c1 -W2 10.10.0.1"));
+        assert_eq!(after.port.addresses, before.port.addresses);
+        let again = put(&world, "c1", &port).unwrap();
+        assert!(!again.changed);
+        delete(&world, "/v1/ports/c1").unwrap();
+        ip(&format!("netns del {netns}"));
+    });
+}
+
+#[test]
+fn a_newcomer_is_refused_what_another_port_has_whatever_their_names() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let at = |name: &str| {
+            let mut port = port(&world, name);
+            port["addresses"] = json!(["10.10.0.77"]);
+            port
+        };
+        put(&world, "m", &at("m")).unwrap();
+
+        let (status, text) = put(&world, "a", &at("a")).unwrap_err();
+
+        assert!(status == 409 && text.contains("belongs to port `m`"), "{status} {text}");
+        delete(&world, "/v1/ports/m").unwrap();
+    });
+}
+
+#[test]
+fn a_port_made_while_a_policy_waited_does_not_keep_anybody_from_rolling_it_back() {
+    in_netns(|scratch| {
+        let mut world = World::new(scratch);
+        world.start(world.options());
+        let text = policy(&world.tag);
+        let update = json!({ "text": smaller(&text), "origin": "new.toml", "confirm_secs": 3600 });
+        assert_eq!(world.request("POST", "/v1/policy", Some(&update)).0, 200);
+        put(&world, "web-2", &port(&world, "c1")).unwrap();
+
+        let (status, body) = world.request("POST", "/v1/policy/rollback", None);
+
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        assert_eq!(named(&world, "web-2").unwrap().origin, "policy");
+        assert_eq!(fs::read_to_string(world.policy_path()).unwrap(), text);
+        world.wait_for_event(EventKind::Problem, "the policy file declares a port `web-2` itself");
+        assert!(world.teardown().problems.is_empty());
+    });
+}

@@ -176,6 +176,8 @@ async fn a_body_too_long_is_refused_whether_announced_or_not() {
         chunked.extend_from_slice(b"\r\n");
     }
     assert_eq!(error(&server.send(&chunked).await).0, 413);
+    let asking = b"GET /v1/policy HTTP/1.1\r\nhost: v\r\ncontent-length: 70000\r\n\r\n";
+    assert_eq!(error(&server.send(asking).await).0, 413, "who only asks may not bring a policy");
     server.assert_well().await;
 }
 

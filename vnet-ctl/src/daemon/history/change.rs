@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::types::{Applied, Confirmed, EventKind},
-    daemon::{Daemon, apply::Occasion, declared::PolicyFile, error::ApplyError},
+    daemon::{Daemon, apply::Occasion, at_length, declared::PolicyFile, error::ApplyError},
     policy,
     policy_file::{FileError, Lock, Staged as StagedFile, read_settled},
 };
@@ -25,8 +25,8 @@ struct Parsed {
 impl Parsed {
     /// `text`, of which errors are told as of `origin`.
     fn new(text: &str, origin: &Path) -> Result<Self, ApplyError> {
-        let (policy, warnings) =
-            policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
+        let (policy, warnings) = at_length(|| policy::parse(text, origin))
+            .map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
         Ok(Self {
             file: PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy: policy.into() },
             warnings: warnings.iter().map(ToString::to_string).collect(),
@@ -172,7 +172,8 @@ impl Daemon {
             let mut parsed = Parsed::new(&pending.previous, &history.file)?;
             parsed.warnings.clear();
             let prepared = self.prepare(&lock, &pending.previous, None).await?;
-            let applied = self.enforce_text(parsed).await?;
+            // As at the deadline: what others did meanwhile keeps nobody from the way back.
+            let applied = self.enforce_text_on(&Occasion::Upkeep, parsed).await?;
             self.mark_expired(pending);
             let applied = self.replace(prepared, applied)?;
             self.forget_pending();

@@ -27,7 +27,7 @@ pub(super) use self::{
     opening::{Opening, forget},
 };
 use self::{clock::Now, pending::Pending, texts::Texts};
-use super::{Daemon, error::ApplyError};
+use super::{Daemon, at_length, error::ApplyError};
 use crate::api::types::{PendingInfo, PolicyInForce};
 
 /// What is known of the policy's texts.
@@ -138,7 +138,7 @@ impl Daemon {
             text: in_force.text.clone(),
             origin: in_force.origin.clone(),
             generation: self.datapath.lock().generation(),
-            effective: serde_json::to_value(&effective)?,
+            effective: at_length(|| serde_json::to_value(&effective))?,
         })
     }
 }

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use crate::{
     api::types::PolicyDiff,
-    daemon::{Daemon, declared::PolicyFile, differences::differences, error::ApplyError},
+    daemon::{Daemon, at_length, declared::PolicyFile, differences::differences, error::ApplyError},
     policy,
 };
 
 impl Daemon {
     /// What would change if `text` got in force: in the words of the policy, and on the host.
     pub(crate) async fn diff(&self, text: &str, origin: &Path) -> Result<PolicyDiff, ApplyError> {
-        let (policy, warnings) =
-            policy::parse(text, origin).map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
+        let (policy, warnings) = at_length(|| policy::parse(text, origin))
+            .map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
         let file = PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy: policy.into() };
         let preview = self.preview(|declared| declared.file = file.into()).await?;
         let [before, after] = [&preview.before.file, &preview.after.file];
