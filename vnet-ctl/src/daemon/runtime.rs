@@ -252,11 +252,13 @@ enum Judged {
 /// Whether something has to change for `request`, which is then part of `declared`.
 fn judge(engine: &Engine, declared: &mut Declared, request: &Request) -> Result<Judged, PortError> {
     let Request { name, port, .. } = request;
-    if engine.declared.file.policy.ports.contains_key(name) {
+    let known = engine.declared.runtime(name);
+    // One of a runtime that the file has displaced may still go.
+    let is_displaced = port.is_none() && known.is_some();
+    if engine.declared.file.policy.ports.contains_key(name) && !is_displaced {
         let origin = engine.declared.file.origin.clone();
         return Err(PortError::InFile { name: name.clone(), origin });
     }
-    let known = engine.declared.runtime(name);
     if engine.is_settled() && is_repeated(engine, request) {
         return Ok(Judged::Holds);
     }
