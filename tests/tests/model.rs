@@ -53,7 +53,7 @@ fn a_frame_cut_anywhere_goes_nowhere() {
         for (number, entry, frame) in packets {
             for len in 0..frame.len() {
                 arrive_at(&mut model, &case, number);
-                let mut packet = arriving(&entry, frame[..len].to_vec());
+                let mut packet = arriving(&entry, 1, frame[..len].to_vec());
                 let seen = model.verdict(&entry, &mut packet);
                 assert!(
                     !matches!(seen, Seen::Send(..)) || len >= announced_len(frame),
@@ -134,7 +134,7 @@ fn noise_neither_panics_nor_leaves_by_an_unknown_device() {
         let device = Devices::ALL[noise.below(Devices::ALL.len())];
         let entry = Entry::at(hook, device);
         let sent = bytes.clone();
-        let seen = model.verdict(&entry, &mut arriving(&entry, bytes));
+        let seen = model.verdict(&entry, &mut arriving(&entry, 1, bytes));
         let Seen::Send(ifindex, delivery) = seen else { continue };
         let target = DEVICES.device(ifindex);
         let is_known = target.is_some_and(|target| {

@@ -6,5 +6,26 @@
 /// Sent by vnet to a device itself, out of a port's or up the host's stack by a bridge: "vnet".
 pub const DECIDED: u32 = 0x766e_6574;
 
-/// Let into a network's bridge, which floods it to ports and to the host: "vnef".
-pub const FLOODED: u32 = 0x766e_6566;
+/// Let into a network's bridge, which floods it to ports and to the host: "vnf", then the generation's low byte.
+const FLOODED: u32 = 0x766e_6600;
+/// The bits of [`FLOODED`] that tell the generation.
+const GENERATION: u32 = 0xff;
+
+/// The mark of what was let into a bridge under `generation`.
+#[inline(always)]
+#[must_use]
+pub const fn flooded(generation: u32) -> u32 {
+    FLOODED | generation & GENERATION
+}
+
+/// Under which generation the packet with `mark` was let into a bridge, where `current` is in force: that one or
+/// the one before. Older ones are not there any more, `current` judges what they let in.
+#[inline(always)]
+#[must_use]
+pub const fn flooded_under(mark: u32, current: u32) -> Option<u32> {
+    if mark & !GENERATION != FLOODED {
+        return None;
+    }
+    let age = current.wrapping_sub(mark) & GENERATION;
+    Some(if age == 1 { current.wrapping_sub(1) } else { current })
+}

@@ -10,7 +10,7 @@ use std::{
 
 use vnet_common::{
     DropReason, Endpoint, EndpointKey, Flow, FlowKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6, mark,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6,
 };
 
 use crate::{
@@ -71,8 +71,12 @@ impl Packet for ModelPacket {
         self.forwarded
     }
 
-    fn is_flooded(&self) -> bool {
-        self.mark == mark::FLOODED
+    fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    fn set_mark(&mut self, mark: u32) {
+        self.mark = mark;
     }
 }
 

@@ -112,6 +112,8 @@ pub trait Packet {
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;
 
-    /// Whether vnet let it into the bridge that floods it: it carries [`vnet_common::mark::FLOODED`].
-    fn is_flooded(&self) -> bool;
+    /// Its mark, of those in [`vnet_common::mark`].
+    fn mark(&self) -> u32;
+    /// Gives it a mark.
+    fn set_mark(&mut self, mark: u32);
 }

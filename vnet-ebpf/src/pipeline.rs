@@ -21,7 +21,7 @@
 
 mod flooded;
 
-use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, V4, V6, mark};
 
 use crate::{
     case::{Case, Decision, Step},
@@ -159,10 +159,25 @@ impl Hook for Host {
     }
 }
 
-/// The way of every packet that enters a network.
+/// The way of every packet that enters a network. What passes goes into the bridge, with the mark that lets it
+/// out again.
 #[inline(always)]
 fn enter<H: Hook, P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
+    let verdict = decide::<H, P, T>(packet, snapshot, arrival)?;
+    if verdict.destination().is_none() {
+        packet.set_mark(mark::flooded(snapshot.generation));
+    }
+    Ok(verdict)
+}
+
+/// What becomes of a packet that enters a network.
+#[inline(always)]
+fn decide<H: Hook, P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    arrival: Arrival,
+) -> Outcome {
     let frame = parse::ethernet(packet)?;
     match frame.carries {
         Carries::Ipv4 => {

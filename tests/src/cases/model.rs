@@ -96,7 +96,7 @@ impl Runner for Model {
     }
 
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
-        let mut packet = arriving(entry, frame.to_vec());
+        let mut packet = arriving(entry, self.tables.generation.get(), frame.to_vec());
         (self.verdict(entry, &mut packet), packet.bytes)
     }
 
@@ -132,8 +132,9 @@ impl Runner for Model {
 
 /// A frame as it arrives.
 #[must_use]
-pub const fn arriving(entry: &Entry, bytes: Vec<u8>) -> ModelPacket {
-    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark: entry.mark }
+pub const fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
+    let mark = entry.mark(generation);
+    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark }
 }
 
 /// A byte that is no delivery.

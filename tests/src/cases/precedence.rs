@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
     let of_version =
         |version| [acl(version), failsafe(version), host_excluded(version), kept(version)].concat();
     let mut cases: Vec<Case> = Version::BOTH.into_iter().flat_map(of_version).collect();
-    cases.extend([acl_for_many(), host_excluded_for_many(), floods()]);
+    cases.extend([acl_for_many(), one_generation_for_many(), host_excluded_for_many(), floods()]);
     cases
 }
 
@@ -227,6 +227,20 @@ fn acl_for_many() -> Case {
         .passes(from(&A), to_many(&A, 5354))
         .drops(to(&A), to_many(&B, 5000), DropReason::AclDenied)
         .passes(to(&A), to_many(&G, 5000))
+}
+
+fn one_generation_for_many() -> Case {
+    Case::new("what_is_sent_to_many_sees_one_generation_from_its_sender_to_each_receiver")
+        .commit(Policy::Acl)
+        .commit(Policy::Usual)
+        .drops(to(&A).let_in_before(), to_many(&B, 5000), DropReason::AclDenied)
+        .passes(to(&A), to_many(&B, 5000))
+        .commit(Policy::Acl)
+        .passes(to(&A).let_in_before(), to_many(&B, 5000))
+        .drops(to(&A), to_many(&B, 5000), DropReason::AclDenied)
+        .commit(Policy::HostExcluded)
+        .passes(up(&G).let_in_before(), to_many(&A, 5000))
+        .drops(up(&G), to_many(&A, 5000), DropReason::HostExcluded)
 }
 
 fn host_excluded_for_many() -> Case {

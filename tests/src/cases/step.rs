@@ -32,25 +32,40 @@ pub struct Entry {
     pub vlan_tag: bool,
     /// Whether the host received it elsewhere.
     pub forwarded: bool,
-    /// Its mark.
-    pub mark: u32,
+    /// How many generations ago vnet let it into the bridge, if it did.
+    pub let_in: Option<u32>,
 }
 
 impl Entry {
     /// A plain frame; what the bridge floods has been let in.
     #[must_use]
     pub const fn at(hook: Hook, device: Device) -> Self {
-        let mark = match hook {
-            Hook::FromPort | Hook::FromHost => 0,
-            Hook::ToPort | Hook::ToHost => mark::FLOODED,
+        let let_in = match hook {
+            Hook::FromPort | Hook::FromHost => None,
+            Hook::ToPort | Hook::ToHost => Some(0),
         };
-        Self { hook, device, vlan_tag: false, forwarded: false, mark }
+        Self { hook, device, vlan_tag: false, forwarded: false, let_in }
+    }
+
+    /// Its mark while `generation` is in force.
+    #[must_use]
+    pub const fn mark(&self, generation: u32) -> u32 {
+        match self.let_in {
+            Some(age) => mark::flooded(generation.wrapping_sub(age)),
+            None => 0,
+        }
+    }
+
+    /// The same, let in while the generation before was in force.
+    #[must_use]
+    pub const fn let_in_before(self) -> Self {
+        Self { let_in: Some(1), ..self }
     }
 
     /// The same without a mark: nothing of vnet's has seen it.
     #[must_use]
     pub const fn unseen(self) -> Self {
-        Self { mark: 0, ..self }
+        Self { let_in: None, ..self }
     }
 }
 

@@ -206,7 +206,8 @@ impl Runner for Kernel {
     /// When the counters do not tell the same as the action.
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
         let before = (self.maps.drops(), self.maps.port_drops());
-        let run = self.run_program(entry, frame, entry.mark);
+        let generation = self.maps.generation();
+        let run = self.run_program(entry, frame, entry.mark(generation));
         let total = counted(&before.0, &self.maps.drops());
         let by_device = counted(&before.1, &self.maps.port_drops());
         let device = self.devices.index(entry.device);
@@ -217,7 +218,8 @@ impl Runner for Kernel {
             }
             (PASS, []) if by_device.is_empty() => {
                 let enters = matches!(entry.hook, Hook::FromPort | Hook::FromHost);
-                assert_eq!(run.mark, if enters { mark::FLOODED } else { 0 }, "the mark of what passes");
+                let expected = if enters { mark::flooded(generation) } else { 0 };
+                assert_eq!(run.mark, expected, "the mark of what passes");
                 Seen::Pass
             }
             (REDIRECT, []) if by_device.is_empty() => Seen::Redirect { is_marked: run.mark == mark::DECIDED },

@@ -114,12 +114,13 @@ fn what_vnet_sent_itself_passes_and_loses_its_mark() {
 fn what_enters_the_bridge_carries_the_mark_that_lets_it_out_and_no_other() {
     with_kernel(|kernel| {
         let frame = allowed_packet("a_port_receives_from_groups_as_its_ingress_rules_say");
-        for brought in [0, 1, mark::DECIDED, mark::FLOODED] {
+        let flooded = mark::flooded(1);
+        for brought in [0, 1, mark::DECIDED, flooded] {
             let run = kernel.run_program(&Entry::at(Hook::FromPort, Device::B), &frame, brought);
-            assert_eq!((run.action, run.mark), (PASS, mark::FLOODED), "{brought:#x}");
+            assert_eq!((run.action, run.mark), (PASS, flooded), "{brought:#x}");
         }
         for entry in [Entry::at(Hook::ToPort, Device::A), Entry::at(Hook::ToHost, Device::W)] {
-            let run = kernel.run_program(&entry, &frame, mark::FLOODED);
+            let run = kernel.run_program(&entry, &frame, flooded);
             assert_eq!((run.action, run.mark), (PASS, 0), "{entry:?}");
             let unseen = kernel.run_program(&entry, &frame, 0);
             assert_ne!(unseen.action, PASS, "{entry:?}");

@@ -177,7 +177,6 @@ impl Old {
                 warn!("{error:#}");
             }
         }
-        let _ = fs::remove_file(self.root.join(MAPS_FOLDER).join(CONTROL));
         let mut removed = remove::Removed::default();
         remove::remove_version(&self.root, &mut removed);
         removed.problems.iter().for_each(|problem| warn!("{problem}"));

@@ -97,9 +97,15 @@ impl Datapath {
     /// otherwise what the kernel refused. Nothing has changed then.
     pub fn open(pins: &Pins) -> Result<Self> {
         let carry = Carry::find(pins)?;
-        let absent = object::compare_pins(pins)?;
-        if absent.contains(&CONTROL) && !links::pinned(&pins.links())?.is_empty() {
-            return Err(PinError::Missing { pin: pins.map(CONTROL).display().to_string() }.into());
+        let mut absent = object::compare_pins(pins)?;
+        if absent.contains(&CONTROL) {
+            if !links::pinned(&pins.links())?.is_empty() {
+                return Err(PinError::Missing { pin: pins.map(CONTROL).display().to_string() }.into());
+            }
+            // What is left of a removal that was interrupted. Its generations come again: its flows and rules
+            // would pass for those of now.
+            remove::remove_files(&pins.maps()).context("remove what is left of the maps")?;
+            absent = MAPS.to_vec();
         }
         make_folders(pins)?;
         let loaded = load(pins);

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     links,
-    names::{LINKS_FOLDER, MAPS_FOLDER, Pins},
+    names::{CONTROL, LINKS_FOLDER, MAPS_FOLDER, Pins},
 };
 
 /// What was removed, and what could not be.
@@ -94,12 +94,17 @@ fn remove_folder(folder: &Path, removed: &mut Removed) {
     }
 }
 
-fn remove_files(folder: &Path) -> io::Result<usize> {
+/// Removes every file of a folder of maps, the control map first: what is left without it is known for rubbish.
+pub(super) fn remove_files(folder: &Path) -> io::Result<usize> {
+    let mut count = match fs::remove_file(folder.join(CONTROL)) {
+        Ok(()) => 1,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
-    let mut count = 0;
     for entry in entries {
         fs::remove_file(entry?.path())?;
         count += 1;

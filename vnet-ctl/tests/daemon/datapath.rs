@@ -247,6 +247,27 @@ fn a_lost_control_map_is_not_replaced_under_attached_programs() {
 }
 
 #[test]
+fn what_an_interrupted_removal_has_left_is_not_taken_for_the_policy_and_flows_of_now() {
+    in_netns(|scratch| {
+        let pins = scratch.pins();
+        let mut datapath = Datapath::open(&pins).unwrap();
+        // Both sides hold a policy.
+        datapath.commit(&tables(2, 3, 1)).unwrap();
+        datapath.commit(&tables(2, 3, 2)).unwrap();
+        track(&pins, [3, 2], 443, [0, 0]);
+        drop(datapath);
+        fs::remove_file(pins.map(names::CONTROL)).unwrap();
+
+        let mut datapath = Datapath::open(&pins).unwrap();
+
+        assert_eq!(datapath.generation(), 0);
+        assert_eq!(**datapath.in_force().unwrap(), Tables::default(), "nothing is in force");
+        assert_eq!(datapath.flow_counts().unwrap().v4, 0);
+        assert_eq!(pinned(&pins).len(), names::MAPS.len());
+    });
+}
+
+#[test]
 fn links_of_vanished_devices_are_given_up() {
     in_netns(|scratch| {
         let (bridge, port) = devices();

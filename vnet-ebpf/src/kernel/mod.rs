@@ -32,18 +32,6 @@ fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome
     finish(&skb, device, result)
 }
 
-/// Runs the pipeline over a packet that enters a network. What passes goes into the bridge, with the mark that
-/// lets it out again.
-#[inline(always)]
-fn enter(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome) -> i32 {
-    let skb = Skb::new(TcContext::new(context.skb.skb));
-    let action = run(context, entry);
-    if action == TC_ACT_UNSPEC {
-        skb.set_mark(mark::FLOODED);
-    }
-    action
-}
-
 /// Runs the pipeline over a packet that leaves a network's bridge, and takes its mark off.
 #[inline(always)]
 fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome) -> i32 {
@@ -53,7 +41,7 @@ fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outco
     }
     let action = run(context, entry);
     if action == TC_ACT_UNSPEC {
-        skb.set_mark(0);
+        skb.give_mark(0);
     }
     action
 }
@@ -61,13 +49,13 @@ fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outco
 /// tc ingress of a port's device: what the workload sends.
 #[classifier]
 fn from_port(context: TcContext) -> i32 {
-    enter(context, pipeline::from_port)
+    run(context, pipeline::from_port)
 }
 
 /// tc egress of a network's bridge: what the host sends.
 #[classifier]
 fn from_host(context: TcContext) -> i32 {
-    enter(context, pipeline::from_host)
+    run(context, pipeline::from_host)
 }
 
 /// tc egress of a port's device: what the bridge floods, and what vnet itself sends there.
@@ -121,12 +109,12 @@ fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
             unsafe { bpf_redirect_peer(device, 0) }
         }
         Delivery::Device => {
-            skb.set_mark(mark::DECIDED);
+            skb.give_mark(mark::DECIDED);
             // SAFETY: the helper only records the device.
             unsafe { bpf_redirect(device, 0) }
         }
         Delivery::Host => {
-            skb.set_mark(mark::DECIDED);
+            skb.give_mark(mark::DECIDED);
             // SAFETY: the helper only records the device.
             unsafe { bpf_redirect(device, INGRESS) }
         }

@@ -59,22 +59,22 @@ impl Skb {
 
     /// Gives the packet a mark.
     #[inline(always)]
-    pub(super) fn set_mark(&self, mark: u32) {
+    pub(super) fn give_mark(&self, mark: u32) {
         self.context.set_mark(mark);
     }
 
     /// Whether vnet has decided it; takes the mark off.
     #[inline(always)]
     pub(super) fn take_decided(&self) -> bool {
-        let decided = self.mark() == mark::DECIDED;
+        let decided = self.own_mark() == mark::DECIDED;
         if decided {
-            self.set_mark(0);
+            self.give_mark(0);
         }
         decided
     }
 
     #[inline(always)]
-    fn mark(&self) -> u32 {
+    fn own_mark(&self) -> u32 {
         // SAFETY: as in `ifindex`.
         unsafe { (*self.context.skb.skb).mark }
     }
@@ -165,7 +165,12 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn is_flooded(&self) -> bool {
-        self.mark() == mark::FLOODED
+    fn mark(&self) -> u32 {
+        self.own_mark()
+    }
+
+    #[inline(always)]
+    fn set_mark(&mut self, mark: u32) {
+        self.context.set_mark(mark);
     }
 }

@@ -1,6 +1,6 @@
 //! What leaves a bridge, to a port or to the host: only what vnet let in, and only if its receiver may have it.
 
-use vnet_common::{Address, DropReason, PortRecord};
+use vnet_common::{Address, DropReason, PortRecord, mark};
 
 use super::Arrival;
 use crate::{
@@ -17,11 +17,8 @@ use crate::{
 /// The reason to drop it.
 #[inline(always)]
 pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
-    let snapshot = Snapshot::take(tables)?;
+    let snapshot = seen(packet, tables)?;
     let port = snapshot.port(arrival.device)?;
-    if !packet.is_flooded() {
-        return Err(DropReason::Undecided);
-    }
     match parse::ethernet(packet)?.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
@@ -37,12 +34,20 @@ pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arriva
 /// The reason to drop it.
 #[inline(always)]
 pub fn to_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
-    let snapshot = Snapshot::take(tables)?;
-    if !packet.is_flooded() {
-        return Err(DropReason::Undecided);
-    }
+    let snapshot = seen(packet, tables)?;
     judge::host_may_speak(&snapshot, arrival.device)?;
     Ok(Verdict::PASS)
+}
+
+/// The tables as they were when the packet was let into the bridge: what lets it out sees the same ones.
+///
+/// The side of the generation before stays as it was until no packet reads it any more, and the bridge floods a
+/// packet within the same run that lets it in.
+#[inline(always)]
+fn seen<'a, T: Tables>(packet: &impl Packet, tables: &'a T) -> Result<Snapshot<'a, T>, DropReason> {
+    let snapshot = Snapshot::take(tables)?;
+    let generation = mark::flooded_under(packet.mark(), snapshot.generation).ok_or(DropReason::Undecided)?;
+    Ok(Snapshot { generation, ..snapshot })
 }
 
 /// A datagram that the bridge floods to a port.
