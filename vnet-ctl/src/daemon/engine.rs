@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use tokio::sync::Notify;
 
 use super::{
     SharedDatapath,
@@ -51,6 +52,8 @@ pub(super) struct Engine {
     /// What is on the host, as long as all of it is as it should be.
     settled: Option<Settled>,
     pub(super) progress: Progress,
+    /// That a change failed on its way: what is in force is to be looked at.
+    in_doubt: Arc<Notify>,
 }
 
 /// What a change left on the host.
@@ -97,7 +100,13 @@ impl Engine {
             waiting: Waiting::default(),
             settled: None,
             progress,
+            in_doubt: Arc::default(),
         })
+    }
+
+    /// Notified when a change has failed on its way. What could not be taken back is then put right.
+    pub(super) fn in_doubt(&self) -> Arc<Notify> {
+        self.in_doubt.clone()
     }
 
     /// Brings the host and the datapath to what is declared.
@@ -114,7 +123,7 @@ impl Engine {
             Some(_) => self.put_in_force(change).await,
             None => self.commit_alone(change).await,
         };
-        let mut outcome = result?;
+        let mut outcome = result.inspect_err(|_| self.in_doubt.notify_one())?;
         outcome.waiting = waiting.messages();
         outcome.news = news;
         declared.settle(waiting.conflicting());

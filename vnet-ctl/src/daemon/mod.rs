@@ -99,6 +99,8 @@ pub(crate) struct Daemon {
     started: Instant,
     /// Changes things; whoever holds it is the only one who does. `None` once all is torn down.
     engine: tokio::sync::Mutex<Option<Engine>>,
+    /// See [`Engine::in_doubt`].
+    in_doubt: Arc<tokio::sync::Notify>,
     datapath: SharedDatapath,
     host: Arc<Host>,
     /// What is in force, for questions that need not wait for a change to finish.

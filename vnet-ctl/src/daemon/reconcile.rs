@@ -115,6 +115,9 @@ impl Keeper {
             let restore_at = self.restore_at.map(|at| at.max(self.rested_at));
             tokio::select! {
                 dirt = next(&mut self.monitor) => self.note(dirt),
+                () = self.daemon.in_doubt.notified() => {
+                    self.restore_at.get_or_insert_with(|| Deadline::now() + DEBOUNCE);
+                }
                 () = sleep_until(self.look_at) => self.look().await,
                 () = sleep_until(restore_at.unwrap_or(self.look_at)), if restore_at.is_some() => {
                     self.restore().await;

@@ -154,6 +154,7 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
     let daemon = Daemon {
         options,
         started: Instant::now(),
+        in_doubt: engine.in_doubt(),
         engine: tokio::sync::Mutex::new(Some(engine)),
         datapath,
         host,
