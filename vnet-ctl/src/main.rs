@@ -54,9 +54,36 @@ fn parse(args: &[String]) -> Result<Cli, clap::Error> {
         Some("never") => clap::ColorChoice::Never,
         _ => clap::ColorChoice::Auto,
     };
-    let mut command = Cli::command().color(color);
+    let mut command = reflowed(Cli::command()).color(color);
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// `command` with the prose below its examples, and below those of all that is under it, in lines as long as the
+/// terminal takes: those of the source would be broken twice.
+fn reflowed(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(|help| joined(&help.to_string()));
+    let command = match help {
+        Some(help) => command.after_help(help),
+        None => command,
+    };
+    command.mut_subcommands(reflowed)
+}
+
+/// Joins the lines of each paragraph; what is indented, and headings with a colon at their end, stay.
+fn joined(text: &str) -> String {
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    let mut joined = String::new();
+    let mut previous = "";
+    for line in text.lines() {
+        if !joined.is_empty() {
+            let goes_on = is_prose(previous) && is_prose(line) && !previous.ends_with([':', '.']);
+            joined.push(if goes_on { ' ' } else { '\n' });
+        }
+        joined.push_str(line);
+        previous = line;
+    }
+    joined
 }
 
 /// Prints help, the version or what is wrong with the command line.

@@ -33,6 +33,14 @@ pub(crate) struct Command {
 }
 
 impl Command {
+    /// What an empty past means.
+    const fn nothing(&self) -> &'static str {
+        match self.after {
+            None => "Nothing has happened since the daemon started.",
+            Some(_) => "Nothing has happened after that event; numbers begin at 1 when the daemon starts.",
+        }
+    }
+
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let past = events(context, self.after.unwrap_or_default()).await?;
@@ -42,7 +50,7 @@ impl Command {
         }
         if self.past {
             if past.is_empty() {
-                context.output.note("Nothing has happened since the daemon started.");
+                context.output.note(self.nothing());
             }
             return Ok(Done::Success);
         }

@@ -115,7 +115,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let path = path.display();
     if error.kind() == io::ErrorKind::NotFound {
         return Failure::new(Kind::Invalid, format!("the policy file {path} does not exist"))
-            .help("write one (examples/ has some), or name another with --policy FILE");
+            .help("write one (examples/ has some), or name another with -f or --policy");
     }
     Failure::new(Kind::Invalid, format!("read the policy file {path}: {error}"))
 }

@@ -306,8 +306,8 @@ impl Conflicts {
     pub(super) fn help(&self) -> String {
         let port = self.0.first().map_or("NAME", |conflict| &conflict.port);
         format!(
-            "leave to these ports what they use, or have their runtime remove them first \
-             (DELETE /v1/ports/{port} on vnet's socket)"
+            "leave to these ports what they use, or have them removed first: by their runtime \
+             (DELETE /v1/ports/{port} on vnet's socket), or with `vnet-ctl port delete {port}`"
         )
     }
 }

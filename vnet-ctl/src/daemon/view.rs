@@ -14,7 +14,7 @@ use crate::{
     },
     compile::{Assigned, Devices},
     datapath::describe,
-    policy::{Attach, Policy, Port, bridge_name},
+    policy::{Attach, HostAccess, Policy, Port, bridge_name},
 };
 
 /// What people call the host in lists of flows.
@@ -75,6 +75,8 @@ impl View {
                     .iter()
                     .map(|subnet| SubnetInfo { subnet: subnet.net.to_string(), gateway: subnet.gateway })
                     .collect(),
+                connected: self.policy.joined(name).into_iter().map(str::to_owned).collect(),
+                host: network.host == HostAccess::Trusted,
                 ports: self.policy.ports.values().filter(|port| port.network == *name).count(),
             }
         };

@@ -89,11 +89,25 @@ impl Document {
             table.set_implicit(true);
             Item::Table(table)
         });
-        let named = named.as_table_like_mut().ok_or_else(|| unforeseen("its section cannot be found"))?;
+        let last = last_position(named);
         let mut table = Table::new();
         fill(&mut Entry::new(&mut table, WhenEmpty::Lines));
-        named.insert(name, Item::Table(table));
+        if let Some(behind) = last.and_then(|last| self.take_comment_behind(last)) {
+            table.decor_mut().set_prefix(format!("{behind}\n\n"));
+        }
+        let named = self.toml.get_mut(section.key()).and_then(Item::as_table_like_mut);
+        named.ok_or_else(|| unforeseen("its section cannot be found"))?.insert(name, Item::Table(table));
         Ok(())
+    }
+
+    /// Takes off the comment that ends the table at `position`: the lines directly below its last one, with a
+    /// blank line behind them. TOML counts them to what follows; at the end of the file they stay there.
+    fn take_comment_behind(&mut self, position: isize) -> Option<String> {
+        let next = next_table(self.toml.as_table_mut(), position)?;
+        let text = list::prefix(next);
+        let (comment, _) = text.split_once("\n\n").filter(|(comment, _)| comment.starts_with('#'))?;
+        next.decor_mut().set_prefix(text.get(comment.len() + 1..)?);
+        Some(comment.to_owned())
     }
 
     /// Takes a table out, with the comment directly above it; `false` when there is none.
@@ -150,6 +164,20 @@ impl Document {
 /// Whether nothing is in it, not even a comment.
 fn is_bare(array: &Array) -> bool {
     array.is_empty() && !array.trailing().as_str().unwrap_or_default().contains('#')
+}
+
+/// Where the last of the tables in `item` stands.
+fn last_position(item: &Item) -> Option<isize> {
+    match item {
+        Item::Table(table) => {
+            let within = table.iter().filter_map(|(_, item)| last_position(item)).max();
+            // The heading of a section that is not written has no place.
+            let own = table.position().filter(|_| !table.is_implicit() && !table.is_dotted());
+            within.max(own)
+        }
+        Item::ArrayOfTables(tables) => tables.iter().filter_map(Table::position).max(),
+        Item::None | Item::Value(_) => None,
+    }
 }
 
 /// The table that follows position `after` in the text.

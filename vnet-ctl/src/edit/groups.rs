@@ -6,7 +6,7 @@ use super::{
     EditError, IfExists, Setting, checked,
     document::{Document, Section},
     entry::Entry,
-    no_such, read, reread, rules, unforeseen,
+    no_such, read, reread, rules, taken, unforeseen,
 };
 use crate::policy::{DEFAULT_GROUP, Mistake, Peer, Policy, Rule, RuleSpec, SecurityGroup, format_rule_id};
 
@@ -89,12 +89,13 @@ pub fn remove_rule(text: &str, group: &str, selector: &Selector) -> Result<(Stri
 /// When there is one already, or its name is none.
 pub fn create_group(text: &str, group: &str, edit: &GroupEdit) -> Result<String, EditError> {
     if read(text)?.security_groups.contains_key(group) {
+        if group != DEFAULT_GROUP {
+            return Err(taken("security group", group, "sg"));
+        }
         let mistake = Mistake::new(format!("there is a security group `{group}` already"));
-        return Err(EditError::Conflict(if group == DEFAULT_GROUP {
-            mistake.help("it is built in; `vnet-ctl sg add default ...` changes it")
-        } else {
-            mistake
-        }));
+        return Err(EditError::Conflict(
+            mistake.help("it is built in; `vnet-ctl sg add default ...` changes it"),
+        ));
     }
     let mut document = Document::read(text)?;
     document.create(Section::Groups, group, |entry| edit.write(entry))?;
@@ -132,7 +133,9 @@ pub fn delete_group(text: &str, group: &str) -> Result<String, EditError> {
     let users = if group == DEFAULT_GROUP { Vec::new() } else { users_of(&policy, group) };
     if !users.is_empty() {
         let mistake = Mistake::new(format!("security group `{group}` is still in use: {}", users.join(", ")));
-        return Err(EditError::Conflict(mistake.help("take it out there first")));
+        return Err(EditError::Conflict(mistake.help(
+            "take it out there first (`vnet-ctl port set NAME --group …`, `vnet-ctl sg remove`, `vnet-ctl acl remove`)",
+        )));
     }
     let mut document = Document::read(text)?;
     if !document.delete(Section::Groups, group) {

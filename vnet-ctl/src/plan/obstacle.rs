@@ -140,7 +140,9 @@ impl Obstacle {
                 } else {
                     format!("run `ip netns add {netns}`")
                 };
-                format!("{by_hand}, or let vnet make it with attach = {{ ..., create = true }}")
+                format!(
+                    "{by_hand}, or let vnet make it: --create, in the policy file attach = {{ ..., create = true }}"
+                )
             }
             Self::NotANamespace { .. } => {
                 "name a file such as /proc/PID/ns/net or one that `ip netns add` made".to_owned()

@@ -17,14 +17,14 @@ pub enum ReadError {
     /// There is no such file.
     #[error(
         "there is no policy file {}; write one (examples/quickstart.toml is a start), \
-         or name another with --policy FILE", .0.display()
+         or name another with -f or --policy", .0.display()
     )]
     NotFound(PathBuf),
     /// It is a directory.
-    #[error("{} is a directory; name the policy file in it with --policy FILE", .0.display())]
+    #[error("{} is a directory; name the policy file in it", .0.display())]
     Directory(PathBuf),
     /// It is a device, a socket or a pipe.
-    #[error("{} is not a regular file; name the policy file with --policy FILE", .0.display())]
+    #[error("{} is not a regular file; name one that is", .0.display())]
     NotAFile(PathBuf),
     /// Its permissions forbid it.
     #[error("may not read the policy file {}; check its permissions, or run as root", .0.display())]

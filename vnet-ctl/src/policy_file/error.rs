@@ -76,7 +76,8 @@ impl FileError {
                 Some(format!("`chmod u+w {}` lets vnet change it", path.display()))
             }
             Self::ReadOnly { path, error: Some(_) } => Some(format!(
-                "change the original of {} instead: the daemon puts it in force when it changes",
+                "make {} writable; if it is a copy of another file, change that one: the daemon puts \
+                 it in force when the copy changes",
                 path.display()
             )),
             Self::Unwritable { .. } => Some(

@@ -23,6 +23,10 @@ pub struct NetworkInfo {
     pub mtu: u32,
     /// Its subnets.
     pub subnets: Vec<SubnetInfo>,
+    /// The networks that it is routed with, whichever of them says so.
+    pub connected: Vec<String>,
+    /// Whether the host and its ports may speak.
+    pub host: bool,
     /// How many ports are in it.
     pub ports: usize,
 }

@@ -48,7 +48,7 @@ fn view(pools: &[Pool]) -> View {
             pool.gateway.to_string(),
             amount(pool.size),
             pool.used.to_string(),
-            amount(pool.free),
+            if pool.size == u64::MAX { amount(pool.size) } else { amount(pool.free) },
         ]
     };
     let table = Table::new(["NETWORK", "SUBNET", "GATEWAY", "SIZE", "USED", "FREE"])

@@ -7,7 +7,7 @@ use super::{Context, gateways, require, subnets};
 use crate::{
     commands::port,
     failure::{Done, Outcome},
-    output::View,
+    output::{View, listed},
 };
 
 const EXAMPLES: &str = "\
@@ -50,6 +50,8 @@ fn view(answer: &Answer) -> View {
         ("Type", network.kind.clone()),
         ("Subnets", subnets(network)),
         ("Gateways", gateways(network)),
+        ("Connected", listed(&network.connected)),
+        ("Host", if network.host { "may reach it" } else { "kept out" }.to_owned()),
         ("MTU", network.mtu.to_string()),
         ("Bridge", format!("{} (index {})", network.bridge, network.ifindex)),
         ("MAC", network.mac.clone()),

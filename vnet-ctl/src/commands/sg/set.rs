@@ -14,6 +14,7 @@ Examples:
   vnet-ctl sg set db --on-change keep
   vnet-ctl sg set web --no-description
 
+Flows that `keep` has kept stay after `cut` too: `vnet-ctl flows flush --filter port=NAME` ends them.
 `vnet-ctl sg add` and `vnet-ctl sg remove` change its rules.";
 
 /// Change a security group's description, and what a change of policy does to its flows.

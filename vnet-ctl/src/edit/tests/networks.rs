@@ -53,6 +53,19 @@ fn a_new_network_stands_behind_the_others() {
 }
 
 #[test]
+fn a_comment_at_the_end_of_a_network_stays_with_it() {
+    let own = "mtu = 1400\n# gateway = [\"10.10.0.9\"]\n# mtu = 1500\n";
+    let text = format!(
+        "version = 1\n\n[networks.web]\ntype = \"nat\"\nsubnets = [\"10.10.0.0/24\"]\n{own}\n\
+         # ---- More ----\n\n[security_groups.web]\n"
+    );
+    let after = create_network(&text, "back", &private("10.20.0.0/24")).unwrap();
+    let network = "\n[networks.back]\ntype = \"private\"\nsubnets = [\"10.20.0.0/24\"]\n";
+    assert_eq!(after, text.replace(own, &format!("{own}{network}")));
+    assert_eq!(delete_network(&after, "back").unwrap(), text);
+}
+
+#[test]
 fn the_first_network_makes_the_section() {
     let after = create_network("version = 1\n", "n", &private("10.0.0.0/24")).unwrap();
     assert_eq!(after, "version = 1\n\n[networks.n]\ntype = \"private\"\nsubnets = [\"10.0.0.0/24\"]\n");
