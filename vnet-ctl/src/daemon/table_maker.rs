@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use super::SharedDatapath;
+use super::{SharedDatapath, newcomers::announcements};
 use crate::{
-    compile::{Assigned, Compiler, Devices, Tables},
+    compile::{Assigned, Compiler, Devices},
     datapath::Committed,
+    host::Announcement,
     policy::Policy,
 };
 
@@ -28,34 +29,37 @@ impl TableMaker {
         Self { datapath, compiler: None }
     }
 
-    /// The tables of `policy`. They are not in force until [`TableMaker::commit`], and what is compiled next goes
-    /// on from them only after [`TableMaker::settle`].
-    pub(super) fn compile(
-        &mut self,
-        policy: &Policy,
-        assigned: &Assigned,
-        devices: &Devices,
-    ) -> Result<Arc<Tables>> {
+    /// Makes the tables of `policy`. They are not in force until [`TableMaker::commit`], and what is compiled next
+    /// goes on from them only after [`TableMaker::settle`].
+    pub(super) fn compile(&mut self, policy: &Policy, assigned: &Assigned, devices: &Devices) -> Result<()> {
         let mut compiler = match self.compiler.take() {
             Some(compiler) => compiler,
             None => Compiler::resume(self.datapath.lock().in_force()?.clone()),
         };
-        compiler.update(policy, assigned, devices)?;
-        let tables = compiler.tables().clone();
+        let outcome = compiler.update(policy, assigned, devices);
+        // A policy that is too large leaves the tables as they were.
         self.compiler = Some(compiler);
-        Ok(tables)
+        Ok(outcome?)
     }
 
-    /// Puts `tables` in force; returns those that were before.
-    pub(super) fn commit(&mut self, tables: &Arc<Tables>) -> Result<(Arc<Tables>, Committed)> {
+    /// Puts what was compiled last in force; tells also whom to tell of it.
+    pub(super) fn commit(&mut self) -> Result<(Committed, Vec<Announcement>)> {
         // What is in force and what was compiled last part if this fails, or is taken back.
-        let compiler = self.compiler.take();
-        let mut datapath = self.datapath.lock();
-        let before = datapath.in_force()?.clone();
-        let committed = datapath.commit(tables)?;
-        drop(datapath);
-        self.compiler = compiler.filter(|compiler| Arc::ptr_eq(compiler.tables(), tables));
-        Ok((before, committed))
+        let compiler = self.compiler.take().context("no tables have been compiled")?;
+        let difference = compiler.difference();
+        let announcements = announcements(&difference, compiler.tables());
+        let committed = self.datapath.lock().commit_difference(compiler.tables(), difference)?;
+        self.compiler = Some(compiler);
+        Ok((committed, announcements))
+    }
+
+    /// Puts in force again what was before what was `committed` last.
+    pub(super) fn take_back(&mut self, committed: &Committed) -> Result<()> {
+        let Some(compiler) = self.compiler.take().filter(|_| committed.flipped) else { return Ok(()) };
+        let mut tables = compiler.into_tables();
+        self.datapath.lock().take_back(&mut tables)?;
+        self.compiler = Some(Compiler::resume(Arc::new(tables)));
+        Ok(())
     }
 
     /// Says that what was put in force last stays.

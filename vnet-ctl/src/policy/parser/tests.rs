@@ -42,7 +42,8 @@ impl Checked {
         match (self.parser.parse(&text, origin), parse(&text, origin)) {
             (Ok((policy, warnings)), Ok((expected, expected_warnings))) => {
                 assert!(*policy == expected, "another policy of\n{text}");
-                let words = |warnings: &[Warning]| warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let words =
+                    |warnings: &[Warning]| warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
                 assert_eq!(words(&warnings), words(&expected_warnings), "{text}");
                 true
             }
@@ -99,7 +100,8 @@ fn edited(text: &str, random: &mut Random) -> String {
             return text.replacen(from, to, 1 + random.below(3));
         }
         11..14 => {
-            let changed = lines[at].replace("tcp", "sctp").replace("udp", "tcp").replace("group-1", "group-2");
+            let changed =
+                lines[at].replace("tcp", "sctp").replace("udp", "tcp").replace("group-1", "group-2");
             lines[at] = &changed;
             return lines.concat();
         }
@@ -110,7 +112,8 @@ fn edited(text: &str, random: &mut Random) -> String {
             }
             let (before, after) = text.split_at(at);
             let gone = after.chars().next().map_or(0, |_| random.below(2));
-            let come = random.of(&["", "[", "]", "{", "}", ",", "\"", "'", "#", "=", "\n", " ", "1", "\u{e4}"]);
+            let come =
+                random.of(&["", "[", "]", "{", "}", ",", "\"", "'", "#", "=", "\n", " ", "1", "\u{e4}"]);
             let rest: String = after.chars().skip(gone).collect();
             return format!("{before}{come}{rest}");
         }
