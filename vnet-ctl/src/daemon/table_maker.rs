@@ -62,10 +62,20 @@ impl TableMaker {
         Ok(())
     }
 
-    /// Says that what was put in force last stays.
+    /// Says that what was put in force last stays. Nobody waits for what is left to do for it.
     pub(super) fn settle(&mut self) {
         if let Some(compiler) = &mut self.compiler {
             compiler.settle();
         }
+        if !self.datapath.lock().is_far_behind() {
+            return;
+        }
+        let datapath = self.datapath.clone();
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = datapath.lock().catch_up() {
+                // The next commit tries again.
+                tracing::warn!("{error:#}");
+            }
+        }));
     }
 }

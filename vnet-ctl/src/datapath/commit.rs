@@ -4,7 +4,8 @@
 //! The other side stays as it was until the next commit, which brings it to its own tables at once. That is
 //! one wait and one round of writes for each commit, where bringing it up to date after the flip would take
 //! the wait then, with everybody waiting for the answer; and every entry is written once for each side
-//! either way. What an entry's write costs is paid twice, the size of the policy never: who knows in what
+//! either way. After a large commit, whoever made it brings the other side up to date once the answer is given,
+//! so that a small change does not wait for the large one before it. What an entry's write costs is paid twice, the size of the policy never: who knows in what
 //! the new tables differ says so, and what the other side lacks is remembered. Only where nothing is known, at the
 //! start and after a failure, whole tables are compared.
 
@@ -145,6 +146,9 @@ fn check_size<L: Layout>(tables: &Tables) -> Result<()> {
     Ok(())
 }
 
+/// Entries that a commit writes in a few milliseconds besides its own.
+const FAR_BEHIND: usize = 4096;
+
 /// Every map that a commit writes, and what it is known to hold.
 pub(super) struct Commits {
     control: Array<MapData, Control>,
@@ -217,6 +221,29 @@ impl Commits {
         let back = last.reversed();
         back.apply(tables);
         self.commit_difference(tables, back)
+    }
+
+    /// Whether the next commit would take long because the idle side lacks much of what is in force.
+    pub(super) fn is_far_behind(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.len() > FAR_BEHIND)
+    }
+
+    /// Brings the idle side to hold what is in force. What was before is then known no more.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        let Some(behind) = self.behind.take() else { return Ok(()) };
+        let idle = side_of(self.generation) ^ 1;
+        let held = self.held[idle as usize].take();
+        readers::wait();
+        let Err(error) = self.maps.write(idle, &behind) else {
+            self.behind = Some(Difference::default());
+            return Ok(());
+        };
+        let back = behind.reversed();
+        if self.maps.write(idle, &back).is_ok() {
+            self.behind = Some(back.reversed());
+            self.held[idle as usize] = held;
+        }
+        Err(error.context("bring the other side up to date"))
     }
 
     /// Brings the idle side to hold `tables`, which differ in `difference` from what is in force.

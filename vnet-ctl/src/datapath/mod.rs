@@ -242,6 +242,20 @@ impl Datapath {
         self.commits.take_back(tables)
     }
 
+    /// Whether [`Datapath::catch_up`] would make the next commit noticeably faster.
+    #[must_use]
+    pub fn is_far_behind(&self) -> bool {
+        self.commits.is_far_behind()
+    }
+
+    /// Does now what the next commit would have to do for the last one. That one can be taken back no more.
+    ///
+    /// # Errors
+    /// When the kernel refuses an entry.
+    pub fn catch_up(&mut self) -> Result<()> {
+        self.commits.catch_up()
+    }
+
     /// Takes over from another version of vnet, if there is one.
     fn carry_over(&mut self) -> Result<()> {
         if let Some(carry) = &mut self.carry {

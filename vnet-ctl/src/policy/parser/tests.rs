@@ -124,11 +124,11 @@ fn edited(text: &str, random: &mut Random) -> String {
 #[test]
 fn a_text_read_in_part_says_what_the_whole_says() {
     let mut random = Random(3);
-    let base = large::policy(420).replace("ports.port-0]", "ports.port-0] # first\u{e4}");
+    let base = large::policy(320).replace("ports.port-0]", "ports.port-0] # first\u{e4}");
     let mut checked = Checked::new();
     assert!(checked.parse(&base));
     let (mut text, mut valid) = (base.clone(), 0);
-    for _ in 0..600 {
+    for _ in 0..250 {
         let mut next = edited(&text, &mut random);
         if random.below(3) == 0 {
             next = edited(&next, &mut random);
@@ -141,7 +141,7 @@ fn a_text_read_in_part_says_what_the_whole_says() {
             text.clone_from(&base);
         }
     }
-    assert!(valid > 150 && checked.in_part > 100, "{valid} valid, {} read in part", checked.in_part);
+    assert!(valid > 60 && checked.in_part > 40, "{valid} valid, {} read in part", checked.in_part);
 }
 
 #[test]
