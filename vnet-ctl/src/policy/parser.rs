@@ -65,8 +65,10 @@ impl Parser {
         let (policy, warnings) = parse(text, origin)?;
         let policy = Arc::new(policy);
         if warnings.is_empty() && text.len() >= self.least && is_toml(text, origin) && is_plain(text) {
+            let chunks = split(text, 0);
+            let is_apart = without_groups(text, &chunks, origin).is_some();
             let (text, policy) = (Arc::clone(text), Arc::clone(&policy));
-            self.last = Some(Last { chunks: split(&text, 0), text, policy });
+            self.last = is_apart.then_some(Last { text, chunks, policy });
         }
         Ok((policy, warnings))
     }
@@ -118,14 +120,9 @@ impl Last {
 
     /// What the new text says, of which more than the groups of this one's chunks differs.
     fn with_rest(&self, text: &str, chunks: &[Range<usize>], origin: &Path) -> Option<Policy> {
-        let headings_alone: String = chunks
-            .iter()
-            .map(|chunk| &text[chunk.clone()])
-            .map(|chunk| group_of(chunk).map_or(Cow::Borrowed(chunk), |name| empty_chunk(name).into()))
-            .collect();
-        let (policy, warnings) = parse(&headings_alone, origin).ok()?;
+        let policy = without_groups(text, chunks, origin)?;
         let (old, new) = (Sorted::new(&self.text, &self.chunks)?, Sorted::new(text, chunks)?);
-        if warnings.is_empty() { self.with_groups(policy, &old, &new) } else { None }
+        self.with_groups(policy, &old, &new)
     }
 
     /// `policy` with the groups `new`, of which this one has `old`.
@@ -149,6 +146,21 @@ impl Last {
         policy.security_groups.extend(groups);
         Some(policy)
     }
+}
+
+/// What `text` says if its groups say nothing; `None` if anything about it has to be told, or if a group stands
+/// elsewhere than in its own chunk, as with `[[security_groups.NAME.ingress]]`.
+fn without_groups(text: &str, chunks: &[Range<usize>], origin: &Path) -> Option<Policy> {
+    let chunks = || chunks.iter().map(|chunk| &text[chunk.clone()]);
+    let heading = |chunk| group_of(chunk).map_or(Cow::Borrowed(chunk), |name| empty_chunk(name).into());
+    let (policy, warnings) = parse(&chunks().map(heading).collect::<String>(), origin).ok()?;
+    let names = names_of(&policy);
+    let says_nothing = |name| {
+        let nothing = read_group(name, &empty_chunk(name), &names);
+        nothing.is_some_and(|nothing| policy.security_groups.get(name).is_some_and(|group| *group == nothing))
+    };
+    let is_apart = chunks().filter_map(group_of).all(says_nothing);
+    (is_apart && warnings.is_empty()).then_some(policy)
 }
 
 /// Whether `names` has all that the group's rules name.

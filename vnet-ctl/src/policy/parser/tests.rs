@@ -83,6 +83,7 @@ fn edited(text: &str, random: &mut Random) -> String {
         " [networks.other]\ntype = \"private\"\nsubnets = [\"10.9.0.0/16\"]\n",
         "[[acl]]\naction = \"deny\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nfrom = [\"any\"]\n",
         "[security_groups.default]\ndescription = \"own\"\n",
+        "[[security_groups.group-0.egress]]\nprotocol = \"tcp\"\nto = [\"any\"]\n",
     ];
     match random.below(16) {
         0..2 => lines[at] = "",
@@ -166,6 +167,20 @@ fn edits_of_rules_and_ports_are_read_in_part() {
         assert!(checked.parse(next));
         assert_eq!(checked.in_part, n + 1, "{next}");
     }
+}
+
+#[test]
+fn a_group_that_stands_in_several_places_is_read_whole() {
+    let base = large::policy(300);
+    let mut checked = Checked::new();
+    assert!(checked.parse(&base));
+    let rule = "\n[[security_groups.group-0.egress]]\nprotocol = \"tcp\"\nto = [\"any\"]\n";
+    let apart = format!("{base}{rule}");
+    let heading = "[security_groups.group-0]\n";
+    assert!(checked.parse(&apart));
+    assert!(checked.parse(&apart.replacen(heading, &format!("{heading}description = \"x\"\n"), 1)));
+    assert!(checked.parse(&apart.replacen("tcp", "sctp", 1)));
+    assert_eq!(checked.in_part, 0);
 }
 
 #[test]
