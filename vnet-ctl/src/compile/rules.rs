@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -145,6 +146,13 @@ impl Source {
         }
     }
 
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Group(group), Self::Group(other)) => Arc::ptr_eq(group, other) || group == other,
+            _ => self == other,
+        }
+    }
+
     fn rules(&self) -> Box<dyn Iterator<Item = &Rule> + '_> {
         match self {
             Self::Host(_) => Box::new(std::iter::empty()),
@@ -153,12 +161,37 @@ impl Source {
         }
     }
 
-    fn compile(&self, policy: &Policy, atoms: &mut Atoms) -> Vec<Compiled> {
+    fn len(&self) -> usize {
         match self {
-            Self::Host(failsafe) => failsafe.iter().copied().map(Compiled::failsafe).collect(),
+            Self::Host(failsafe) => failsafe.len(),
+            Self::Acl(acl) => acl.len(),
+            Self::Group(group) => group.ingress.len() + group.egress.len(),
+        }
+    }
+
+    /// How many rules at the beginning and at the end become the same as those of `old`, if lists hold the same.
+    fn common(&self, old: &Self) -> (usize, usize) {
+        let (Self::Group(new), Self::Group(old)) = (self, old) else { return (0, 0) };
+        if new.on_change != old.on_change {
+            return (0, 0);
+        }
+        let rules = || new.ingress.iter().chain(&new.egress).zip(old.ingress.iter().chain(&old.egress));
+        let first = rules().take_while(|(new, old)| new == old).count();
+        let most = self.len().min(old.ingress.len() + old.egress.len()) - first;
+        let ends = new.egress.iter().rev().chain(new.ingress.iter().rev());
+        let ends = ends.zip(old.egress.iter().rev().chain(old.ingress.iter().rev()));
+        (first, ends.take(most).take_while(|(new, old)| new == old).count())
+    }
+
+    /// The rules at `range`, compiled.
+    fn compile(&self, policy: &Policy, range: Range<usize>, atoms: &mut Atoms) -> Vec<Compiled> {
+        match self {
+            Self::Host(failsafe) => failsafe[range].iter().copied().map(Compiled::failsafe).collect(),
             Self::Acl(acl) => acl
                 .iter()
                 .zip(0..)
+                .skip(range.start)
+                .take(range.len())
                 .map(|(AclRule { action, rule }, position)| {
                     let verdict = match action {
                         AclAction::Deny => Verdict::Deny,
@@ -174,7 +207,7 @@ impl Source {
                 };
                 let compile =
                     |rule: &Rule| Compiled::of(policy, rule, PolicyEntry::group(rule.id, fate), atoms);
-                self.rules().map(compile).collect()
+                self.rules().skip(range.start).take(range.len()).map(compile).collect()
             }
         }
     }
@@ -208,14 +241,18 @@ impl RuleList {
         atoms: &mut Atoms,
     ) -> Option<Changed> {
         let source = Source::of(policy, origin);
-        let is_same =
-            |old: &&Self| old.source == source && (!old.names_lists || *lists == policy.prefix_lists);
-        if old.filter(is_same).is_some() {
+        let old = old.map(|old| (old, !old.names_lists || *lists == policy.prefix_lists));
+        if old.is_some_and(|(old, means_same)| means_same && old.source.is(&source)) {
             return None;
         }
-        let compiled = source.compile(policy, atoms);
+        let (first, last) = match old {
+            Some((old, true)) => source.common(&old.source),
+            _ => (0, 0),
+        };
+        let old = old.map_or(&[][..], |(old, _)| &old.rules);
+        let compiled = source.compile(policy, first..source.len() - last, atoms);
         let mut known: HashMap<RuleId, Vec<&Arc<Compiled>>> = HashMap::new();
-        for rule in old.iter().flat_map(|old| &old.rules) {
+        for rule in &old[first..old.len() - last] {
             known.entry(rule.entry.rule()).or_default().push(rule);
         }
         let mut added = Vec::new();
@@ -232,7 +269,9 @@ impl RuleList {
             added.push(Arc::clone(&rule));
             rule
         };
-        let rules = compiled.into_iter().map(reuse).collect();
+        let between: Vec<_> = compiled.into_iter().map(reuse).collect();
+        let (begin, end) = (&old[..first], &old[old.len() - last..]);
+        let rules = begin.iter().cloned().chain(between).chain(end.iter().cloned()).collect();
         let removed = known.into_values().flatten().cloned().collect();
         let names_lists =
             source.rules().flat_map(|rule| &rule.peers).any(|peer| matches!(peer, Peer::List(_)));

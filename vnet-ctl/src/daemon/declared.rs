@@ -37,7 +37,7 @@ pub(super) struct Declared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PolicyFile {
     /// Its text.
-    pub(super) text: String,
+    pub(super) text: Arc<str>,
     /// Where the text comes from.
     pub(super) origin: PathBuf,
     /// What it says.

@@ -25,7 +25,7 @@ attach = { device = "tap0" }
 
 fn file(text: &str) -> Arc<PolicyFile> {
     let (policy, _) = crate::policy::parse(text, Path::new("policy.toml")).unwrap();
-    Arc::new(PolicyFile { text: text.to_owned(), origin: "policy.toml".into(), policy: Arc::new(policy) })
+    Arc::new(PolicyFile { text: text.into(), origin: "policy.toml".into(), policy: Arc::new(policy) })
 }
 
 fn declared(text: &str) -> Declared {

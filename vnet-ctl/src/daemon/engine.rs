@@ -23,7 +23,6 @@ use super::{
     desired::{desired, place},
     devices::{attached, devices, imagined, indexes},
     error::ApplyError,
-    newcomers::announcements,
     progress::Progress,
     table_maker::TableMaker,
     view::View,
@@ -31,7 +30,7 @@ use super::{
 use crate::{
     compile::{self, Assigned},
     datapath::Committed,
-    host::{ApplyError as HostError, Attach, Host},
+    host::{Announcement, ApplyError as HostError, Attach, Host},
     plan::{self, Desired, Located, Observed, Obstacle, Plan},
     policy::Policy,
     state::{PortStore, State},
@@ -247,14 +246,13 @@ impl Engine {
     async fn commit_alone(&mut self, change: Change) -> Result<Outcome, ApplyError> {
         let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
         self.progress.stage("compiling the rules", 0);
-        let tables = self
-            .tables
+        self.tables
             .compile(&change.policy, &change.assigned, &devices(&located))
             .map_err(|error| ApplyError::Unfit(error.to_string()))?;
         self.progress.stage("writing the tables", 0);
-        let (before, committed) = self.tables.commit(&tables)?;
+        let (committed, announcements) = self.tables.commit()?;
         self.tables.settle();
-        self.announce(&before, &tables).await;
+        self.announce(&announcements).await;
         Ok(Outcome::of(committed, change, &located))
     }
 
@@ -300,20 +298,20 @@ impl Engine {
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let located = self.locate(change).await?;
         self.progress.stage("compiling the rules", 0);
-        let tables = self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
+        self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
         self.progress.stage("writing the tables", 0);
-        let (before, committed) = self.tables.commit(&tables)?;
+        let (committed, announcements) = self.tables.commit()?;
         self.progress.stage("bringing devices up", change.steps().finish.len());
         let mut attach = self.progress.counting(self.datapath.clone());
         match self.host.apply(&change.steps().finish, &mut attach).await {
             // What is in force now is not taken back.
             Ok(_) => {
                 self.tables.settle();
-                self.announce(&before, &tables).await;
+                self.announce(&announcements).await;
                 Ok((committed, located))
             }
             Err(error) => {
-                self.tables.commit(&before).context("put the old policy in force again")?;
+                self.tables.take_back(&committed).context("put the old policy in force again")?;
                 Err(error).context("the old policy is in force again")
             }
         }
@@ -331,8 +329,8 @@ impl Engine {
     }
 
     /// Tells workloads and the host of addresses that have a new owner.
-    async fn announce(&self, before: &compile::Tables, after: &compile::Tables) {
-        if let Err(error) = self.host.announce(&announcements(before, after)).await {
+    async fn announce(&self, announcements: &[Announcement]) {
+        if let Err(error) = self.host.announce(announcements).await {
             tracing::warn!("tell the workloads of new neighbours: {error:#}");
         }
     }

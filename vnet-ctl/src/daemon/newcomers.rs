@@ -1,31 +1,37 @@
 //! Who must be told that an address has a new owner.
 //!
-//! Decides it from the tables before and after a change: an address that is new or has another MAC is told
+//! Decides it from the tables after a change and what changed in them: an address that is new or has another MAC is told
 //! to the ports that its network had before, since only they can remember the last owner.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    compile::Tables,
+    compile::{Difference, Tables},
     host::{Announcement, Claim},
 };
 
-/// What to announce once `after` is in force instead of `before`.
-pub(super) fn announcements(before: &Tables, after: &Tables) -> Vec<Announcement> {
+/// What to announce once `after` is in force, which differs in `difference` from what is.
+pub(super) fn announcements(difference: &Difference, after: &Tables) -> Vec<Announcement> {
+    let newcomers = difference.endpoints.iter().filter_map(|(place, change)| {
+        let endpoint = change.after.filter(|now| change.before.is_none_or(|old| old.mac != now.mac))?;
+        (!is_made_of_its_mac(place.1)).then_some((place, endpoint))
+    });
+    let newcomers: Vec<_> = newcomers.collect();
     let mut listeners: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    if newcomers.is_empty() {
+        return Vec::new();
+    }
     for (device, port) in &after.ports {
-        if before.ports.get(device).is_some_and(|old| old.network == port.network) {
+        let before = difference.ports.get(device).map_or(Some(*port), |change| change.before);
+        if before.is_some_and(|old| old.network == port.network) {
             listeners.entry(port.network).or_default().push(*device);
         }
     }
-    let newcomers = after.endpoints.iter().filter(|(place, endpoint)| {
-        before.endpoints.get(place).is_none_or(|old| old.mac != endpoint.mac) && !is_made_of_its_mac(place.1)
-    });
-    let announcement = |(&(bridge, addr), endpoint): (&(u32, _), &vnet_common::Endpoint)| Announcement {
+    let announcement = |(&(bridge, addr), endpoint): (&(u32, _), vnet_common::Endpoint)| Announcement {
         claim: Claim { bridge, addr, mac: endpoint.mac },
         listeners: others(listeners.get(&bridge), endpoint.device),
     };
-    newcomers.map(announcement).collect()
+    newcomers.into_iter().map(announcement).collect()
 }
 
 fn others(listeners: Option<&Vec<u32>>, device: u32) -> Vec<u32> {
@@ -62,7 +68,8 @@ mod tests {
     }
 
     fn told(before: &[(u32, u8)], after: &[(u32, u8)]) -> Vec<(IpAddr, u8, Vec<u32>)> {
-        let due = announcements(&tables(before), &tables(after));
+        let (before, after) = (tables(before), tables(after));
+        let due = announcements(&Difference::between(&before, &after), &after);
         due.into_iter().map(|due| (due.claim.addr, due.claim.mac.0[5], due.listeners)).collect()
     }
 

@@ -28,11 +28,18 @@ struct Stages {
     over: Vec<StageTime>,
 }
 
+impl StageTime {
+    /// Of `stage`, which began at `begin` and is over.
+    pub(super) fn since(stage: &str, begin: Instant) -> Self {
+        let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Self { stage: stage.to_owned(), micros }
+    }
+}
+
 impl Stages {
     fn end(&mut self) {
         if let Some((ProgressInfo { stage, .. }, begin)) = self.now.take() {
-            let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.over.push(StageTime { stage, micros });
+            self.over.push(StageTime::since(&stage, begin));
         }
     }
 }

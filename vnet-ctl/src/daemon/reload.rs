@@ -83,6 +83,6 @@ impl Daemon {
     }
 
     fn is_in_force(&self, text: &str) -> bool {
-        self.history.in_force().text == text
+        *self.history.in_force().text == *text
     }
 }

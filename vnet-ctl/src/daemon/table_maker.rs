@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use super::{SharedDatapath, at_length};
+use super::{SharedDatapath, at_length, newcomers::announcements};
 use crate::{
-    compile::{Assigned, Compiler, Devices, Tables},
+    compile::{Assigned, Compiler, Devices},
     datapath::Committed,
+    host::Announcement,
     policy::Policy,
 };
 
@@ -28,40 +29,55 @@ impl TableMaker {
         Self { datapath, compiler: None }
     }
 
-    /// The tables of `policy`. They are not in force until [`TableMaker::commit`], and what is compiled next goes
-    /// on from them only after [`TableMaker::settle`].
-    pub(super) fn compile(
-        &mut self,
-        policy: &Policy,
-        assigned: &Assigned,
-        devices: &Devices,
-    ) -> Result<Arc<Tables>> {
+    /// Makes the tables of `policy`. They are not in force until [`TableMaker::commit`], and what is compiled next
+    /// goes on from them only after [`TableMaker::settle`].
+    pub(super) fn compile(&mut self, policy: &Policy, assigned: &Assigned, devices: &Devices) -> Result<()> {
         let mut compiler = match self.compiler.take() {
             Some(compiler) => compiler,
             None => Compiler::resume(self.datapath.lock().in_force()?.clone()),
         };
-        at_length(|| compiler.update(policy, assigned, devices))?;
-        let tables = compiler.tables().clone();
+        let outcome = at_length(|| compiler.update(policy, assigned, devices));
+        // A policy that is too large leaves the tables as they were.
         self.compiler = Some(compiler);
-        Ok(tables)
+        Ok(outcome?)
     }
 
-    /// Puts `tables` in force; returns those that were before.
-    pub(super) fn commit(&mut self, tables: &Arc<Tables>) -> Result<(Arc<Tables>, Committed)> {
+    /// Puts what was compiled last in force; tells also whom to tell of it.
+    pub(super) fn commit(&mut self) -> Result<(Committed, Vec<Announcement>)> {
         // What is in force and what was compiled last part if this fails, or is taken back.
-        let compiler = self.compiler.take();
+        let compiler = self.compiler.take().context("no tables have been compiled")?;
+        let difference = compiler.difference();
+        let announcements = announcements(&difference, compiler.tables());
         let mut datapath = self.datapath.lock();
-        let before = datapath.in_force()?.clone();
-        let committed = at_length(|| datapath.commit(tables))?;
+        let committed = at_length(|| datapath.commit_difference(compiler.tables(), difference))?;
         drop(datapath);
-        self.compiler = compiler.filter(|compiler| Arc::ptr_eq(compiler.tables(), tables));
-        Ok((before, committed))
+        self.compiler = Some(compiler);
+        Ok((committed, announcements))
     }
 
-    /// Says that what was put in force last stays.
+    /// Puts in force again what was before what was `committed` last.
+    pub(super) fn take_back(&mut self, committed: &Committed) -> Result<()> {
+        let Some(compiler) = self.compiler.take().filter(|_| committed.flipped) else { return Ok(()) };
+        let mut tables = compiler.into_tables();
+        self.datapath.lock().take_back(&mut tables)?;
+        self.compiler = Some(Compiler::resume(Arc::new(tables)));
+        Ok(())
+    }
+
+    /// Says that what was put in force last stays. Nobody waits for what is left to do for it.
     pub(super) fn settle(&mut self) {
         if let Some(compiler) = &mut self.compiler {
             compiler.settle();
         }
+        if !self.datapath.lock().is_far_behind() {
+            return;
+        }
+        let datapath = self.datapath.clone();
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(error) = datapath.lock().catch_up() {
+                // The next commit tries again.
+                tracing::warn!("{error:#}");
+            }
+        }));
     }
 }

@@ -4,7 +4,10 @@
 //! The other side stays as it was until the next commit, which brings it to its own tables at once. That is
 //! one wait and one round of writes for each commit, where bringing it up to date after the flip would take
 //! the wait then, with everybody waiting for the answer; and every entry is written once for each side
-//! either way. What an entry's write costs is paid twice, the size of the policy never.
+//! either way. After a large commit, whoever made it brings the other side up to date once the answer is given,
+//! so that a small change does not wait for the large one before it. What an entry's write costs is paid twice, the size of the policy never: who knows in what
+//! the new tables differ says so, and what the other side lacks is remembered. Only where nothing is known, at the
+//! start and after a failure, whole tables are compared.
 
 use std::sync::Arc;
 
@@ -16,11 +19,10 @@ use aya::{
 use vnet_common::{Control, Side, side_of};
 
 use super::{
-    difference::Difference,
     names, readers,
     tables::{Endpoints, Joins, Layout, Networks, Peers, Policy, Ports, Table, take_map},
 };
-use crate::compile::Tables;
+use crate::compile::{Difference, Tables};
 
 /// What a commit did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,10 +54,10 @@ macro_rules! policy_tables {
         }
 
         impl Changes {
-            /// Between two sets of tables.
+            /// Those of `difference`.
             #[must_use]
-            pub fn between(old: &Tables, new: &Tables) -> Self {
-                Self { $($field: count::<$layout>(old, new),)+ }
+            pub fn of(difference: &Difference) -> Self {
+                Self { $($field: count::<$layout>(difference),)+ }
             }
 
             /// The counts, and what they count.
@@ -81,9 +83,9 @@ macro_rules! policy_tables {
                 Ok(sides)
             }
 
-            /// Brings `side` from `old` to `new`.
-            fn write(&self, side: Side, old: &Tables, new: &Tables) -> Result<()> {
-                $(self.$field.write(side, old, new)?;)+
+            /// Writes `difference` to `side`.
+            fn write(&self, side: Side, difference: &Difference) -> Result<()> {
+                $(self.$field.write(side, difference)?;)+
                 Ok(())
             }
         }
@@ -128,9 +130,10 @@ impl Changes {
     }
 }
 
-fn count<L: Layout>(old: &Tables, new: &Tables) -> Count {
-    let difference = Difference::between(L::of(old), L::of(new));
-    Count { put: difference.put.len(), removed: difference.removed.len() }
+fn count<L: Layout>(difference: &Difference) -> Count {
+    let changes = L::changes(difference);
+    let put = changes.values().filter(|change| change.after.is_some()).count();
+    Count { put, removed: changes.len() - put }
 }
 
 fn check_size<L: Layout>(tables: &Tables) -> Result<()> {
@@ -143,15 +146,20 @@ fn check_size<L: Layout>(tables: &Tables) -> Result<()> {
     Ok(())
 }
 
+/// Entries that a commit writes in a few milliseconds besides its own.
+const FAR_BEHIND: usize = 4096;
+
 /// Every map that a commit writes, and what it is known to hold.
 pub(super) struct Commits {
     control: Array<MapData, Control>,
     generation: u32,
     /// The next generation is above this one, which other maps have had.
     floor: u32,
-    /// What each side holds; unknown after a write that failed and could not be undone. Shared with who made
-    /// them: a million entries are not copied for each commit.
+    /// What each side holds, where somebody may still ask. Nobody does while commits succeed: what is compiled
+    /// next is what is known, and what differs is what is written.
     held: [Option<Arc<Tables>>; 2],
+    /// What the idle side lacks of what is in force. Unknown at first, and after a write that could not be undone.
+    behind: Option<Difference>,
     maps: Maps,
 }
 
@@ -162,7 +170,7 @@ impl Commits {
         let generation = control.get(&0, 0).context("read the generation in force")?.generation;
         let maps = Maps::take(object)?;
         let held = maps.read()?.map(|tables| Some(Arc::new(tables)));
-        Ok(Self { control, generation, floor: 0, held, maps })
+        Ok(Self { control, generation, floor: 0, held, behind: None, maps })
     }
 
     /// Has the next commit make a generation above `floor`, whether or not anything differs: flows that are
@@ -181,35 +189,86 @@ impl Commits {
         self.hold(side_of(self.generation))
     }
 
-    /// Puts `tables` in force; on failure, what was in force stays so.
+    /// Puts `tables` in force, compared with what is; on failure, what was in force stays so.
     pub(super) fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
+        let difference = Difference::between(self.in_force()?, tables);
+        let committed = self.commit_difference(tables, difference)?;
+        self.held[side_of(self.generation) as usize] = Some(Arc::clone(tables));
+        Ok(committed)
+    }
+
+    /// The same, where it is known in what `tables` differ from what is in force.
+    pub(super) fn commit_difference(&mut self, tables: &Tables, difference: Difference) -> Result<Committed> {
         check_sizes(tables)?;
-        let changes = Changes::between(self.in_force()?, tables);
+        let changes = Changes::of(&difference);
         if changes.is_empty() && self.generation != 0 && self.generation > self.floor {
             return Ok(Committed { generation: self.generation, flipped: false, changes });
         }
-        self.write_idle(tables)?;
+        self.write_idle(tables, &difference)?;
         let generation = next_generation(self.generation, self.floor);
         self.control.set(0, Control::new(generation), 0).context("put the new generation in force")?;
         (self.generation, self.floor) = (generation, 0);
+        // The side that was in force has not got it yet.
+        self.behind = Some(difference);
+        self.held = [None, None];
         Ok(Committed { generation, flipped: true, changes })
     }
 
-    fn write_idle(&mut self, tables: &Arc<Tables>) -> Result<()> {
+    /// Puts in force again what was before the last commit, which made a new generation of `tables`; these are
+    /// then as they were.
+    pub(super) fn take_back(&mut self, tables: &mut Tables) -> Result<Committed> {
+        let last = self.behind.clone().ok_or_else(|| anyhow!("the tables of before are not known"))?;
+        let back = last.reversed();
+        back.apply(tables);
+        self.commit_difference(tables, back)
+    }
+
+    /// Whether the next commit would take long because the idle side lacks much of what is in force.
+    pub(super) fn is_far_behind(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.len() > FAR_BEHIND)
+    }
+
+    /// Brings the idle side to hold what is in force. What was before is then known no more.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        let Some(behind) = self.behind.take() else { return Ok(()) };
         let idle = side_of(self.generation) ^ 1;
-        let held = Arc::clone(self.hold(idle)?);
-        self.held[idle as usize] = None;
+        let held = self.held[idle as usize].take();
+        readers::wait();
+        let Err(error) = self.maps.write(idle, &behind) else {
+            self.behind = Some(Difference::default());
+            return Ok(());
+        };
+        let back = behind.reversed();
+        if self.maps.write(idle, &back).is_ok() {
+            self.behind = Some(back.reversed());
+            self.held[idle as usize] = held;
+        }
+        Err(error.context("bring the other side up to date"))
+    }
+
+    /// Brings the idle side to hold `tables`, which differ in `difference` from what is in force.
+    fn write_idle(&mut self, tables: &Tables, difference: &Difference) -> Result<()> {
+        let idle = side_of(self.generation) ^ 1;
+        let missing = match self.behind.take() {
+            Some(mut behind) => {
+                behind.extend(difference.clone());
+                behind
+            }
+            None => Difference::between(self.hold(idle)?, tables),
+        };
+        let held = self.held[idle as usize].take();
         // The last flip may be so recent that a packet still reads this side.
         readers::wait();
-        if let Err(error) = self.maps.write(idle, &held, tables) {
-            // Packets do not see this side; undoing only makes room, and keeps `held` true.
-            if self.maps.write(idle, tables, &held).is_ok() {
-                self.held[idle as usize] = Some(held);
-            }
-            return Err(error.context("prepare the new policy; the old one stays in force"));
+        let Err(error) = self.maps.write(idle, &missing) else { return Ok(()) };
+        // Packets do not see this side; undoing only makes room, and keeps what is known of it true.
+        let mut missing = missing.reversed();
+        if self.maps.write(idle, &missing).is_ok() {
+            missing = missing.reversed();
+            missing.extend(difference.clone().reversed());
+            self.behind = Some(missing);
+            self.held[idle as usize] = held;
         }
-        self.held[idle as usize] = Some(Arc::clone(tables));
-        Ok(())
+        Err(error.context("prepare the new policy; the old one stays in force"))
     }
 
     fn hold(&mut self, side: Side) -> Result<&Arc<Tables>> {
@@ -263,10 +322,10 @@ mod tests {
 
     #[test]
     fn only_what_differs_counts() {
-        let changes =
-            Changes::between(&tables(&[(1, 1), (2, 1), (3, 1)]), &tables(&[(2, 1), (3, 2), (4, 1)]));
+        let old = tables(&[(1, 1), (2, 1), (3, 1)]);
+        let changes = Changes::of(&Difference::between(&old, &tables(&[(2, 1), (3, 2), (4, 1)])));
         assert_eq!(changes.ports, Count { put: 2, removed: 1 });
-        assert!(Changes::between(&tables(&[(1, 1)]), &tables(&[(1, 1)])).is_empty());
+        assert!(Changes::of(&Difference::between(&old, &old)).is_empty());
     }
 
     #[test]

@@ -10,7 +10,6 @@
 mod carry;
 mod commit;
 mod counters;
-mod difference;
 mod drops;
 mod filter;
 mod flows;
@@ -47,7 +46,7 @@ use self::{
 };
 use crate::{
     api::types::{FlowCounts, FlowInfo},
-    compile::Tables,
+    compile::{Difference, Tables},
 };
 
 pub use carry::CarryError;
@@ -225,13 +224,53 @@ impl Datapath {
     /// When they are too large, or the kernel refuses an entry; what was in force stays in force.
     pub fn commit(&mut self, tables: &Arc<Tables>) -> Result<Committed> {
         let committed = self.commits.commit(tables)?;
+        self.carry_over()?;
+        Ok(committed)
+    }
+
+    /// The same, where it is known that `tables` differ in `difference` from those in force: nothing else is
+    /// looked at.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn commit_difference(&mut self, tables: &Tables, difference: Difference) -> Result<Committed> {
+        let committed = self.commits.commit_difference(tables, difference)?;
+        self.carry_over()?;
+        Ok(committed)
+    }
+
+    /// Puts in force again what was before the last commit, which made a new generation of `tables`; these are
+    /// then as they were.
+    ///
+    /// # Errors
+    /// When the kernel refuses an entry, or another commit has failed since.
+    pub fn take_back(&mut self, tables: &mut Tables) -> Result<Committed> {
+        self.commits.take_back(tables)
+    }
+
+    /// Whether [`Datapath::catch_up`] would make the next commit noticeably faster.
+    #[must_use]
+    pub fn is_far_behind(&self) -> bool {
+        self.commits.is_far_behind()
+    }
+
+    /// Does now what the next commit would have to do for the last one. That one can be taken back no more.
+    ///
+    /// # Errors
+    /// When the kernel refuses an entry.
+    pub fn catch_up(&mut self) -> Result<()> {
+        self.commits.catch_up()
+    }
+
+    /// Takes over from another version of vnet, if there is one.
+    fn carry_over(&mut self) -> Result<()> {
         if let Some(carry) = &mut self.carry {
             self.carried = carry
                 .finish(&mut self.object, &mut self.links)
                 .context("carry the datapath of another version over")?;
             self.carry = None;
         }
-        Ok(committed)
+        Ok(())
     }
 
     /// The tables in force.

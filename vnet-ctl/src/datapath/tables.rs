@@ -13,8 +13,8 @@ use vnet_common::{
     PortKey, PortRecord, Side, limits,
 };
 
-use super::{difference::Difference, names, sys};
-use crate::compile::Tables;
+use super::{names, sys};
+use crate::compile::{Changes, Difference, Tables};
 
 /// How the entries of one table stand in its map.
 pub(super) trait Layout {
@@ -41,6 +41,8 @@ pub(super) trait Layout {
     fn of(tables: &Tables) -> &BTreeMap<Self::Key, Self::Value>;
     /// The same, to be filled.
     fn of_mut(tables: &mut Tables) -> &mut BTreeMap<Self::Key, Self::Value>;
+    /// The table's part of a difference.
+    fn changes(difference: &Difference) -> &Changes<Self::Key, Self::Value>;
 }
 
 /// One table in its map.
@@ -53,13 +55,13 @@ impl<L: Layout> Table<L> {
         Ok(Self { map: take_map(object, L::MAP)? })
     }
 
-    /// Brings `side` from `old` to `new`. Removals come first: they make room.
-    pub(super) fn write(&self, side: Side, old: &Tables, new: &Tables) -> Result<()> {
-        let difference = Difference::between(L::of(old), L::of(new));
-        let gone: Vec<_> = difference.removed.into_iter().map(|key| L::on_side(key, side)).collect();
+    /// Writes `difference` to `side`. Removals come first: they make room.
+    pub(super) fn write(&self, side: Side, difference: &Difference) -> Result<()> {
+        let changes =
+            || L::changes(difference).iter().map(|(key, change)| (L::on_side(key, side), change.after));
+        let gone: Vec<_> = changes().filter(|(_, after)| after.is_none()).map(|(key, _)| key).collect();
         sys::delete_all(self.map.map(), &gone).with_context(|| format!("delete from {}", L::MAP))?;
-        let put = difference.put.into_iter().map(|(key, value)| (L::on_side(key, side), *value));
-        let put: Vec<_> = put.collect();
+        let put: Vec<_> = changes().filter_map(|(key, after)| Some((key, after?))).collect();
         sys::put_all(self.map.map(), &put).with_context(|| format!("write to {}", L::MAP))
     }
 
@@ -110,6 +112,10 @@ macro_rules! table_of {
 
         fn of_mut(tables: &mut Tables) -> &mut BTreeMap<Self::Key, Self::Value> {
             &mut tables.$field
+        }
+
+        fn changes(difference: &Difference) -> &Changes<Self::Key, Self::Value> {
+            &difference.$field
         }
     };
 }

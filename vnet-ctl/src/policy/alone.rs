@@ -1,13 +1,10 @@
 //! One port by itself, as a runtime declares it: judged by the rules of the file, against the rest of a
 //! policy. Whether another port has already what it wants is left to the caller.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{
-    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Policy, Port, diagnostic::Finding, parse::Names, ports::ports,
+    Attach, Mistake, NetnsRef, Policy, Port, diagnostic::Finding, parse::names_of, ports::ports,
     section::Report, tree::Tree,
 };
 
@@ -16,11 +13,7 @@ use super::{
 /// # Errors
 /// Everything that is wrong with it, in the words that the policy file's mistakes have.
 pub fn parse_port(name: &str, declaration: &str, policy: &Policy) -> Result<Port, Vec<Mistake>> {
-    let names = Names {
-        networks: keys(&policy.networks),
-        lists: keys(&policy.prefix_lists),
-        groups: keys(&policy.security_groups).into_iter().chain([DEFAULT_GROUP]).collect(),
-    };
+    let names = names_of(policy);
     let mut report = Report::default();
     let tree = Tree::of_json(declaration, &mut report);
     let port = tree.as_ref().and_then(|tree| {
@@ -30,10 +23,6 @@ pub fn parse_port(name: &str, declaration: &str, policy: &Policy) -> Result<Port
         Some(port) if report.errors.is_empty() => Ok(port),
         _ => Err(report.errors.into_iter().map(Finding::into_mistake).collect()),
     }
-}
-
-fn keys<T>(named: &BTreeMap<String, T>) -> BTreeSet<&str> {
-    named.keys().map(String::as_str).collect()
 }
 
 impl Attach {
@@ -91,6 +80,7 @@ impl NetnsRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::DEFAULT_GROUP;
 
     fn policy() -> Policy {
         let text = "version = 1\n[networks.web]\ntype = \"nat\"\nsubnets = [\"10.10.0.0/24\"]\n";

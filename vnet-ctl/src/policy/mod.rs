@@ -13,7 +13,10 @@ mod mistake;
 mod model;
 mod names;
 mod networks;
+mod outline;
 mod parse;
+mod parser;
+mod patch;
 mod ports;
 mod protocol;
 mod read;
@@ -38,6 +41,7 @@ pub use model::{
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
+pub use parser::Parser;
 pub use ports::DEFAULT_INTERFACE;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};

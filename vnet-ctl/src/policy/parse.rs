@@ -1,6 +1,9 @@
 //! From text to a validated policy: the file as a whole, and the order of its checks.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use super::{
     DEFAULT_GROUP, Diagnostics, HostPolicy, Mistake, Policy, Warning, acl, closest, groups, host, networks,
@@ -42,6 +45,27 @@ pub(super) struct Names<'t> {
     pub(super) groups: BTreeSet<&'t str>,
 }
 
+/// The names in `policy`.
+pub(super) fn names_of(policy: &Policy) -> Names<'_> {
+    fn keys<T>(named: &BTreeMap<String, T>) -> BTreeSet<&str> {
+        named.keys().map(String::as_str).collect()
+    }
+    Names {
+        networks: keys(&policy.networks),
+        lists: keys(&policy.prefix_lists),
+        groups: keys(&policy.security_groups).into_iter().chain([DEFAULT_GROUP]).collect(),
+    }
+}
+
+impl Names<'_> {
+    /// Whether all of `others` are among them.
+    pub(super) fn include(&self, others: &Names<'_>) -> bool {
+        self.networks.is_superset(&others.networks)
+            && self.lists.is_superset(&others.lists)
+            && self.groups.is_superset(&others.groups)
+    }
+}
+
 /// Always records an error when it gives none.
 fn read_text(text: &str, origin: &Path, report: &mut Report) -> Option<Policy> {
     if text.trim().is_empty() {
@@ -55,7 +79,7 @@ fn read_text(text: &str, origin: &Path, report: &mut Report) -> Option<Policy> {
 }
 
 /// Nothing in TOML begins with a brace.
-fn is_json(text: &str, origin: &Path) -> bool {
+pub(super) fn is_json(text: &str, origin: &Path) -> bool {
     text.trim_start().starts_with('{') || origin.extension().is_some_and(|extension| extension == "json")
 }
 

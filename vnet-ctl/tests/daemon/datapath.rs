@@ -18,7 +18,7 @@ use vnet_common::{
     NetworkKey, NetworkRecord, OnChange, Ops, Origin, PolicyEntry, PolicyKey, PortRecord, V4, ticks_from_ns,
 };
 use vnet_ctl::{
-    compile::Tables,
+    compile::{Difference, Tables},
     datapath::{Datapath, FlowFilter, PinError, names, names::Pins, remove_pins},
 };
 
@@ -150,6 +150,33 @@ fn a_commit_of_many_rules_and_then_of_one_touches_the_difference() {
 }
 
 #[test]
+fn commits_of_differences_leave_what_commits_of_whole_tables_do() {
+    in_netns(|scratch| {
+        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let in_force = || Arc::clone(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap());
+        let steps = [tables(2, 3, 1), tables(2, 3, 5), tables(7, 8, 5), Arc::default(), tables(2, 8, 9)];
+        let mut before = Arc::<Tables>::default();
+        for (n, wanted) in steps.iter().enumerate() {
+            let mut compiled = Tables::clone(wanted);
+            let difference = Difference::between(&before, wanted);
+            assert!(datapath.commit_difference(&compiled, difference.clone()).unwrap().flipped);
+            assert_eq!(in_force(), *wanted, "step {n}");
+
+            datapath.take_back(&mut compiled).unwrap();
+            assert_eq!((&compiled, &*in_force()), (&*before, &*before), "step {n}, taken back");
+
+            datapath.commit_difference(wanted, difference).unwrap();
+            if n % 2 == 0 {
+                datapath.catch_up().unwrap();
+            }
+            assert_eq!(in_force(), *wanted, "step {n}, again");
+            before = Arc::clone(wanted);
+        }
+        assert!(!datapath.commit(&before).unwrap().flipped);
+    });
+}
+
+#[test]
 fn a_commit_that_fails_leaves_the_old_policy_in_force() {
     in_netns(|scratch| {
         let mut datapath = Datapath::open(&scratch.pins()).unwrap();
@@ -172,7 +199,8 @@ fn a_commit_that_fails_leaves_the_old_policy_in_force() {
         for ifindex in 0..strangers {
             networks.remove(&stranger(u32::try_from(ifindex).unwrap())).unwrap();
         }
-        assert_eq!(datapath.commit(&tables(7, 8, 2)).unwrap().generation, 2);
+        let difference = Difference::between(&old, &tables(7, 8, 2));
+        assert_eq!(datapath.commit_difference(&tables(7, 8, 2), difference).unwrap().generation, 2);
         assert_eq!(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap(), &tables(7, 8, 2));
     });
 }

@@ -1,38 +1,20 @@
 //! The ways to change the text in force: put in force, installed, confirmed, rolled back.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 
 use super::{
     InForce, Pending,
     clock::Now,
+    reading::Parsed,
     texts::{Aside, Staged as StagedText},
 };
 use crate::{
     api::types::{Applied, Confirmed, EventKind},
-    daemon::{Daemon, apply::Occasion, at_length, declared::PolicyFile, error::ApplyError},
-    policy,
+    daemon::{Daemon, apply::Occasion, error::ApplyError},
     policy_file::{FileError, Lock, Staged as StagedFile, read_settled},
 };
-
-/// A policy that was found valid, and what its author may not have meant.
-struct Parsed {
-    file: PolicyFile,
-    warnings: Vec<String>,
-}
-
-impl Parsed {
-    /// `text`, of which errors are told as of `origin`.
-    fn new(text: &str, origin: &Path) -> Result<Self, ApplyError> {
-        let (policy, warnings) = at_length(|| policy::parse(text, origin))
-            .map_err(|errors| ApplyError::Policy(Box::new(errors)))?;
-        Ok(Self {
-            file: PolicyFile { text: text.to_owned(), origin: origin.to_owned(), policy: policy.into() },
-            warnings: warnings.iter().map(ToString::to_string).collect(),
-        })
-    }
-}
 
 /// Why a text gets in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +36,7 @@ struct Prepared<'a> {
 impl Daemon {
     /// Puts `text` in force, and leaves the policy file to whoever asks.
     pub(crate) async fn apply(&self, text: &str, origin: &Path) -> Result<Applied, ApplyError> {
-        let parsed = Parsed::new(text, origin)?;
+        let parsed = self.history.read(text, origin)?;
         let _turn = self.history.turn().await;
         self.history.refuse_while_pending()?;
         let kept = self.stage_text(&parsed)?;
@@ -70,7 +52,7 @@ impl Daemon {
         origin: &Path,
         confirm_secs: Option<u64>,
     ) -> Result<Applied, ApplyError> {
-        let mut parsed = Parsed::new(text, origin)?;
+        let mut parsed = self.history.read(text, origin)?;
         parsed.file.origin.clone_from(&self.history.file);
         let lock = self.lock_file().await?;
         let _turn = self.history.turn().await;
@@ -78,7 +60,7 @@ impl Daemon {
         let before = self.history.in_force();
         let prepared = self.prepare(&lock, text, Some(&before.text)).await?;
         match confirm_secs {
-            Some(secs) if text != before.text => self.install_for(secs, parsed, prepared, &before).await,
+            Some(secs) if text != &*before.text => self.install_for(secs, parsed, prepared, &before).await,
             _ => self.install_for_good(parsed, prepared, (&before, Cause::Applied)).await,
         }
     }
@@ -104,7 +86,7 @@ impl Daemon {
         before: &InForce,
     ) -> Result<Applied, ApplyError> {
         let history = &self.history;
-        let texts = [before.text.as_str(), &parsed.file.text];
+        let texts = [&*before.text, &*parsed.file.text];
         let pending = Pending::new(texts, &history.file, secs, &Now::read()?);
         pending.save(&history.dir)?;
         let applied = match self.enforce_text(parsed).await {
@@ -169,7 +151,7 @@ impl Daemon {
         let _turn = history.turn().await;
         let before = history.in_force();
         if let Some(pending) = history.pending() {
-            let mut parsed = Parsed::new(&pending.previous, &history.file)?;
+            let mut parsed = history.read(&pending.previous, &history.file)?;
             parsed.warnings.clear();
             let prepared = self.prepare(&lock, &pending.previous, None).await?;
             // As at the deadline: what others did meanwhile keeps nobody from the way back.
@@ -180,13 +162,13 @@ impl Daemon {
             self.tell_rolled_back(applied.generation, "as asked");
             return Ok(applied);
         }
-        let previous = history.texts.previous()?.filter(|previous| *previous != before.text);
+        let previous = history.texts.previous()?.filter(|previous| **previous != *before.text);
         let Some(previous) = previous else {
             let message = "there is no previous policy to return to".to_owned();
             let help = "the daemon keeps one from the first change of the policy on".to_owned();
             return Err(ApplyError::Refused { message, help });
         };
-        let parsed = Parsed::new(&previous, &history.file)?;
+        let parsed = history.read(&previous, &history.file)?;
         let prepared = self.prepare(&lock, &previous, Some(&before.text)).await?;
         self.install_for_good(parsed, prepared, (&before, Cause::RolledBack)).await
     }
@@ -238,7 +220,7 @@ impl Daemon {
             Ok(applied) => return Ok(applied),
             Err(error) => error,
         };
-        let returned = Parsed::new(&before.text, &before.origin)?;
+        let returned = self.history.read(&before.text, &before.origin)?;
         match self.enforce_text(returned).await {
             Ok(_) => Err(error),
             Err(second) => {
@@ -291,18 +273,19 @@ impl Daemon {
 
     /// The same on `occasion`: what was in force before, or is at the start, is not refused for what others did.
     async fn enforce_text_on(&self, occasion: &Occasion, parsed: Parsed) -> Result<Applied, ApplyError> {
-        let Parsed { file, warnings } = parsed;
-        let (text, origin) = (file.text.clone(), file.origin.clone());
+        let Parsed { file, warnings, took } = parsed;
+        let in_force = InForce { text: Arc::clone(&file.text), origin: file.origin.clone() };
         let mut applied = self.declare_on(occasion, |declared| declared.file = file.into()).await?;
-        self.history.set_in_force(&text, &origin);
+        self.history.set_in_force(in_force);
         applied.warnings.splice(..0, warnings);
+        applied.stages.insert(0, took);
         Ok(applied)
     }
 
     /// Puts `text`, which has been in force before, in force again.
     pub(super) async fn return_to(&self, text: &str) -> Result<(), ApplyError> {
-        if self.history.in_force().text != text {
-            self.enforce_text_on(&Occasion::Upkeep, Parsed::new(text, &self.history.file)?).await?;
+        if *self.history.in_force().text != *text {
+            self.enforce_text_on(&Occasion::Upkeep, self.history.read(text, &self.history.file)?).await?;
         }
         Ok(())
     }
@@ -310,7 +293,7 @@ impl Daemon {
     /// Puts `text` in force as the first of this daemon.
     pub(in crate::daemon) async fn begin(&self, text: &str) -> Result<Applied, ApplyError> {
         let _turn = self.history.turn().await;
-        self.enforce_text_on(&Occasion::Upkeep, Parsed::new(text, &self.history.file)?).await
+        self.enforce_text_on(&Occasion::Upkeep, self.history.read(text, &self.history.file)?).await
     }
 
     /// From now on the policy that waits is on its way out, whoever asks.

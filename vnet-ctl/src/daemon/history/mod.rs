@@ -11,6 +11,7 @@ mod deadline;
 mod opening;
 mod pending;
 mod preview;
+mod reading;
 mod texts;
 
 use std::{
@@ -28,7 +29,10 @@ pub(super) use self::{
 };
 use self::{clock::Now, pending::Pending, texts::Texts};
 use super::{Daemon, at_length, error::ApplyError};
-use crate::api::types::{PendingInfo, PolicyInForce};
+use crate::{
+    api::types::{PendingInfo, PolicyInForce},
+    policy::Parser,
+};
 
 /// What is known of the policy's texts.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ pub(super) struct History {
     /// The policy file.
     file: PathBuf,
     texts: Texts,
+    parser: std::sync::Mutex<Parser>,
     /// For whoever changes the text.
     turn: Mutex<()>,
     in_force: RwLock<Arc<InForce>>,
@@ -48,7 +53,7 @@ pub(super) struct History {
 /// The text in force.
 #[derive(Debug, Default)]
 pub(super) struct InForce {
-    pub(super) text: String,
+    pub(super) text: Arc<str>,
     pub(super) origin: PathBuf,
 }
 
@@ -59,6 +64,7 @@ impl History {
             dir: dir.to_owned(),
             file: file.to_owned(),
             texts: Texts::new(dir),
+            parser: std::sync::Mutex::default(),
             turn: Mutex::default(),
             in_force: RwLock::default(),
             pending: watch::Sender::new(None),
@@ -71,8 +77,7 @@ impl History {
         self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_in_force(&self, text: &str, origin: &Path) {
-        let in_force = InForce { text: text.to_owned(), origin: origin.to_owned() };
+    fn set_in_force(&self, in_force: InForce) {
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
 
@@ -135,7 +140,7 @@ impl Daemon {
             }
         }
         Ok(PolicyInForce {
-            text: in_force.text.clone(),
+            text: in_force.text.to_string(),
             origin: in_force.origin.clone(),
             generation: self.datapath.lock().generation(),
             effective: at_length(|| serde_json::to_value(&effective))?,
