@@ -1,7 +1,7 @@
 //! A policy of very many rules, drawn at random, and what it allows: a linear search through the
 //! rules, against which the datapath's answers are held.
 
-use std::{fmt::Write as _, net::Ipv4Addr, ops::RangeInclusive};
+use std::{collections::HashSet, fmt::Write as _, net::Ipv4Addr, ops::RangeInclusive};
 
 use crate::random::Random;
 
@@ -15,7 +15,7 @@ const WIDEST_RANGE: u64 = 500;
 const NETWORK: Prefix = Prefix { address: u32::from_be_bytes([10, 10, 0, 0]), len: 16 };
 
 /// An IPv4 prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Prefix {
     address: u32,
     len: u32,
@@ -40,14 +40,14 @@ impl Prefix {
 }
 
 /// Who may send.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Peer {
     Prefix(Prefix),
     Group(usize),
 }
 
 /// An ingress rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rule {
     protocol: &'static str,
     ports: RangeInclusive<u16>,
@@ -72,13 +72,18 @@ pub struct Question {
 }
 
 impl RulePool {
-    /// `count` rules over [`RulePool::ports`] groups.
+    /// `count` rules over [`RulePool::ports`] groups, none twice in a group: of that vnet would warn.
     #[must_use]
     pub fn random(random: &mut Random, count: usize) -> Self {
         let prefixes: Vec<_> = (0..PREFIXES).map(|_| prefix(random)).collect();
         let mut groups = vec![Vec::new(); GROUPS];
+        let mut known = HashSet::new();
         for n in 0..count {
-            groups[n % GROUPS].push(rule(random, &prefixes));
+            let mut new = rule(random, &prefixes);
+            while !known.insert((n % GROUPS, new.clone())) {
+                new = rule(random, &prefixes);
+            }
+            groups[n % GROUPS].push(new);
         }
         Self { groups }
     }
