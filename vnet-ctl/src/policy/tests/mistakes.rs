@@ -332,7 +332,7 @@ fn files_that_cannot_be_read_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.toml");
     assert!(matches!(read(&missing), Err(ReadError::NotFound(_))));
-    assert!(read(&missing).unwrap_err().to_string().contains("--policy FILE"));
+    assert!(read(&missing).unwrap_err().to_string().contains("--policy"));
     assert!(matches!(read(dir.path()), Err(ReadError::Directory(_))));
     assert!(matches!(read(Path::new("/dev/null")), Err(ReadError::NotAFile(_))));
     let binary = dir.path().join("binary.toml");
