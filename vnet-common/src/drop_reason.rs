@@ -75,7 +75,7 @@ drop_reasons! {
     66 Unsolicited "unsolicited" "An ICMP reply that nobody asked for.",
     67 UnrelatedError "unrelated-error" "An ICMP error about a packet of no known flow.",
     68 FlowTableFull "flow-table-full" "The flow table has no room for a new flow.",
-    69 FlowExpiring "flow-expiring" "The flow expired at this very moment; the sender's next attempt starts anew.",
+    69 FlowExpiring "flow-expiring" "The flow was ending or beginning at this very moment; the sender's next attempt starts anew.",
     // vnet itself.
     80 Internal "internal" "vnet could not decide; this is a bug worth reporting.",
 }

@@ -1,14 +1,19 @@
 //! Tracked flows. A flow has two entries, one for each direction, and each holds the whole
 //! decision for the packets that arrive with its tuple.
 //!
-//! An entry is written whole when its flow is installed or judged again. Afterwards the packets of its
-//! direction alone change the fields that are cells; those of both directions change `state`. CPUs that
-//! handle packets of one direction at once may each miss the other's last write, never tear it; only
-//! `last_seen` decides between two of them, by compare-and-exchange.
+//! An entry belongs to its tuple for as long as a packet may be looking at it. Packets change it in place and
+//! never replace or remove it: the kernel gives the memory of an element that was replaced or removed to the
+//! next one at once, and a packet on another CPU would read there what was decided about somebody else. The
+//! controller alone removes entries, those that it has marked [`Flow::EXPIRED`] and no packet uses any more.
+//!
+//! The packets of a direction change its record; those of both directions change `state`. CPUs that handle
+//! packets of one direction at once may each miss the other's last write, never tear it. Two words decide
+//! between them, by compare-and-exchange: `last_seen`, whether the entry lives, and `generation`, who may
+//! write its decision and who may rely on it.
 
 use core::cell::Cell;
 
-use crate::{Address, Be16, Delivery, DropReason, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
+use crate::{Address, Be16, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
 
 /// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with the same one can be taken over.
 pub const FLOW_LAYOUT: u32 = 1;
@@ -144,7 +149,7 @@ pub enum FlowState {
     FinWait = 4,
     /// Both ends closed: TIME-WAIT.
     TimeWait = 5,
-    /// An exact RST passed: CLOSED.
+    /// An exact RST passed, or the policy allows the flow no more: CLOSED.
     Closed = 6,
 }
 
@@ -172,8 +177,8 @@ impl FlowState {
         match (protocol, self) {
             // RFC 5382 REQ-5: at least 2 h 4 min.
             (TCP, Self::Established) => 7440,
-            // An exact RST ended it; leave time for what is still in flight.
-            (TCP, Self::Closed) => 10,
+            // An exact RST or the policy ended it; leave time for what is still in flight.
+            (_, Self::Closed) => 10,
             // RFC 5382 REQ-5: transitory connections at least 4 minutes.
             (TCP, _) => 240,
             // RFC 5508 REQ-2: at least 60 seconds.
@@ -185,7 +190,7 @@ impl FlowState {
     }
 }
 
-/// How the controller asks the program `expire` to remove an entry.
+/// How the controller asks the program `expire` to mark an entry as [`Flow::EXPIRED`].
 ///
 /// The packet of the test run is: [`ExpireHeader::OFFSET`] zero bytes, then `version` u32 (4 or 6),
 /// `last_seen` u32, both as the host stores them, then the bytes of the [`FlowKey`].
@@ -209,8 +214,8 @@ impl ExpireHeader {
 pub enum ExpireAnswer {
     /// The question makes no sense.
     Malformed = -1,
-    /// The entry was idle and is gone now.
-    Removed = 1,
+    /// The entry was idle and is marked.
+    Marked = 1,
     /// A packet has refreshed the entry; it stays.
     Refreshed = 0,
     /// There is no such entry.
@@ -257,20 +262,20 @@ impl Ops {
 #[repr(C, align(8))]
 #[derive(Clone, Debug, Default)]
 pub struct Flow<A> {
-    /// The policy generation that allowed the flow last.
+    /// The policy generation that allowed the flow last; [`Flow::UNDECIDED`] while a CPU writes the decision.
     pub generation: Cell<u32>,
     /// Tick of the last packet of this direction; [`Flow::EXPIRED`] once it is being removed.
     pub last_seen: Cell<u32>,
-    /// The MACs that its packets carry on arrival; a packet with others is judged anew.
-    pub received: MacPair,
-    /// The MACs that they carry away, if routed.
-    pub sent: MacPair,
-    /// Where they go.
-    pub device: u32,
-    /// How they get there: a [`Delivery`].
-    pub delivery: u8,
-    /// What is done to them.
-    pub ops: Ops,
+    /// Decision: the MACs that its packets carry on arrival; a packet with others is judged anew.
+    pub received: Cell<MacPair>,
+    /// Decision: the MACs that they carry away, if routed.
+    pub sent: Cell<MacPair>,
+    /// Decision: where they go.
+    pub device: Cell<u32>,
+    /// Decision: how they get there: a [`crate::Delivery`].
+    pub delivery: Cell<u8>,
+    /// Decision: what is done to them.
+    pub ops: Cell<Ops>,
     /// A [`FlowState`].
     pub state: Cell<u8>,
     /// TCP: 1 once this direction has sent its FIN.
@@ -283,10 +288,10 @@ pub struct Flow<A> {
     pub packets: Cell<u64>,
     /// Bytes of this direction, Ethernet headers included.
     pub bytes: Cell<u64>,
-    /// The device where packets of the other direction arrive.
-    pub pair_device: u32,
-    /// The rules that allowed the flow: the sender's egress, then the receiver's ingress.
-    pub rules: [u32; 2],
+    /// Decision: the device where packets of the other direction arrive.
+    pub pair_device: Cell<u32>,
+    /// Decision: the rules that allowed the flow: the sender's egress, then the receiver's ingress.
+    pub rules: Cell<[u32; 2]>,
     /// Room for the tag to push or to strip.
     pub vlan: u16,
     /// Room for the encapsulation to add or to take off.
@@ -305,21 +310,14 @@ pub struct Flow<A> {
 impl<A> Flow<A> {
     /// The `last_seen` of an entry that is being removed: packets treat it as absent.
     pub const EXPIRED: u32 = u32::MAX;
+    /// The `generation` of an entry whose decision is being written: that of no policy.
+    pub const UNDECIDED: u32 = 0;
 
     /// Where the connection stands.
     #[inline(always)]
     #[must_use]
     pub fn state(&self) -> FlowState {
         FlowState::from_byte(self.state.get())
-    }
-
-    /// How packets get to `device`.
-    ///
-    /// # Errors
-    /// [`DropReason::Internal`] when the byte is none of the known ways.
-    #[inline(always)]
-    pub const fn delivery(&self) -> Result<Delivery, DropReason> {
-        Delivery::from_byte(self.delivery)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The last step of a packet's way through vnet, as the route stage hands it to the others.
 
-use vnet_common::{Delivery, DropReason, MacPair, Ops};
+use vnet_common::{Delivery, DropReason, Flow, MacPair, Ops};
 
 /// How a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,18 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// That of the packets of a flow's direction.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<A>(flow: &Flow<A>) -> Self {
+        Self {
+            device: flow.device.get(),
+            delivery: flow.delivery.get(),
+            ops: flow.ops.get(),
+            sent: flow.sent.get(),
+        }
+    }
+
     /// How it gets to `device`.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use vnet_common::{
 use crate::{
     case::Case,
     packet::{Packet, Wire},
-    tables::{FlowTable, Insert, InsertError, Tables},
+    tables::{FlowTable, InsertError, Tables},
 };
 
 /// A packet as a vector of bytes.
@@ -175,32 +175,24 @@ macro_rules! flow_table {
                 self.$field.entries.borrow().get(key).cloned()
             }
 
-            fn insert(
-                &self,
-                key: &FlowKey<$addr>,
-                flow: &Flow<$addr>,
-                mode: Insert,
-            ) -> Result<(), InsertError> {
+            fn insert(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> Result<(), InsertError> {
                 let mut entries = self.$field.entries.borrow_mut();
-                match (entries.contains_key(key), mode) {
-                    (true, Insert::New) => return Err(InsertError::Exists),
-                    (false, _) if entries.len() >= self.$field.capacity => return Err(InsertError::Full),
-                    _ => {}
+                if entries.contains_key(key) {
+                    return Err(InsertError::Exists);
+                }
+                if entries.len() >= self.$field.capacity {
+                    return Err(InsertError::Full);
                 }
                 entries.insert(*key, Rc::new(flow.clone()));
                 Ok(())
             }
 
-            fn remove(&self, key: &FlowKey<$addr>) {
-                self.$field.entries.borrow_mut().remove(key);
-            }
-
-            fn exchange_last_seen(&self, flow: &Flow<$addr>, seen: u32, now: u32) -> bool {
-                let is_seen = flow.last_seen.get() == seen;
-                if is_seen {
-                    flow.last_seen.set(now);
+            fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {
+                let is_old = word.get() == old;
+                if is_old {
+                    word.set(new);
                 }
-                is_seen
+                is_old
             }
         }
     };

@@ -21,11 +21,14 @@
 
 mod flooded;
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, V4, V6, mark};
 
 use crate::{
     case::{Case, Decision, Step},
     headers::{Carries, ETHERNET_LEN, Frame, Kind, Service},
+    hop::Hop,
     packet::Packet,
     rewrite::{self, Advertisement},
     stages::{
@@ -35,7 +38,7 @@ use crate::{
         parse::{self, Quoted},
         replay, route, sender, track,
     },
-    tables::{FlowTable, Insert, Snapshot, Tables},
+    tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
 
@@ -227,8 +230,9 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    if let Some(flow) = routine(snapshot, case)? {
-        return replay::replay(packet, &flow);
+    if let Some((flow, hop)) = routine(snapshot, case)? {
+        replay::count(packet, &flow);
+        return replay::send::<A>(packet, &hop);
     }
     match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
@@ -236,22 +240,26 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
 }
 
-/// The entry of a packet whose decision stands and which changes nothing but its own direction's record.
+/// The entry and the way of a packet whose decision stands and which changes nothing but its own direction's
+/// record.
 #[inline(always)]
 fn routine<'a, A: Address, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'a, T>,
     case: &mut Case<A>,
-) -> Result<Option<<T as FlowTable<A>>::Entry<'a>>, DropReason> {
+) -> Result<Option<(<T as FlowTable<A>>::Entry<'a>, Hop)>, DropReason> {
     case.key = case.datagram.key(case.device);
     let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
+    // Copied, then checked: another CPU may be writing a newer decision.
+    let hop = Hop::of(&flow);
+    compiler_fence(Ordering::SeqCst);
     if !track::is_current(&flow, snapshot.generation, case.macs)
         || !track::is_routine(&flow, &case.datagram.message)
     {
         return Ok(None);
     }
-    track::touch(snapshot.tables, &flow, case.now)?;
+    snapshot.tables.touch(&flow, case.now)?;
     track::record(&flow, &case.datagram.message);
-    Ok(Some(flow))
+    Ok(Some((flow, hop)))
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -274,15 +282,15 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     {
         // A frame for somebody else says nothing about the flow.
         if case.step == Step::Renew && reason != DropReason::WrongMac {
-            snapshot.tables.remove(&case.key);
-            snapshot.tables.remove(&case.pair_key);
+            for key in [&case.key, &case.pair_key] {
+                snapshot.tables.find(key).as_deref().map(track::cut);
+            }
         }
         return Err(reason);
     }
     match case.step {
         Step::Single => replay::send::<A>(packet, &case.forth),
-        Step::Open => open(packet, snapshot, case, Insert::New),
-        Step::Reopen => open(packet, snapshot, case, Insert::Replace),
+        Step::Open | Step::Reopen => open(packet, snapshot, case),
         Step::Continue | Step::Challenge | Step::Renew => proceed(packet, snapshot, case),
     }
 }
@@ -302,22 +310,26 @@ fn classify<A: Address, T: Tables + FlowTable<A>>(
         case.step = Step::Open;
         return track::may_open(message);
     };
-    if message.kind == Kind::Echo && own.ops.has(Ops::REPLY) {
+    if message.kind == Kind::Echo && own.ops.get().has(Ops::REPLY) {
         return Ok(());
     }
-    track::touch(snapshot.tables, &own, case.now)?;
-    case.pair_key = case.key.reversed(own.pair_device);
+    snapshot.tables.touch(&own, case.now)?;
+    case.pair_key = case.key.reversed(own.pair_device.get());
     if snapshot.tables.find(&case.pair_key).is_none() || track::starts_anew(&own, message) {
         case.step = Step::Reopen;
         return track::may_open(message);
     }
+    track::may_continue(&own)?;
+    // As in `routine`.
+    case.forth = Hop::of(&own);
+    compiler_fence(Ordering::SeqCst);
     case.step = if track::challenges(&own, message) {
         Step::Challenge
     } else if track::is_current(&own, snapshot.generation, case.macs) {
         Step::Continue
     } else {
-        case.before = Decision { rules: own.rules, keep: own.ops };
-        case.before_device = own.device;
+        case.before = Decision { rules: own.rules.get(), keep: own.ops.get() };
+        case.before_device = own.device.get();
         Step::Renew
     };
     Ok(())
@@ -365,7 +377,6 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-    mode: Insert,
 ) -> Outcome {
     let verdict = replay::send::<A>(packet, &case.forth)?;
     let segment = &case.datagram.message.segment;
@@ -376,7 +387,6 @@ fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
         case,
         snapshot.generation,
         Birth { seq_next, syn_end, bytes: packet.length() },
-        mode,
     )?;
     Ok(verdict)
 }
@@ -392,12 +402,9 @@ fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     let own = snapshot.tables.find(&case.key).ok_or(DropReason::FlowExpiring)?;
     let pair = snapshot.tables.find(&case.pair_key).ok_or(DropReason::FlowExpiring)?;
     track::advance(&own, &pair, &case.datagram.message)?;
-    if case.step == Step::Continue {
-        return replay::replay(packet, &own);
-    }
     replay::count(packet, &own);
     if case.step == Step::Renew {
-        install::renew(snapshot.tables, case, snapshot.generation, &own, &pair)?;
+        install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
     replay::send::<A>(packet, &case.forth)
 }
@@ -425,7 +432,7 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if flow.generation.get() != snapshot.generation {
         return Err(DropReason::UnrelatedError);
     }
-    if case.from.is_gateway() && flow.device != case.network {
+    if case.from.is_gateway() && flow.device.get() != case.network {
         // It's about a flow between ports.
         judge::host_may_speak(snapshot, case.network)?;
     }

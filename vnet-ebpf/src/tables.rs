@@ -1,6 +1,9 @@
 //! The tables as the stages see them: BPF maps in the kernel, collections in host tests.
 
-use core::ops::{Deref, DerefMut};
+use core::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+};
 
 use vnet_common::{
     DropReason, Endpoint, EndpointKey, Flow, FlowKey, Identity, Ip, JoinPrefix, NetworkKey, NetworkRecord,
@@ -60,26 +63,33 @@ pub trait FlowTable<A> {
     /// The entry of a tuple, even one that is being removed.
     fn find(&self, key: &FlowKey<A>) -> Option<Self::Entry<'_>>;
 
-    /// Adds an entry, or with `Insert::Replace` puts it in the place of the one that is there.
+    /// Adds an entry where there is none.
     ///
     /// # Errors
     /// [`InsertError`].
-    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>, mode: Insert) -> Result<(), InsertError>;
+    fn insert(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), InsertError>;
 
-    /// Removes an entry, if it is there.
-    fn remove(&self, key: &FlowKey<A>);
+    /// Sets a word of an entry from `old` to `new`, in one step for all CPUs and in order with what this one
+    /// reads and writes around it; `false` when it was no longer `old`.
+    fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool;
 
-    /// Sets `last_seen` from `seen` to `now`, in one step for all CPUs; `false` when it was no longer `seen`.
-    fn exchange_last_seen(&self, flow: &Flow<A>, seen: u32, now: u32) -> bool;
-}
-
-/// What to do with an entry that is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insert {
-    /// Leave it and fail.
-    New,
-    /// Replace it.
-    Replace,
+    /// Notes that a packet of the entry's direction passes now.
+    ///
+    /// # Errors
+    /// [`DropReason::FlowExpiring`] when the entry is being removed at this moment.
+    #[inline(always)]
+    fn touch(&self, flow: &Flow<A>, now: u32) -> Result<(), DropReason> {
+        let seen = flow.last_seen.get();
+        if seen == now {
+            return Ok(());
+        }
+        let is_expired = |seen| seen == Flow::<A>::EXPIRED;
+        if is_expired(seen) || !self.exchange(&flow.last_seen, seen, now) && is_expired(flow.last_seen.get())
+        {
+            return Err(DropReason::FlowExpiring);
+        }
+        Ok(())
+    }
 }
 
 /// The tables at one generation: what a packet sees from its first look-up to its last.

@@ -87,8 +87,8 @@ fn sequence_numbers_are_compared_across_the_wrap() {
 /// The states after a reset at `seq` of a sender that has sent up to `sent`, its peer having acknowledged
 /// up to `acked`.
 fn after_reset(seq: u32, sent: u32, acked: u32) -> (FlowState, FlowState) {
-    let (own, mut pair) = (Flow::<V4>::default(), Flow::<V4>::default());
-    pair.ops = Ops::REPLY;
+    let (own, pair) = (Flow::<V4>::default(), Flow::<V4>::default());
+    pair.ops.set(Ops::REPLY);
     for flow in [&own, &pair] {
         flow.state.set(FlowState::Established as u8);
     }

@@ -76,12 +76,12 @@ fn of_version(version: Version) -> Vec<Case> {
         established("networks_that_are_joined_no_more_are_cut", version)
             .commit(Policy::Usual)
             .drops(from(&A), data.clone(), DropReason::NoRoute)
-            .no_flows()
+            .state(FlowState::Closed)
             .drops(from(&C), reply.clone(), DropReason::NoFlow),
         established("a_reply_cuts_a_flow_between_networks_that_are_joined_no_more", version)
             .commit(Policy::Usual)
             .drops(from(&C), reply, DropReason::Untranslated)
-            .no_flows(),
+            .state(FlowState::Closed),
         begin("rules_hold_at_both_ends_of_joined_networks")
             .drops(from(&C), ask(&C, &A, H.mac), DropReason::IngressDenied)
             .drops(from(&B), ask(&B, &C, G.mac), DropReason::EgressDenied)
@@ -130,11 +130,11 @@ fn far_gateway(version: Version) -> Vec<Case> {
         connected("the_gateway_of_a_network_that_is_joined_no_more_is_cut_off")
             .commit(Policy::Usual)
             .drops(from(&A), data, DropReason::NoRoute)
-            .no_flows(),
+            .state(FlowState::Closed),
         connected("its_answers_are_cut_off_too")
             .commit(Policy::Usual)
             .drops(host(&G), reply, DropReason::NoRoute)
-            .no_flows(),
+            .state(FlowState::Closed),
         Case::new(format!("a_port_pings_the_gateway_of_a_joined_network ({version:?})"))
             .commit(Policy::Joined)
             .switches(from(&A), ping(version, (&A, &far)), &far),

@@ -118,8 +118,8 @@ impl Runner for Model {
     }
 
     fn corrupt(&mut self) {
-        change(&self.tables.flows4, |flow| flow.delivery = NONSENSE);
-        change(&self.tables.flows6, |flow| flow.delivery = NONSENSE);
+        change(&self.tables.flows4, |flow| flow.delivery.set(NONSENSE));
+        change(&self.tables.flows6, |flow| flow.delivery.set(NONSENSE));
     }
 
     fn flows(&self) -> Flows {

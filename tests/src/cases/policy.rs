@@ -53,6 +53,8 @@ fn changes(version: Version) -> Vec<Case> {
     let talk = &http(version);
     let data = talk.forth(ACK, CLIENT + 1, SERVER + 1, 10);
     let reply = talk.back(ACK, SERVER + 1, CLIENT + 11, 10);
+    let question = switched(version, (&A, &B), UDP, &udp((40_000, 53)));
+    let answer = switched(version, (&B, &A), UDP, &udp((53, 40_000)));
     let moved = Talk { server: Party { mac: OTHER_MAC_OF_B, ..B }, ..*talk };
     vec![
         established("a_flow_that_the_new_policy_allows_goes_on", talk)
@@ -74,13 +76,24 @@ fn changes(version: Version) -> Vec<Case> {
         established("a_flow_that_the_new_policy_forbids_is_cut", talk)
             .commit(Policy::WithoutHttp)
             .drops(from(&A), data.clone(), DropReason::IngressDenied)
-            .no_flows()
+            .state(FlowState::Closed)
             .drops(from(&A), data.clone(), DropReason::NoFlow)
             .drops(from(&B), reply.clone(), DropReason::NoFlow),
         established("a_reply_of_a_forbidden_flow_cuts_it_too", talk)
             .commit(Policy::WithoutHttp)
             .drops(from(&B), reply.clone(), DropReason::IngressDenied)
-            .no_flows(),
+            .state(FlowState::Closed),
+        Case::new(name("an_answer_in_a_flow_that_was_cut_is_none"))
+            .switches(from(&A), question.clone(), &B)
+            .switches(from(&B), answer.clone(), &A)
+            .commit(Policy::Nothing)
+            .drops(from(&A), question.clone(), DropReason::EgressDenied)
+            .state(FlowState::Closed)
+            .commit(Policy::Usual)
+            .drops(from(&B), answer.clone(), DropReason::EgressDenied)
+            .switches(from(&A), question, &B)
+            .switches(from(&B), answer, &A)
+            .state(FlowState::Established),
         established("a_policy_that_returns_in_time_leaves_the_flow", talk)
             .commit(Policy::WithoutHttp)
             .commit(Policy::Usual)
@@ -108,6 +121,6 @@ fn changes(version: Version) -> Vec<Case> {
             .commit(Policy::WithoutB)
             .drops(from(&B), reply, DropReason::UnknownDevice)
             .drops(from(&A), data, DropReason::NoRoute)
-            .no_flows(),
+            .state(FlowState::Closed),
     ]
 }

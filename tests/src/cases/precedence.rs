@@ -69,7 +69,7 @@ fn acl(version: Version) -> Vec<Case> {
         established("a_flow_that_a_new_acl_denies_is_cut", talk)
             .commit(Policy::Acl)
             .drops(from(&B), talk.back(ACK, SERVER + 1, CLIENT + 1, 10), DropReason::AclDenied)
-            .no_flows(),
+            .state(FlowState::Closed),
     ]
 }
 
@@ -124,7 +124,7 @@ fn host_excluded(version: Version) -> Vec<Case> {
             .switches(own, talk.ack(), &talk.server)
             .commit(Policy::HostExcluded)
             .drops(other, talk.back(ACK, SERVER + 1, CLIENT + 1, 10), DropReason::HostExcluded)
-            .no_flows()
+            .state(FlowState::Closed)
     };
     vec![
         begin("a_network_that_keeps_the_host_out_drops_what_it_sends")
@@ -194,20 +194,20 @@ fn kept(version: Version) -> Vec<Case> {
             .switches(from(&A), data.clone(), &B)
             .commit(Policy::WithoutHttp)
             .drops(from(&A), data.clone(), DropReason::IngressDenied)
-            .no_flows(),
+            .state(FlowState::Closed),
         kept("the_acl_cuts_a_kept_flow", Policy::Acl)
             .drops(from(&A), data.clone(), DropReason::AclDenied)
-            .no_flows(),
+            .state(FlowState::Closed),
         kept("a_kept_flow_goes_with_its_port", Policy::WithoutB)
             .drops(from(&A), data.clone(), DropReason::NoRoute)
-            .no_flows(),
+            .state(FlowState::Closed),
         kept("a_kept_flow_follows_its_server_to_another_mac", Policy::OtherMac)
             .switches(from(&A), moved.forth(ACK, CLIENT + 1, SERVER + 1, 10), &B)
             .state(FlowState::Established),
         established("a_flow_whose_rule_does_not_keep_it_is_cut_by_either_end", talk)
             .commit(Policy::Nothing)
             .drops(from(&A), data, DropReason::EgressDenied)
-            .no_flows(),
+            .state(FlowState::Closed),
     ]
 }
 

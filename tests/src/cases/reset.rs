@@ -117,5 +117,5 @@ fn restart_after_tightening(talk: &Talk) -> Case {
         .drops(from(&A), talk.forth(SYN, CLIENT + 700_000, 0, 0), DropReason::IngressDenied)
         .drops(from(&A), talk.forth(ACK, CLIENT + 1, SERVER + 1, 10), DropReason::IngressDenied)
         .drops(from(&A), talk.forth(SYN, CLIENT + 700_000, 0, 0), DropReason::IngressDenied)
-        .no_flows()
+        .state(FlowState::Closed)
 }

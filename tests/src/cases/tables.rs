@@ -47,6 +47,7 @@ fn full() -> Vec<Case> {
     let version = Version::V6;
     let question = |port| switched(version, (&A, &B), UDP, &udp((port, 53)));
     let answer = switched(version, (&B, &A), UDP, &udp((53, 40_000)));
+    let late_answer = switched(version, (&B, &A), UDP, &udp((53, 40_001)));
     let asked = |name: &str| Case::new(name).switches(from(&A), question(40_000), &B);
     vec![
         asked("a_full_table_refuses_new_flows_and_keeps_the_old")
@@ -55,10 +56,13 @@ fn full() -> Vec<Case> {
             .switches(from(&B), answer, &A)
             .state(FlowState::Established)
             .flows("the old flow is whole", |flows| flows.len() == 2),
-        asked("a_flow_gets_both_entries_or_none")
+        asked("a_flow_gets_both_entries_or_none_that_lets_anything_pass")
             .then(Step::Fill { free: 1 })
             .drops(from(&A), question(40_001), DropReason::FlowTableFull)
-            .flows("nothing is left of the refused one", |flows| flows.len() == 2),
+            .flows("the one of the refused one has ended", |flows| {
+                flows.len() == 3 && flows.iter().filter(|flow| flow.state == FlowState::Closed).count() == 1
+            })
+            .drops(from(&B), late_answer, DropReason::EgressDenied),
         asked("the_last_two_entries_hold_a_flow")
             .then(Step::Fill { free: 2 })
             .switches(from(&A), question(40_001), &B)

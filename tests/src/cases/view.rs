@@ -68,24 +68,24 @@ pub fn add<A: Address>(flows: &mut Flows, devices: &Devices, now: u32, key: &Flo
     let (src, dst) = (key.src.ip(), key.dst.ip());
     let (src_port, dst_port) = (key.ports.src().get(), key.ports.dst().get());
     let tuple = Tuple(format!("{} at {name}: {src} {src_port} > {dst} {dst_port}", key.origin.protocol()));
-    let is_routed = flow.ops.has(Ops::ROUTE);
+    let is_routed = flow.ops.get().has(Ops::ROUTE);
     let view = FlowView {
         arrives,
         state: flow.state(),
-        is_reply: flow.ops.has(Ops::REPLY),
+        is_reply: flow.ops.get().has(Ops::REPLY),
         is_routed,
-        device: devices.device(flow.device),
-        delivery: flow.delivery,
+        device: devices.device(flow.device.get()),
+        delivery: flow.delivery.get(),
         finished: flow.finished.get() == 1,
         seq_next: flow.seq_next.get(),
         ack: flow.ack.get(),
         packets: flow.packets.get(),
         bytes: flow.bytes.get(),
         generation: flow.generation.get(),
-        rules: flow.rules,
-        pair_device: devices.device(flow.pair_device),
-        received: flow.received,
-        sent: if is_routed { flow.sent } else { MacPair::default() },
+        rules: flow.rules.get(),
+        pair_device: devices.device(flow.pair_device.get()),
+        received: flow.received.get(),
+        sent: if is_routed { flow.sent.get() } else { MacPair::default() },
         is_idle: now.wrapping_sub(flow.last_seen.get()) > FRESH_TICKS,
     };
     flows.insert(tuple, view);

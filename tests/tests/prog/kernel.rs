@@ -1,6 +1,10 @@
 //! The kernel as a runner of cases.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use nix::time::{ClockId, clock_gettime};
@@ -80,18 +84,8 @@ impl Kernel {
 
     /// Runs a hook's program over a frame with this mark.
     pub(crate) fn run_program(&self, entry: &Entry, frame: &[u8], mark: u32) -> Run {
-        let device = self.devices.index(entry.device);
-        let mut context = [0; CONTEXT_LEN];
-        let forwarded_from = if entry.forwarded { device } else { 0 };
-        for (at, value) in [(MARK, mark), (IFINDEX, device), (INGRESS_IFINDEX, forwarded_from)] {
-            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
-        }
-        let program = match entry.hook {
-            Hook::FromPort => "from_port",
-            Hook::ToPort => "to_port",
-            Hook::FromHost => "from_host",
-            Hook::ToHost => "to_host",
-        };
+        let context = context(self.devices.index(entry.device), entry, mark);
+        let program = program(entry);
         let (mut frame_out, mut context_out) = (vec![0; FRAME_LEN], [0; CONTEXT_LEN]);
         let result = self.programs[program].test_run(TestRunOptions {
             data_in: Some(frame),
@@ -107,13 +101,45 @@ impl Kernel {
         Run { action: result.return_value as i32, mark, frame: frame_out }
     }
 
+    /// Puts generation after generation in force, with one of the packets after each, while the other one comes
+    /// again and again on another CPU; what was dropped, by the number of its reason.
+    pub(crate) fn drops_under_commits(
+        &mut self,
+        packets: [(Entry, &[u8]); 2],
+        commits: u32,
+    ) -> BTreeMap<u32, u64> {
+        let before = self.maps.drops();
+        let (stop, programs, devices) = (&AtomicBool::new(false), &self.programs, &self.devices);
+        let [one, other] = packets.map(|(entry, frame)| {
+            let context = context(devices.index(entry.device), &entry, 0);
+            move || {
+                let options =
+                    TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::new() };
+                programs[program(&entry)].test_run(options).expect("run a program");
+            }
+        });
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    other();
+                }
+            });
+            for _ in 0..commits {
+                self.maps.set_generation(self.maps.generation() + 1);
+                one();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        counted(&before, &self.maps.drops()).into_iter().collect()
+    }
+
     /// Runs `expire` over a question.
     pub(crate) fn run_expire(&self, question: &[u8]) -> i32 {
         let options = TestRunOptions { data_in: Some(question), ..TestRunOptions::new() };
         self.programs["expire"].test_run(options).expect("run expire").return_value as i32
     }
 
-    /// Asks `expire` to remove the entry of `key` if it was last seen at `last_seen`.
+    /// Asks `expire` to mark the entry of `key` if it was last seen at `last_seen`.
     pub(crate) fn expire_entry<A: Tracked>(&self, key: &FlowKey<A>, last_seen: u32) -> i32 {
         let mut question = vec![0; ExpireHeader::OFFSET];
         question.extend_from_slice(&A::NUMBER.to_ne_bytes());
@@ -160,6 +186,26 @@ impl Kernel {
 fn now() -> u32 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("the clock");
     ticks_from_ns(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// The `__sk_buff` of a packet that arrives at `device`.
+fn context(device: u32, entry: &Entry, mark: u32) -> [u8; CONTEXT_LEN] {
+    let mut context = [0; CONTEXT_LEN];
+    let forwarded_from = if entry.forwarded { device } else { 0 };
+    for (at, value) in [(MARK, mark), (IFINDEX, device), (INGRESS_IFINDEX, forwarded_from)] {
+        context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    context
+}
+
+/// The program at a hook.
+fn program(entry: &Entry) -> &'static str {
+    match entry.hook {
+        Hook::FromPort => "from_port",
+        Hook::ToPort => "to_port",
+        Hook::FromHost => "from_host",
+        Hook::ToHost => "to_host",
+    }
 }
 
 /// The programs that use one of the maps of these ids.
@@ -250,8 +296,8 @@ impl Runner for Kernel {
     }
 
     fn corrupt(&mut self) {
-        self.change::<V4>(|flow| flow.delivery = NONSENSE);
-        self.change::<V6>(|flow| flow.delivery = NONSENSE);
+        self.change::<V4>(|flow| flow.delivery.set(NONSENSE));
+        self.change::<V6>(|flow| flow.delivery.set(NONSENSE));
     }
 
     fn flows(&self) -> Flows {

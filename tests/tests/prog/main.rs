@@ -9,16 +9,20 @@ mod place;
 
 use std::{collections::BTreeMap, thread};
 
-use vnet_common::{ExpireAnswer, V4, V6, mark};
+use aya::Pod;
+use vnet_common::{DropReason, ExpireAnswer, FlowKey, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::Model,
-    run::{Runner as _, play_step},
+    run::{Runner as _, Seen, play, play_step},
     view::{Flows, Shown},
     world::Device,
 };
 
-use self::kernel::{Kernel, PASS};
+use self::{
+    kernel::{Kernel, PASS},
+    maps::Tracked,
+};
 
 /// Half of what the kernel's verifier allows (`BPF_COMPLEXITY_LIMIT_INSNS`): the rest is for others.
 const MAX_VERIFIED: u32 = 500_000;
@@ -96,6 +100,23 @@ fn allowed_packet(wanted: &str) -> Vec<u8> {
     frame
 }
 
+/// Two CPUs have a flow judged again at once, by a packet of each direction, after each of many commits.
+#[test]
+fn a_flow_lives_through_commits_while_both_of_its_ends_speak() {
+    with_kernel(|kernel| {
+        let wanted = "a_flow_that_the_new_policy_allows_goes_on (V4)";
+        let case = cases::all().into_iter().find(|case| case.name == wanted).expect("the case");
+        play(kernel, &case).unwrap_or_else(|problem| panic!("{problem}"));
+        let packets = case.steps.iter().filter_map(|step| match step {
+            Step::Packet { entry, frame, .. } => Some((*entry, frame.as_slice())),
+            _ => None,
+        });
+        // Its last ones, when each end has spoken after a commit that left the same policy on both sides.
+        let [reply, data] = packets.rev().take(2).collect::<Vec<_>>().try_into().expect("two packets");
+        assert_eq!(kernel.drops_under_commits([data, reply], 20_000), BTreeMap::new());
+    });
+}
+
 #[test]
 fn what_vnet_sent_itself_passes_and_loses_its_mark() {
     with_kernel(|kernel| {
@@ -129,25 +150,31 @@ fn what_enters_the_bridge_carries_the_mark_that_lets_it_out_and_no_other() {
 }
 
 #[test]
-fn expiry_removes_an_idle_entry_and_tells_when_it_is_gone() {
+fn expiry_marks_an_idle_entry_which_no_packet_uses_any_more() {
     with_kernel(|kernel| {
         let entry = Entry::at(Hook::FromPort, Device::A);
-        kernel.run(&entry, &allowed_packet("ping_works (V4)"));
-        kernel.run(&entry, &allowed_packet("ping_works (V6)"));
-        let (v4, v6) = (kernel.entries::<V4>(), kernel.entries::<V6>());
-        assert_eq!((v4.len(), v6.len()), (2, 2));
-        for (key, last_seen) in v4 {
-            assert_eq!(kernel.expire_entry(&key, last_seen.wrapping_sub(1)), ExpireAnswer::Refreshed as i32);
-            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Removed as i32);
-            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Gone as i32);
+        let frames = ["ping_works (V4)", "ping_works (V6)"].map(allowed_packet);
+        for frame in &frames {
+            kernel.run(&entry, frame);
         }
-        for (key, last_seen) in v6 {
-            assert_eq!(kernel.expire_entry(&key, last_seen.wrapping_sub(1)), ExpireAnswer::Refreshed as i32);
-            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Removed as i32);
-            assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Gone as i32);
-        }
-        assert!(kernel.flows().is_empty());
+        mark_each::<V4>(kernel);
+        mark_each::<V6>(kernel);
+        let seen = frames.map(|frame| kernel.run(&entry, &frame).0);
+        assert_eq!(seen, [Seen::Drop(DropReason::FlowExpiring); 2]);
     });
+}
+
+/// Asks for each entry twice: as if a packet had refreshed it, and as it is.
+fn mark_each<A: Tracked>(kernel: &Kernel)
+where
+    FlowKey<A>: Pod,
+{
+    let entries = kernel.entries::<A>();
+    assert_eq!(entries.len(), 2);
+    for (key, last_seen) in entries {
+        assert_eq!(kernel.expire_entry(&key, last_seen.wrapping_sub(1)), ExpireAnswer::Refreshed as i32);
+        assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Marked as i32);
+    }
 }
 
 #[test]
@@ -161,8 +188,8 @@ fn expiry_leaves_an_entry_that_a_packet_has_refreshed() {
         kernel.run(&entry, &frame);
         let answers: Vec<i32> = idle.iter().map(|(key, seen)| kernel.expire_entry(key, *seen)).collect();
         let refreshed = answers.iter().filter(|answer| **answer == ExpireAnswer::Refreshed as i32).count();
-        let removed = answers.iter().filter(|answer| **answer == ExpireAnswer::Removed as i32).count();
-        assert_eq!((refreshed, removed), (1, 1), "the request's entry stays, the silent reply's goes");
+        let marked = answers.iter().filter(|answer| **answer == ExpireAnswer::Marked as i32).count();
+        assert_eq!((refreshed, marked), (1, 1), "the request's entry stays, the silent reply's goes");
     });
 }
 

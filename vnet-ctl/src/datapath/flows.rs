@@ -2,6 +2,10 @@
 //!
 //! A flow is two entries. What they mean is the datapath's affair; here they are paired, shown, and
 //! removed once both directions have been silent for longer than the flow's timeout.
+//!
+//! Removing takes three steps, for the kernel gives an element's memory away at once while a packet may be
+//! reading it: the program `expire` marks the entries, from when on no packet uses them; whoever found one
+//! before is waited for; then they are deleted. What a daemon that was killed has marked, the next one deletes.
 
 use std::ops::Deref;
 
@@ -11,15 +15,13 @@ use aya::{
     maps::{HashMap, IterableMap as _, MapData},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
-use vnet_common::{
-    Address, ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6, ticks_from_secs,
-};
+use vnet_common::{Address, ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6};
 
 use super::{
     links::causes,
     names,
     pairs::{Pair, pair_up},
-    sys, tables,
+    readers, sys, tables,
 };
 use crate::api::types::{FlowCounts, FlowInfo};
 
@@ -95,30 +97,31 @@ impl FlowTables {
 
     /// Removes the flows that `wanted` accepts, whatever passes on them; how many.
     pub(super) fn flush(
-        &mut self,
+        &self,
+        object: &Ebpf,
         name: &dyn Fn(u32) -> String,
         wanted: &dyn Fn(&FlowInfo) -> bool,
     ) -> Result<u64> {
-        let now = sys::now_ticks()?;
-        let removed = self.v4.remove(|pair| wanted(&pair.show(now, name)))?;
-        Ok(removed + self.v6.remove(|pair| wanted(&pair.show(now, name)))?)
+        let (marker, now) = (Marker::of(object, Mark::Always)?, sys::now_ticks()?);
+        let removed = self.v4.remove(&marker, |pair| wanted(&pair.show(now, name)))?;
+        Ok(removed + self.v6.remove(&marker, |pair| wanted(&pair.show(now, name)))?)
     }
 
     /// Removes the flows of devices that are gone; how many.
-    pub(super) fn forget_devices(&mut self, gone: &[u32]) -> Result<u64> {
+    pub(super) fn forget_devices(&self, object: &Ebpf, gone: &[u32]) -> Result<u64> {
         if gone.is_empty() {
             return Ok(0);
         }
-        let removed = self.v4.remove(|pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?;
-        Ok(removed + self.v6.remove(|pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?)
+        let marker = Marker::of(object, Mark::Always)?;
+        let removed = self.v4.remove(&marker, |pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?;
+        Ok(removed + self.v6.remove(&marker, |pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?)
     }
 
     /// Removes the flows that have been silent for longer than their timeout; how many.
     pub(super) fn expire(&self, object: &Ebpf) -> Result<u64> {
-        let program = object.program(names::EXPIRE).context("the eBPF object has no program expire")?;
-        let program: &SchedClassifier = program.try_into().context("expire is not a tc program")?;
-        let now = sys::now_ticks()?;
-        Ok(self.v4.expire(program, now)? + self.v6.expire(program, now)?)
+        let (marker, now) = (Marker::of(object, Mark::IfIdle)?, sys::now_ticks()?);
+        Ok(self.v4.remove(&marker, |pair| pair.is_idle(now))?
+            + self.v6.remove(&marker, |pair| pair.is_idle(now))?)
     }
 }
 
@@ -135,56 +138,85 @@ where
         Ok(Self { map: tables::take_map(object, A::MAP)? })
     }
 
+    fn entries(&self) -> Result<Vec<(FlowKey<A>, A::Image)>> {
+        sys::entries(self.map.map()).with_context(|| format!("read {}", A::MAP))
+    }
+
     fn pairs(&self) -> Result<Vec<Pair<A>>> {
-        let entries = sys::entries(self.map.map()).with_context(|| format!("read {}", A::MAP))?;
-        Ok(pair_up(entries))
+        Ok(pair_up(self.entries()?))
     }
 
-    fn remove(&mut self, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+    /// Removes the flows that `wanted` accepts, as far as `marker` may, and what is marked already.
+    fn remove(&self, marker: &Marker<'_>, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+        let entries = self.entries()?;
+        let is_marked = |flow: &Flow<A>| flow.last_seen.get() == Flow::<A>::EXPIRED;
+        let mut marked: Vec<_> =
+            entries.iter().filter(|(_, flow)| is_marked(flow)).map(|(key, _)| *key).collect();
         let mut removed = 0;
-        for pair in self.pairs()?.iter().filter(|pair| wanted(pair)) {
-            for key in [Some(&pair.key), pair.reply.as_ref().map(|(key, _)| key)].into_iter().flatten() {
-                match self.map.remove(key) {
-                    Err(error) if !tables::is_absent(&error) => {
-                        bail!("delete from {}: {}", A::MAP, causes(&error));
-                    }
-                    _ => {}
-                }
-            }
-            removed += 1;
-        }
-        Ok(removed)
-    }
-
-    fn expire(&self, program: &SchedClassifier, now: u32) -> Result<u64> {
-        let mut removed = 0;
-        for pair in self.pairs()? {
-            if pair.idle_ticks(now) <= ticks_from_secs(pair.timeout_secs()) {
+        for pair in pair_up(entries).iter().filter(|pair| wanted(pair)) {
+            // The original first: whoever opened the flow is the one to speak again.
+            if !marker.mark(self, &pair.key, pair.original.last_seen.get())? {
                 continue;
             }
-            // The original first: whoever opened the flow is the one to speak again.
-            let gone = expire_entry(program, &pair.key, pair.original.last_seen.get())?;
-            if let (true, Some((key, reply))) = (gone, &pair.reply) {
-                expire_entry(program, key, reply.last_seen.get())?;
+            removed += 1;
+            marked.push(pair.key);
+            if let Some((key, reply)) = &pair.reply
+                && marker.mark(self, key, reply.last_seen.get())?
+            {
+                marked.push(*key);
             }
-            removed += u64::from(gone);
+        }
+        if !marked.is_empty() {
+            readers::wait();
+            sys::delete_all(self.map.map(), &marked).with_context(|| format!("delete from {}", A::MAP))?;
         }
         Ok(removed)
     }
 }
 
-/// Has the datapath remove an entry unless a packet has passed since `last_seen`; whether it is gone.
-fn expire_entry<A: Version>(program: &SchedClassifier, key: &FlowKey<A>, last_seen: u32) -> Result<bool> {
-    let input = expire_input(key, last_seen);
-    let options = TestRunOptions { data_in: Some(&input), ..TestRunOptions::new() };
-    let result = program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
-    const REFRESHED: i32 = ExpireAnswer::Refreshed as i32;
-    const REMOVED: i32 = ExpireAnswer::Removed as i32;
-    const GONE: i32 = ExpireAnswer::Gone as i32;
-    match result.return_value.cast_signed() {
-        REFRESHED => Ok(false),
-        REMOVED | GONE => Ok(true),
-        other => bail!("expire answered {other}"),
+/// Whether an entry that a packet refreshes is marked all the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    IfIdle,
+    Always,
+}
+
+/// Has the datapath mark entries.
+struct Marker<'a> {
+    program: &'a SchedClassifier,
+    mark: Mark,
+}
+
+impl<'a> Marker<'a> {
+    fn of(object: &'a Ebpf, mark: Mark) -> Result<Self> {
+        let program = object.program(names::EXPIRE).context("the eBPF object has no program expire")?;
+        Ok(Self { program: program.try_into().context("expire is not a tc program")?, mark })
+    }
+
+    /// Marks an entry unless a packet has passed since `last_seen`, or even then; whether it is to be deleted.
+    fn mark<A: Version>(&self, table: &Table<A>, key: &FlowKey<A>, mut last_seen: u32) -> Result<bool>
+    where
+        FlowKey<A>: Pod,
+    {
+        const REFRESHED: i32 = ExpireAnswer::Refreshed as i32;
+        const MARKED: i32 = ExpireAnswer::Marked as i32;
+        const GONE: i32 = ExpireAnswer::Gone as i32;
+        loop {
+            let input = expire_input(key, last_seen);
+            let options = TestRunOptions { data_in: Some(&input), ..TestRunOptions::new() };
+            let result =
+                self.program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
+            match result.return_value.cast_signed() {
+                MARKED | GONE => return Ok(true),
+                REFRESHED if self.mark == Mark::IfIdle => return Ok(false),
+                REFRESHED => match table.map.get(key, 0) {
+                    Ok(flow) => last_seen = flow.last_seen.get(),
+                    Err(error) if tables::is_absent(&error) => return Ok(true),
+                    Err(error) => bail!("read {}: {}", A::MAP, causes(&error)),
+                },
+                other => bail!("expire answered {other}"),
+            }
+        }
     }
 }
 

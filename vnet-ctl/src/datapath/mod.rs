@@ -158,7 +158,7 @@ impl Datapath {
     /// When a pin cannot be removed.
     pub fn detach(&mut self, ifindex: u32) -> Result<()> {
         self.links.detach(ifindex)?;
-        self.flows.forget_devices(&[ifindex])?;
+        self.flows.forget_devices(&self.object, &[ifindex])?;
         self.drops.forget_devices(&[ifindex])
     }
 
@@ -171,7 +171,7 @@ impl Datapath {
         for &ifindex in &gone {
             self.links.detach(ifindex)?;
         }
-        self.flows.forget_devices(&gone)?;
+        self.flows.forget_devices(&self.object, &gone)?;
         self.drops.forget_devices(&gone)?;
         Ok(gone)
     }
@@ -317,13 +317,13 @@ impl Datapath {
         name: &dyn Fn(u32) -> String,
         wanted: &dyn Fn(&FlowInfo) -> bool,
     ) -> Result<u64> {
-        self.flows.flush(name, wanted)
+        self.flows.flush(&self.object, name, wanted)
     }
 
     /// Forgets the flows that have been silent for longer than their timeout. Returns how many.
     ///
     /// # Errors
-    /// When the maps cannot be read, or the program that removes them does not run.
+    /// When the maps cannot be read, or the program that marks them does not run.
     pub fn expire_flows(&self) -> Result<u64> {
         self.flows.expire(&self.object)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap as Index, hash::Hash};
 
-use vnet_common::{Flow, FlowKey, FlowState, Ops};
+use vnet_common::{Flow, FlowKey, FlowState, Ops, ticks_from_secs};
 
 use super::flows::Version;
 use crate::api::types::{FlowInfo, Traffic};
@@ -17,32 +17,37 @@ pub(super) struct Pair<A: Version> {
 
 impl<A: Version> Pair<A> {
     /// Ticks since the last packet of either direction.
-    pub(super) fn idle_ticks(&self, now: u32) -> u32 {
+    fn idle_ticks(&self, now: u32) -> u32 {
         let idle = |flow: &Flow<A>| now.saturating_sub(flow.last_seen.get());
         let original = idle(&self.original);
         self.reply.as_ref().map_or(original, |(_, reply)| original.min(idle(reply)))
     }
 
-    pub(super) fn timeout_secs(&self) -> u32 {
+    /// Whether both directions have been silent for longer than the flow's timeout.
+    pub(super) fn is_idle(&self, now: u32) -> bool {
+        self.idle_ticks(now) > ticks_from_secs(self.timeout_secs())
+    }
+
+    fn timeout_secs(&self) -> u32 {
         self.original.state().timeout_secs(self.key.origin.protocol())
     }
 
     /// Whether one of its packets arrives at the device, or leaves by it.
     pub(super) fn touches(&self, ifindex: u32) -> bool {
         self.key.origin.ifindex() == ifindex
-            || self.original.pair_device == ifindex
-            || self.original.device == ifindex
+            || self.original.pair_device.get() == ifindex
+            || self.original.device.get() == ifindex
     }
 
     pub(super) fn show(&self, now: u32, name: &dyn Fn(u32) -> String) -> FlowInfo {
         let flow: &Flow<A> = &self.original;
         let reply = self.reply.as_ref().map(|(_, reply)| traffic::<A>(reply)).unwrap_or_default();
-        let [egress, ingress] = flow.rules;
+        let [egress, ingress] = flow.rules.get();
         FlowInfo {
             protocol: protocol_name(self.key.origin.protocol()),
             state: state_name(flow.state()).to_owned(),
             from: name(self.key.origin.ifindex()),
-            to: name(flow.pair_device),
+            to: name(flow.pair_device.get()),
             src: self.key.src.ip().to_std(),
             src_port: self.key.ports.src().get(),
             dst: self.key.dst.ip().to_std(),
@@ -66,7 +71,7 @@ where
     let live = entries.into_iter().filter(|(_, flow)| flow.last_seen.get() != Flow::<A>::EXPIRED);
     let (mut replies, originals): (Index<FlowKey<A>, A::Image>, Vec<_>) =
         live.fold((Index::new(), Vec::new()), |(mut replies, mut originals), (key, flow)| {
-            if flow.ops.has(Ops::REPLY) {
+            if flow.ops.get().has(Ops::REPLY) {
                 replies.insert(key, flow);
             } else {
                 originals.push((key, flow));
@@ -76,7 +81,7 @@ where
     let mut pairs: Vec<Pair<A>> = originals
         .into_iter()
         .map(|(key, original)| {
-            let reply = replies.remove_entry(&key.reversed(original.pair_device));
+            let reply = replies.remove_entry(&key.reversed(original.pair_device.get()));
             Pair { key, original, reply }
         })
         .collect();
@@ -136,8 +141,9 @@ mod tests {
     }
 
     fn entry(pair_device: u32, ops: Ops, last_seen: u32) -> FlowImage4 {
-        let mut flow = Flow::<V4>::default();
-        (flow.pair_device, flow.ops) = (pair_device, ops);
+        let flow = Flow::<V4>::default();
+        flow.pair_device.set(pair_device);
+        flow.ops.set(ops);
         flow.last_seen.set(last_seen);
         flow.state.set(3);
         flow.packets.set(5);

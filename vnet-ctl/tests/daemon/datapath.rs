@@ -329,8 +329,9 @@ fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32; 2]) {
         Map::from_map_data(data).unwrap().try_into().unwrap();
     let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap());
     let entry = |pair_device, ops, silent| {
-        let mut flow = Flow::<V4>::default();
-        (flow.pair_device, flow.ops) = (pair_device, ops);
+        let flow = Flow::<V4>::default();
+        flow.pair_device.set(pair_device);
+        flow.ops.set(ops);
         flow.last_seen.set(ticks_from_ns(u64::try_from(now.as_nanos()).unwrap()) - silent);
         FlowImage4::from(flow)
     };

@@ -1,8 +1,9 @@
-//! Removes a flow's entry, but only if no packet has refreshed it since the controller looked.
+//! Marks a flow's entry as expired, but only if no packet has refreshed it since the controller looked.
 //!
 //! The controller runs it by `BPF_PROG_TEST_RUN` with the question as the packet: see
 //! [`vnet_common::ExpireHeader`]. The exchange of `last_seen` decides against a packet that arrives at
-//! this very moment: if it comes first the flow stays, if it comes later it finds the flow expired.
+//! this very moment: if it comes first the flow stays, if it comes later it finds the flow expired. The
+//! controller removes the entry afterwards.
 
 use aya_ebpf::programs::TcContext;
 use vnet_common::{ExpireAnswer, ExpireHeader, Flow, FlowKey, V4, V6};
@@ -27,23 +28,13 @@ fn answer(skb: &Skb) -> Option<ExpireAnswer> {
             let bytes: [u8; size_of::<FlowKey<V4>>()] = skb.read(VERSION + 8).ok()?;
             // SAFETY: a flow key is made of integers that fill its size, so any bytes are one.
             let key: FlowKey<V4> = unsafe { core::mem::transmute(bytes) };
-            let entry = maps::FLOWS4.get_ptr_mut(key);
-            let answer = mark(entry, seen);
-            if answer == ExpireAnswer::Removed {
-                _ = maps::FLOWS4.remove(key);
-            }
-            answer
+            mark(maps::FLOWS4.get_ptr_mut(key), seen)
         }
         6 => {
             let bytes: [u8; size_of::<FlowKey<V6>>()] = skb.read(VERSION + 8).ok()?;
             // SAFETY: as above.
             let key: FlowKey<V6> = unsafe { core::mem::transmute(bytes) };
-            let entry = maps::FLOWS6.get_ptr_mut(key);
-            let answer = mark(entry, seen);
-            if answer == ExpireAnswer::Removed {
-                _ = maps::FLOWS6.remove(key);
-            }
-            answer
+            mark(maps::FLOWS6.get_ptr_mut(key), seen)
         }
         _ => ExpireAnswer::Malformed,
     })
@@ -56,7 +47,7 @@ fn mark<A>(entry: Option<*mut Flow<A>>, seen: u32) -> ExpireAnswer {
     // SAFETY: the look-up returned the entry in this run of the program.
     let last_seen = unsafe { (*entry).last_seen.as_ptr() };
     if compare_exchange(last_seen, seen, Flow::<A>::EXPIRED) {
-        ExpireAnswer::Removed
+        ExpireAnswer::Marked
     } else {
         ExpireAnswer::Refreshed
     }

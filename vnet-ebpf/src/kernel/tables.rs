@@ -1,18 +1,18 @@
 //! The BPF maps as tables of the pipeline.
 
-use core::ops::{Deref, DerefMut};
-
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    btf_maps::lpm_trie,
+use core::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
 };
+
+use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
     DropReason, Endpoint, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
     PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6,
 };
 use vnet_ebpf::{
     case::Case,
-    tables::{FlowTable, Insert, InsertError, Tables},
+    tables::{FlowTable, InsertError, Tables},
 };
 
 use super::maps;
@@ -22,8 +22,8 @@ pub(super) struct Kernel;
 
 /// A flow's entry in its map.
 ///
-/// The element stays readable while the program runs: a preallocated map frees no memory. Should the flow
-/// be removed and its element used for another meanwhile, a packet may count for that one.
+/// The element stays readable while the program runs: a preallocated map frees no memory. No program removes
+/// one, and the controller none that a packet still uses, so it is the flow's for as long (`vnet_common::flow`).
 pub(super) struct Entry<A>(*mut Flow<A>);
 
 impl<A> Deref for Entry<A> {
@@ -116,32 +116,17 @@ macro_rules! flow_table {
             }
 
             #[inline(always)]
-            fn insert(
-                &self,
-                key: &FlowKey<$addr>,
-                flow: &Flow<$addr>,
-                mode: Insert,
-            ) -> Result<(), InsertError> {
+            fn insert(&self, key: &FlowKey<$addr>, flow: &Flow<$addr>) -> Result<(), InsertError> {
                 const EEXIST: i32 = -17;
-                let flags = match mode {
-                    Insert::New => BPF_NOEXIST,
-                    Insert::Replace => BPF_ANY,
-                };
-                maps::$map.insert(key, flow, flags.into()).map_err(|error| match error {
+                maps::$map.insert(key, flow, BPF_NOEXIST.into()).map_err(|error| match error {
                     EEXIST => InsertError::Exists,
                     _ => InsertError::Full,
                 })
             }
 
             #[inline(always)]
-            fn remove(&self, key: &FlowKey<$addr>) {
-                // It may be gone already.
-                _ = maps::$map.remove(key);
-            }
-
-            #[inline(always)]
-            fn exchange_last_seen(&self, flow: &Flow<$addr>, seen: u32, now: u32) -> bool {
-                compare_exchange(flow.last_seen.as_ptr(), seen, now)
+            fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {
+                compare_exchange(word.as_ptr(), old, new)
             }
         }
     };

@@ -1,13 +1,15 @@
 //! Stage 8: remember the decision.
 //!
-//! Decides nothing: writes a flow's two entries, the reply's first, both or none.
+//! Decides nothing: writes a flow's two entries, the reply's first. Entries that are there are written in place,
+//! for packets on other CPUs may be reading them (`vnet_common::flow`). Who has exchanged an entry's generation
+//! for [`Flow::UNDECIDED`] writes its decision, then puts the new generation there; others leave it alone.
 
 use vnet_common::{Address, DropReason, Flow, FlowKey, FlowState, MacPair, Ops};
 
 use crate::{
-    case::{Case, Decision},
+    case::{Case, Decision, Step},
     hop::Hop,
-    tables::{FlowTable, Insert, InsertError},
+    tables::{FlowTable, InsertError},
 };
 
 /// What is known of a connection when it begins.
@@ -24,48 +26,79 @@ pub struct Birth {
 /// Installs the flow that the packet of `case` opens, or puts it in the place of one that has ended.
 ///
 /// # Errors
-/// [`DropReason::FlowTableFull`]; nothing is installed.
+/// [`DropReason::FlowTableFull`], [`DropReason::FlowExpiring`]; no flow is opened.
 #[inline(always)]
 pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
     case: &mut Case<A>,
     generation: u32,
     birth: Birth,
-    mode: Insert,
 ) -> Result<(), DropReason> {
     let entry = &mut case.entry;
     *entry = Flow::default();
     entry.state.set(FlowState::New as u8);
     entry.last_seen.set(case.now);
     entry.generation.set(generation);
-    entry.ops = Ops::REPLY;
+    entry.ops.set(Ops::REPLY);
     entry.ack.set(birth.syn_end);
     decide(entry, case.answered, &case.back, case.device, case.decision);
     // Without translation a reply tuple belongs to this flow alone, so what stands there is a rest of it;
     // unless both ends open the same symmetric tuple at once.
-    if tables.insert(&case.pair_key, entry, Insert::Replace).is_err() {
-        return Err(DropReason::FlowTableFull);
+    match tables.insert(&case.pair_key, entry) {
+        Ok(()) => {}
+        Err(InsertError::Exists) => take_over(tables, &case.pair_key, entry)?,
+        Err(InsertError::Full) => return Err(DropReason::FlowTableFull),
     }
-    entry.ops = Ops::NONE;
+    entry.ops.set(Ops::NONE);
     entry.ack.set(0);
     entry.seq_next.set(birth.seq_next);
     entry.packets.set(1);
     entry.bytes.set(u64::from(birth.bytes));
     decide(entry, case.macs, &case.forth, case.forth.device, case.decision);
-    match tables.insert(&case.key, entry, mode) {
+    match tables.insert(&case.key, entry) {
+        Ok(()) => Ok(()),
+        Err(InsertError::Exists) if case.step == Step::Reopen => take_over(tables, &case.key, entry),
         // Another CPU installed the same flow a moment ago: as good.
-        Ok(()) | Err(InsertError::Exists) => Ok(()),
+        Err(InsertError::Exists) => Ok(()),
         Err(InsertError::Full) => {
-            tables.remove(&case.pair_key);
+            // Nothing will come by it, and it is soon forgotten.
+            if let Some(alone) = tables.find(&case.pair_key) {
+                alone.state.set(FlowState::Closed as u8);
+            }
             Err(DropReason::FlowTableFull)
         }
     }
 }
 
-/// Gives both entries of an existing flow the decision of `case`.
+/// Makes the entry of `key` that of a new flow.
 ///
 /// # Errors
-/// [`DropReason::FlowTableFull`] when there is no room to replace an entry; it is as before.
+/// [`DropReason::FlowExpiring`] when it is being removed, or written by another CPU; it is left alone.
+#[inline(always)]
+fn take_over<A: Address, T: FlowTable<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    new: &Flow<A>,
+) -> Result<(), DropReason> {
+    let there = tables.find(key).ok_or(DropReason::FlowExpiring)?;
+    tables.touch(&there, new.last_seen.get())?;
+    let seen = there.generation.get();
+    if !is_won(tables, &there, seen) {
+        return Err(DropReason::FlowExpiring);
+    }
+    there.state.set(new.state.get());
+    there.finished.set(new.finished.get());
+    there.seq_next.set(new.seq_next.get());
+    there.ack.set(new.ack.get());
+    there.packets.set(new.packets.get());
+    there.bytes.set(new.bytes.get());
+    copy_decision(&there, new);
+    // Only this CPU may change it now.
+    _ = tables.exchange(&there.generation, Flow::<A>::UNDECIDED, new.generation.get());
+    Ok(())
+}
+
+/// Gives both entries of an existing flow the decision of `case`.
 #[inline(always)]
 pub fn renew<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
@@ -73,45 +106,67 @@ pub fn renew<A: Address + Default, T: FlowTable<A>>(
     generation: u32,
     own: &Flow<A>,
     pair: &Flow<A>,
-) -> Result<(), DropReason> {
-    let Case { entry, key, pair_key, .. } = case;
+) {
+    let entry = &mut case.entry;
     *entry = Flow::default();
-    copy_record(entry, pair);
     entry.generation.set(generation);
+    entry.ops.set(pair.ops.get());
     decide(entry, case.answered, &case.back, case.device, case.decision);
-    replace(tables, pair_key, entry)?;
-    copy_record(entry, own);
+    settle(tables, pair, entry);
+    entry.ops.set(own.ops.get());
     decide(entry, case.macs, &case.forth, case.forth.device, case.decision);
-    replace(tables, key, entry)
+    settle(tables, own, entry);
+}
+
+/// Gives an entry the decision of `new` and its generation. Most often only the generation differs.
+///
+/// Another CPU that does the same, for this generation or another, wins or loses; what stands there in the
+/// end is one CPU's decision with its own generation.
+#[inline(always)]
+fn settle<A: Address, T: FlowTable<A>>(tables: &T, there: &Flow<A>, new: &Flow<A>) {
+    let (seen, generation) = (there.generation.get(), new.generation.get());
+    if seen != Flow::<A>::UNDECIDED && is_same_decision(there, new) {
+        _ = tables.exchange(&there.generation, seen, generation);
+    } else if is_won(tables, there, seen) {
+        copy_decision(there, new);
+        _ = tables.exchange(&there.generation, Flow::<A>::UNDECIDED, generation);
+    }
+}
+
+/// Whether this CPU may write the decision of an entry whose generation was `seen`.
+#[inline(always)]
+fn is_won<A, T: FlowTable<A>>(tables: &T, there: &Flow<A>, seen: u32) -> bool {
+    seen != Flow::<A>::UNDECIDED && tables.exchange(&there.generation, seen, Flow::<A>::UNDECIDED)
 }
 
 #[inline(always)]
-fn replace<A, T: FlowTable<A>>(tables: &T, key: &FlowKey<A>, entry: &Flow<A>) -> Result<(), DropReason> {
-    tables.insert(key, entry, Insert::Replace).map_err(|_| DropReason::FlowTableFull)
+fn is_same_decision<A>(a: &Flow<A>, b: &Flow<A>) -> bool {
+    Hop::of(a) == Hop::of(b)
+        && a.received.get() == b.received.get()
+        && a.pair_device.get() == b.pair_device.get()
+        && a.rules.get() == b.rules.get()
 }
 
-/// Copies what an entry has recorded of its direction.
 #[inline(always)]
-fn copy_record<A>(to: &mut Flow<A>, from: &Flow<A>) {
-    to.ops = from.ops;
-    to.last_seen.set(from.last_seen.get());
-    to.state.set(from.state.get());
-    to.finished.set(from.finished.get());
-    to.seq_next.set(from.seq_next.get());
-    to.ack.set(from.ack.get());
-    to.packets.set(from.packets.get());
-    to.bytes.set(from.bytes.get());
+fn copy_decision<A>(to: &Flow<A>, from: &Flow<A>) {
+    to.received.set(from.received.get());
+    to.sent.set(from.sent.get());
+    to.device.set(from.device.get());
+    to.delivery.set(from.delivery.get());
+    to.ops.set(from.ops.get());
+    to.pair_device.set(from.pair_device.get());
+    to.rules.set(from.rules.get());
 }
 
 /// Fills the decision into `entry`, leaving its direction and its record of the connection.
 #[inline(always)]
-fn decide<A>(entry: &mut Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, decision: Decision) {
-    let direction = if entry.ops.has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
-    entry.received = received;
-    entry.sent = hop.sent;
-    entry.device = hop.device;
-    entry.delivery = hop.delivery;
-    entry.ops = hop.ops.and(direction).and(decision.keep);
-    entry.pair_device = pair_device;
-    entry.rules = decision.rules;
+fn decide<A>(entry: &Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, decision: Decision) {
+    let direction = if entry.ops.get().has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
+    entry.received.set(received);
+    entry.sent.set(hop.sent);
+    entry.device.set(hop.device);
+    entry.delivery.set(hop.delivery);
+    entry.ops.set(hop.ops.and(direction).and(decision.keep));
+    entry.pair_device.set(pair_device);
+    entry.rules.set(decision.rules);
 }

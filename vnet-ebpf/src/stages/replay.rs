@@ -23,16 +23,6 @@ pub fn send<A: Address>(packet: &mut impl Packet, hop: &Hop) -> Outcome {
     Ok(Verdict::send(hop.device, hop.delivery()?))
 }
 
-/// Counts the packet and sends it as its flow says.
-///
-/// # Errors
-/// As [`send`].
-#[inline(always)]
-pub fn replay<A: Address>(packet: &mut impl Packet, flow: &Flow<A>) -> Outcome {
-    count(packet, flow);
-    send::<A>(packet, &Hop { device: flow.device, delivery: flow.delivery, ops: flow.ops, sent: flow.sent })
-}
-
 /// Counts the packet.
 #[inline(always)]
 pub fn count<A>(packet: &impl Packet, flow: &Flow<A>) {

@@ -6,23 +6,20 @@
 
 use vnet_common::{DropReason, Flow, FlowState, MacPair, Ops};
 
-use crate::{
-    headers::{Kind, Message, Segment},
-    tables::FlowTable,
-};
+use crate::headers::{Kind, Message, Segment};
 
 /// Whether the decision in `flow` still stands for a frame with `macs`.
 #[inline(always)]
 #[must_use]
 pub fn is_current<A>(flow: &Flow<A>, generation: u32, macs: MacPair) -> bool {
-    flow.generation.get() == generation && flow.received == macs
+    flow.generation.get() == generation && flow.received.get() == macs
 }
 
 /// Whether the packet changes nothing but the record of its own direction.
 #[inline(always)]
 #[must_use]
 pub fn is_routine<A>(flow: &Flow<A>, message: &Message) -> bool {
-    let (established, is_reply) = (flow.state() == FlowState::Established, flow.ops.has(Ops::REPLY));
+    let (established, is_reply) = (flow.state() == FlowState::Established, flow.ops.get().has(Ops::REPLY));
     match message.kind {
         Kind::Tcp => established && !message.segment.has(Segment::SYN | Segment::FIN | Segment::RST),
         // Judged one by one, though their tuple is that of an echo session with identifier 0.
@@ -32,27 +29,6 @@ pub fn is_routine<A>(flow: &Flow<A>, message: &Message) -> bool {
         // The first answer is what establishes these.
         Kind::Plain | Kind::EchoReply => established || !is_reply,
     }
-}
-
-/// Notes that a packet of this direction passes now.
-///
-/// # Errors
-/// [`DropReason::FlowExpiring`] when the entry is being removed at this moment.
-#[inline(always)]
-pub fn touch<A, T: FlowTable<A>>(tables: &T, flow: &Flow<A>, now: u32) -> Result<(), DropReason> {
-    let seen = flow.last_seen.get();
-    if seen == now {
-        return Ok(());
-    }
-    if seen == Flow::<A>::EXPIRED || !tables.exchange_last_seen(flow, seen, now) && is_expired(flow) {
-        return Err(DropReason::FlowExpiring);
-    }
-    Ok(())
-}
-
-#[inline(always)]
-fn is_expired<A>(flow: &Flow<A>) -> bool {
-    flow.last_seen.get() == Flow::<A>::EXPIRED
 }
 
 /// Records how far this direction has sent and acknowledged.
@@ -97,16 +73,31 @@ pub fn challenges<A>(flow: &Flow<A>, message: &Message) -> bool {
         && matches!(flow.state(), FlowState::Established | FlowState::FinWait)
 }
 
-/// Whether a packet on an existing flow starts another one in its place: a SYN after the end of the
-/// connection, or a SYN with another sequence number while the first is unanswered.
+/// Whether a packet may belong to a flow that it does not start anew.
+///
+/// # Errors
+/// [`DropReason::NoFlow`] when the flow has ended.
+#[inline(always)]
+pub fn may_continue<A>(flow: &Flow<A>) -> Result<(), DropReason> {
+    if flow.state() == FlowState::Closed { Err(DropReason::NoFlow) } else { Ok(()) }
+}
+
+/// Ends a flow that the policy allows no more, by both of its entries.
+#[inline(always)]
+pub fn cut<A>(flow: &Flow<A>) {
+    flow.state.set(FlowState::Closed as u8);
+}
+
+/// Whether a packet on an existing flow starts another one in its place: any after the end of a flow, for TCP
+/// a SYN, or a SYN with another sequence number while the first is unanswered.
 #[inline(always)]
 #[must_use]
 pub fn starts_anew<A>(flow: &Flow<A>, message: &Message) -> bool {
-    let Some(segment) = message.tcp() else { return false };
+    let Some(segment) = message.tcp() else { return flow.state() == FlowState::Closed };
     segment.opens()
         && match flow.state() {
             FlowState::TimeWait | FlowState::Closed => true,
-            FlowState::New => !flow.ops.has(Ops::REPLY) && flow.seq_next.get() != segment.end,
+            FlowState::New => !flow.ops.get().has(Ops::REPLY) && flow.seq_next.get() != segment.end,
             _ => false,
         }
 }
@@ -120,7 +111,7 @@ pub fn advance<A>(own: &Flow<A>, pair: &Flow<A>, message: &Message) -> Result<()
     let state = own.state();
     let next = match message.tcp() {
         Some(segment) => tcp(own, pair, segment)?,
-        _ if own.ops.has(Ops::REPLY) => FlowState::Established,
+        _ if own.ops.get().has(Ops::REPLY) => FlowState::Established,
         _ => state,
     };
     if counts(next, message) {
@@ -144,7 +135,7 @@ fn counts(state: FlowState, message: &Message) -> bool {
 #[inline(always)]
 fn tcp<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState, DropReason> {
     let state = own.state();
-    let from_client = !own.ops.has(Ops::REPLY);
+    let from_client = !own.ops.get().has(Ops::REPLY);
     if segment.has(Segment::RST) {
         return Ok(if is_exact_reset(own, pair, segment) {
             FlowState::Closed
@@ -193,7 +184,7 @@ const SYN_ACK: u8 = Segment::SYN | Segment::ACK;
 /// or, before it has acknowledged anything, acknowledging its SYN.
 #[inline(always)]
 fn is_exact_reset<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> bool {
-    if own.state() == FlowState::New && own.ops.has(Ops::REPLY) {
+    if own.state() == FlowState::New && own.ops.get().has(Ops::REPLY) {
         return segment.has(Segment::ACK) && segment.ack == pair.seq_next.get();
     }
     let expected = if pair.ack.get() == 0 { own.seq_next.get() } else { pair.ack.get() };
