@@ -20,21 +20,21 @@
 //! check was made for.
 
 mod flooded;
+mod neighbours;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use vnet_common::{Address, Delivery, DropReason, MacPair, Ops, V4, V6, mark};
+use vnet_common::{Address, Delivery, DropReason, Flow, MacPair, Ops, V4, V6, mark};
 
 use crate::{
     case::{Case, Decision, Step},
     headers::{Carries, ETHERNET_LEN, Frame, Kind, Service},
     hop::Hop,
     packet::Packet,
-    rewrite::{self, Advertisement},
     stages::{
         install::{self, Birth},
         judge,
-        neighbour::{self, Neighbour, Speaker},
+        neighbour::Speaker,
         parse::{self, Quoted},
         replay, route, sender, track,
     },
@@ -193,13 +193,13 @@ fn decide<H: Hook, P: Packet, T: Tables>(
             read_ipv6(packet, case)?;
             if case.datagram.message.kind == Kind::Discovery {
                 let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
-                return discovery(packet, snapshot, &speaker, case);
+                return neighbours::discovery(packet, snapshot, &speaker, case);
             }
             datagram::<H, _, _, _>(packet, snapshot, case)
         }
         Carries::Arp => {
             let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
-            answer_arp(packet, &snapshot, &speaker)
+            neighbours::answer_arp(packet, &snapshot, &speaker)
         }
     }
 }
@@ -230,9 +230,8 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    if let Some((flow, hop)) = routine(snapshot, case)? {
-        replay::count(packet, &flow);
-        return replay::send::<A>(packet, &hop);
+    if let Some(flow) = routine(snapshot, case)? {
+        return replay::replay(packet, &flow, &case.forth);
     }
     match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
@@ -240,26 +239,29 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
 }
 
-/// The entry and the way of a packet whose decision stands and which changes nothing but its own direction's
-/// record.
+/// The entry of a packet whose decision stands and which changes nothing but its own direction's record.
 #[inline(always)]
 fn routine<'a, A: Address, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'a, T>,
     case: &mut Case<A>,
-) -> Result<Option<(<T as FlowTable<A>>::Entry<'a>, Hop)>, DropReason> {
+) -> Result<Option<<T as FlowTable<A>>::Entry<'a>>, DropReason> {
     case.key = case.datagram.key(case.device);
     let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
-    // Copied, then checked: another CPU may be writing a newer decision.
-    let hop = Hop::of(&flow);
-    compiler_fence(Ordering::SeqCst);
-    if !track::is_current(&flow, snapshot.generation, case.macs)
-        || !track::is_routine(&flow, &case.datagram.message)
-    {
+    if !is_current(snapshot, case, &flow) || !track::is_routine(&flow, &case.datagram.message) {
         return Ok(None);
     }
     snapshot.tables.touch(&flow, case.now)?;
     track::record(&flow, &case.datagram.message);
-    Ok(Some((flow, hop)))
+    Ok(Some(flow))
+}
+
+/// Whether the decision in an entry stands for this packet, whose way is then filled in. That is copied before it
+/// is looked at, for another CPU may be writing a newer one.
+#[inline(always)]
+fn is_current<A, T: Tables>(snapshot: Snapshot<'_, T>, case: &mut Case<A>, flow: &Flow<A>) -> bool {
+    case.forth = Hop::of(flow);
+    compiler_fence(Ordering::SeqCst);
+    track::is_current(flow, snapshot.generation, case.macs)
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -320,12 +322,9 @@ fn classify<A: Address, T: Tables + FlowTable<A>>(
         return track::may_open(message);
     }
     track::may_continue(&own)?;
-    // As in `routine`.
-    case.forth = Hop::of(&own);
-    compiler_fence(Ordering::SeqCst);
     case.step = if track::challenges(&own, message) {
         Step::Challenge
-    } else if track::is_current(&own, snapshot.generation, case.macs) {
+    } else if is_current(*snapshot, case, &own) {
         Step::Continue
     } else {
         case.before = Decision { rules: own.rules.get(), keep: own.ops.get() };
@@ -402,11 +401,10 @@ fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     let own = snapshot.tables.find(&case.key).ok_or(DropReason::FlowExpiring)?;
     let pair = snapshot.tables.find(&case.pair_key).ok_or(DropReason::FlowExpiring)?;
     track::advance(&own, &pair, &case.datagram.message)?;
-    replay::count(packet, &own);
     if case.step == Step::Renew {
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
-    replay::send::<A>(packet, &case.forth)
+    replay::replay(packet, &own, &case.forth)
 }
 
 /// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end or
@@ -438,70 +436,4 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     route::way(case)?;
     replay::send::<A>(packet, &case.forth)
-}
-
-/// An ICMPv6 discovery message.
-#[inline(always)]
-fn discovery<P: Packet, T: Tables>(
-    packet: &mut P,
-    snapshot: Snapshot<'_, T>,
-    speaker: &Speaker,
-    case: &mut Case<V6>,
-) -> Outcome {
-    if neighbour::is_about_neighbours(&case.datagram) {
-        return answer_discovery(packet, &snapshot, speaker, case);
-    }
-    if !speaker.is_host() {
-        sender::check_role(&case.datagram)?;
-        neighbour::check_source(snapshot, speaker, &case.datagram)?;
-    }
-    // Router solicitation and listener reports: no rule speaks of them, and the host is the only router.
-    judge::host_may_speak(&snapshot, speaker.network)?;
-    Ok(onwards(speaker))
-}
-
-/// Answers an ARP request, and lets what else is true pass. A function of its own in the kernel too, for
-/// the stack's sake.
-#[inline(never)]
-fn answer_arp<P: Packet, T: Tables>(
-    packet: &mut P,
-    &snapshot: &Snapshot<'_, T>,
-    speaker: &Speaker,
-) -> Outcome {
-    let Neighbour::Ask(endpoint) = neighbour::arp(packet, snapshot, speaker)? else {
-        return Ok(onwards(speaker));
-    };
-    rewrite::arp_reply(packet, endpoint.mac)?;
-    Ok(answer_to(speaker))
-}
-
-/// Answers a neighbour solicitation, and lets what else is true pass. As [`answer_arp`].
-#[inline(never)]
-fn answer_discovery<P: Packet, T: Tables>(
-    packet: &mut P,
-    &snapshot: &Snapshot<'_, T>,
-    speaker: &Speaker,
-    case: &Case<V6>,
-) -> Outcome {
-    let Neighbour::Ask(endpoint) = neighbour::discovery(packet, snapshot, speaker, &case.datagram)? else {
-        return Ok(onwards(speaker));
-    };
-    let target = V6::from_octets(packet.read(case.datagram.payload + 8)?);
-    let (mac, is_router, asker) = (endpoint.mac, endpoint.is_gateway(), case.datagram.src);
-    rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router, asker })?;
-    Ok(answer_to(speaker))
-}
-
-/// To whom it is: what the host says is for every port, what a port says is for the host alone. Others do not
-/// have to hear who it is, vnet tells them; and the bridge would carry whatever else the frame says.
-#[inline(always)]
-const fn onwards(speaker: &Speaker) -> Verdict {
-    if speaker.is_host() { Verdict::PASS } else { Verdict::send(speaker.network, Delivery::Host) }
-}
-
-/// Back to where the question came from.
-#[inline(always)]
-const fn answer_to(speaker: &Speaker) -> Verdict {
-    let delivery = if speaker.is_host() { Delivery::Host } else { Delivery::Device };
-    Verdict::send(speaker.device, delivery)
 }

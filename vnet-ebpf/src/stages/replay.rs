@@ -23,9 +23,13 @@ pub fn send<A: Address>(packet: &mut impl Packet, hop: &Hop) -> Outcome {
     Ok(Verdict::send(hop.device, hop.delivery()?))
 }
 
-/// Counts the packet.
+/// Counts the packet in its flow and sends it on `hop`.
+///
+/// # Errors
+/// As [`send`].
 #[inline(always)]
-pub fn count<A>(packet: &impl Packet, flow: &Flow<A>) {
+pub fn replay<A: Address>(packet: &mut impl Packet, flow: &Flow<A>, hop: &Hop) -> Outcome {
     flow.packets.set(flow.packets.get() + 1);
     flow.bytes.set(flow.bytes.get() + u64::from(packet.length()));
+    send::<A>(packet, hop)
 }
