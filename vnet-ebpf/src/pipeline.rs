@@ -230,8 +230,8 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    if let Some(flow) = routine(snapshot, case)? {
-        return replay::replay(packet, &flow, &case.forth);
+    if let Some((flow, hop)) = routine(snapshot, case)? {
+        return replay::replay(packet, &flow, &hop);
     }
     match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
@@ -239,29 +239,34 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
 }
 
-/// The entry of a packet whose decision stands and which changes nothing but its own direction's record.
+/// A flow's entry in its table.
+type EntryOf<'a, A, T> = <T as FlowTable<A>>::Entry<'a>;
+
+/// The entry and the way of a packet whose decision stands and which changes nothing but its own direction's
+/// record.
 #[inline(always)]
 fn routine<'a, A: Address, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'a, T>,
     case: &mut Case<A>,
-) -> Result<Option<<T as FlowTable<A>>::Entry<'a>>, DropReason> {
+) -> Result<Option<(EntryOf<'a, A, T>, Hop)>, DropReason> {
     case.key = case.datagram.key(case.device);
     let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
-    if !is_current(snapshot, case, &flow) || !track::is_routine(&flow, &case.datagram.message) {
+    let Some(hop) = current(snapshot, &flow, case.macs) else { return Ok(None) };
+    if !track::is_routine(&flow, &case.datagram.message) {
         return Ok(None);
     }
     snapshot.tables.touch(&flow, case.now)?;
     track::record(&flow, &case.datagram.message);
-    Ok(Some(flow))
+    Ok(Some((flow, hop)))
 }
 
-/// Whether the decision in an entry stands for this packet, whose way is then filled in. That is copied before it
-/// is looked at, for another CPU may be writing a newer one.
+/// The way of a packet with `macs` if the decision in its entry stands. It is copied before that is looked at,
+/// for another CPU may be writing a newer one.
 #[inline(always)]
-fn is_current<A, T: Tables>(snapshot: Snapshot<'_, T>, case: &mut Case<A>, flow: &Flow<A>) -> bool {
-    case.forth = Hop::of(flow);
+fn current<A, T: Tables>(snapshot: Snapshot<'_, T>, flow: &Flow<A>, macs: MacPair) -> Option<Hop> {
+    let hop = Hop::of(flow);
     compiler_fence(Ordering::SeqCst);
-    track::is_current(flow, snapshot.generation, case.macs)
+    track::is_current(flow, snapshot.generation, macs).then_some(hop)
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -324,7 +329,8 @@ fn classify<A: Address, T: Tables + FlowTable<A>>(
     track::may_continue(&own)?;
     case.step = if track::challenges(&own, message) {
         Step::Challenge
-    } else if is_current(*snapshot, case, &own) {
+    } else if let Some(hop) = current(*snapshot, &own, case.macs) {
+        case.forth = hop;
         Step::Continue
     } else {
         case.before = Decision { rules: own.rules.get(), keep: own.ops.get() };
