@@ -230,34 +230,20 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    if let Some((flow, hop)) = routine(snapshot, case)? {
+    case.key = case.datagram.key(case.device);
+    // Routine: the decision stands, and nothing changes but the record of the packet's own direction.
+    if let Some(flow) = snapshot.tables.find(&case.key)
+        && let Some(hop) = current(snapshot, &flow, case.macs)
+        && track::is_routine(&flow, &case.datagram.message)
+    {
+        snapshot.tables.touch(&flow, case.now)?;
+        track::record(&flow, &case.datagram.message);
         return replay::replay(packet, &flow, &hop);
     }
     match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
         None => unicast(packet, &snapshot, case),
     }
-}
-
-/// A flow's entry in its table.
-type EntryOf<'a, A, T> = <T as FlowTable<A>>::Entry<'a>;
-
-/// The entry and the way of a packet whose decision stands and which changes nothing but its own direction's
-/// record.
-#[inline(always)]
-fn routine<'a, A: Address, T: Tables + FlowTable<A>>(
-    snapshot: Snapshot<'a, T>,
-    case: &mut Case<A>,
-) -> Result<Option<(EntryOf<'a, A, T>, Hop)>, DropReason> {
-    case.key = case.datagram.key(case.device);
-    let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
-    let Some(hop) = current(snapshot, &flow, case.macs) else { return Ok(None) };
-    if !track::is_routine(&flow, &case.datagram.message) {
-        return Ok(None);
-    }
-    snapshot.tables.touch(&flow, case.now)?;
-    track::record(&flow, &case.datagram.message);
-    Ok(Some((flow, hop)))
 }
 
 /// The way of a packet with `macs` if the decision in its entry stands. It is copied before that is looked at,
