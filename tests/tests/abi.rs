@@ -4,11 +4,12 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use vnet_common::{
-    ABI_VERSION, AclAction, Be16, Control, Delivery, Direction, DropReason, Endpoint, EndpointKey,
-    ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, GATE_EGRESS_ACL,
-    GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, Identity, Ip, JoinPrefix, MacAddr, MacPair,
-    NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops, Origin, PeerPrefix, PolicyEntry, PolicyKey,
-    PortDropKey, PortKey, PortRecord, Ports, V4, V6, limits,
+    ABI_VERSION, AclAction, Be16, Control, Delivery, Direction, DropReason, ElasticIp, Endpoint, EndpointKey,
+    Exit, ExitKey, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Forward,
+    ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, Identity, Ip,
+    JOIN_OUTSIDE, JoinPrefix, MacAddr, MacPair, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops,
+    Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, Ports, Tuple, UplinkKey,
+    UplinkRecord, V4, V6, limits,
 };
 use vnet_ctl::datapath::{Shape, declared};
 
@@ -28,13 +29,13 @@ const OTHER_MAC: MacAddr = MacAddr([7, 8, 9, 10, 11, 12]);
 const IP_OCTETS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
 #[test]
-fn the_layouts_are_those_of_version_2() {
-    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (2, 1));
+fn the_layouts_are_those_of_version_3() {
+    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (3, 2));
 }
 
 #[test]
 fn keys_of_ports_networks_and_endpoints() {
-    assert_eq!(bytes(&Control::new(7)), words(&[7, 1]));
+    assert_eq!(bytes(&Control::new(7)), words(&[7, 2]));
     assert_eq!(bytes(&PortKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&NetworkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&PortDropKey { ifindex: 3, reason: 16 }), words(&[3, 16]));
@@ -72,7 +73,34 @@ fn records_of_ports_networks_and_endpoints() {
     assert_eq!(endpoint, [words(&[3, 17, 9]), MAC.0.to_vec(), vec![1, 2]].concat());
     let gateway = bytes(&Endpoint::gateway(5, MAC, 17));
     assert_eq!(gateway, [words(&[5, 17, 0]), MAC.0.to_vec(), vec![2, 3]].concat());
+    let outside = bytes(&Endpoint::outside(6, 17));
+    assert_eq!(outside, [words(&[6, 17, 0]), vec![0; 6], vec![4, 4]].concat());
     assert_eq!((Delivery::Peer as u32, Delivery::Device as u32, Delivery::Host as u32), (1, 2, 3));
+    assert_eq!((Delivery::NextHop as u32, JOIN_OUTSIDE), (4, u32::MAX));
+}
+
+#[test]
+fn uplinks_exits_elastic_ips_and_forwards() {
+    let addr = Ip::from_octets(IP_OCTETS);
+    let shorts = |shorts: &[u16]| shorts.iter().flat_map(|short| short.to_ne_bytes()).collect::<Vec<u8>>();
+    assert_eq!(bytes(&UplinkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
+    assert_eq!(bytes(&UplinkRecord::new(MAC)), [&MAC.0[..], &[0, 0]].concat());
+    let exit = bytes(&ExitKey { network: 5, side: 1, version: 6, slot: 2 });
+    assert_eq!(exit, [words(&[5, 1]), shorts(&[6, 2])].concat());
+    let exit = bytes(&Exit::new(3, addr, 4, (1024, 32767)));
+    assert_eq!(exit, [IP_OCTETS.to_vec(), words(&[3]), shorts(&[4, 1024, 32767, 0])].concat());
+    assert_eq!(bytes(&ElasticIp { addr, uplink: 3 }), [IP_OCTETS.to_vec(), words(&[3])].concat());
+    let head = ForwardKey::head(5, 1, addr, 6);
+    let key =
+        |port: u16, len: u8| [words(&[5, 1]), IP_OCTETS.to_vec(), shorts(&[port]), vec![6, len]].concat();
+    assert_eq!((bytes(&head), bytes(&head.block(8081, 15))), (key(0, 0x3f), key(8080, 15)));
+    let entry = |network, [listen, port]: [u16; 2], target: &[u8; 16], word| {
+        [target.to_vec(), words(&[network]), shorts(&[listen, port]), words(&[word])].concat()
+    };
+    assert_eq!(bytes(&Forward::head(0b101)), entry(0, [0, 0], &[0; 16], 0b101));
+    let forward = bytes(&Forward::to(ForwardKind::Elastic, 5, addr, (8080, 80)));
+    assert_eq!(forward, entry(5, [8080, 80], &IP_OCTETS, 3));
+    assert_eq!((ForwardKind::Metadata as u32, ForwardKind::Forward as u32), (1, 2));
 }
 
 #[test]
@@ -129,12 +157,12 @@ fn entries_of_flows() {
     layout!(Flow<V4>, 96:
         0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
         40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 vlan, 78 tunnel,
-        80 nat_src, 84 nat_dst, 88 nat_src_port, 90 nat_dst_port,
+        80 leaves,
     );
     layout!(Flow<V6>, 120:
         0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
         40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 vlan, 78 tunnel,
-        80 nat_src, 96 nat_dst, 112 nat_src_port, 114 nat_dst_port,
+        80 leaves,
     );
     assert_eq!((size_of::<FlowImage4>(), size_of::<FlowImage6>()), (96, 120));
     assert_eq!(Flow::<V4>::EXPIRED, u32::MAX);
@@ -149,6 +177,12 @@ fn entries_of_flows() {
     assert_eq!(states.map(|state| state as u8), [1, 2, 3, 4, 5, 6]);
     assert!(states.into_iter().all(|state| FlowState::from_byte(state as u8) == state));
     assert!(Ops::ROUTE.and(Ops::REPLY).has(Ops::ROUTE) && !Ops::ROUTE.has(Ops::REPLY));
+    let tuple = Tuple {
+        src: V4::from_octets([1, 2, 3, 4]),
+        dst: V4::from_octets([5, 6, 7, 8]),
+        ports: Ports::new(Be16::new(1), Be16::new(2)),
+    };
+    assert_eq!(bytes(&tuple), [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2]);
 }
 
 #[test]
@@ -193,6 +227,7 @@ fn drop_reasons_keep_their_numbers() {
         (67, "unrelated-error"),
         (68, "flow-table-full"),
         (69, "flow-expiring"),
+        (70, "ports-exhausted"),
         (80, "internal"),
     ];
     assert_eq!(numbers, expected);
@@ -218,15 +253,19 @@ fn the_object_declares_every_map_in_its_shape() {
     let expected = [
         ("CONTROL", shape(ARRAY, 4, 8, 1, 0)),
         ("DROPS", shape(PERCPU_ARRAY, 4, 8, limits::DROP_REASONS, 0)),
+        ("ELASTIC_IPS", shape(HASH, 24, 20, limits::ELASTIC_IPS, NO_PREALLOC)),
         ("ENDPOINTS", shape(HASH, 24, 20, limits::ENDPOINTS, NO_PREALLOC)),
+        ("EXITS", shape(HASH, 12, 28, limits::EXITS, NO_PREALLOC)),
         ("FLOWS4", shape(HASH, 16, 96, limits::FLOWS4, 0)),
         ("FLOWS6", shape(HASH, 40, 120, limits::FLOWS6, 0)),
+        ("FORWARDS", shape(HASH, 28, 28, limits::FORWARDS, NO_PREALLOC)),
         ("JOINS", shape(LPM_TRIE, 28, 4, limits::JOINS, NO_PREALLOC)),
         ("NETWORKS", shape(HASH, 8, 8, limits::NETWORKS, NO_PREALLOC)),
         ("PEERS", shape(LPM_TRIE, 24, 4, limits::PEERS, NO_PREALLOC)),
         ("POLICY", shape(HASH, 12, 8, limits::POLICY, NO_PREALLOC)),
         ("PORTS", shape(HASH, 8, 20, limits::PORTS, NO_PREALLOC)),
         ("PORT_DROPS", shape(PERCPU_HASH, 8, 8, limits::PORT_DROPS, NO_PREALLOC)),
+        ("UPLINKS", shape(HASH, 8, 8, limits::UPLINKS, NO_PREALLOC)),
     ];
     let declared = declared().expect("the embedded object");
     assert_eq!(declared.into_iter().collect::<Vec<_>>(), expected);

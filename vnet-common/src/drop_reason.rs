@@ -58,7 +58,7 @@ drop_reasons! {
     22 DhcpServer "dhcp-server" "A workload may not act as a DHCP server.",
     // Where it goes.
     32 NoRoute "no-route" "Nobody in this network has the destination address.",
-    33 Untranslated "untranslated" "It would leave the network with a private source address; vnet does not translate yet.",
+    33 Untranslated "untranslated" "It would leave the network with a private source address, and the network has no way out that could translate it.",
     34 WrongMac "wrong-mac" "The destination MAC is neither that of the destination nor the gateway's.",
     35 TtlExceeded "ttl-exceeded" "The time to live ran out at vnet's hop.",
     36 Forwarded "forwarded" "The host forwarded it from elsewhere; a network is not reachable that way.",
@@ -76,6 +76,7 @@ drop_reasons! {
     67 UnrelatedError "unrelated-error" "An ICMP error about a packet of no known flow.",
     68 FlowTableFull "flow-table-full" "The flow table has no room for a new flow.",
     69 FlowExpiring "flow-expiring" "The flow was ending or beginning at this very moment; the sender's next attempt starts anew.",
+    70 PortsExhausted "ports-exhausted" "No source port is free with which it could leave towards this destination.",
     // vnet itself.
     80 Internal "internal" "vnet could not decide; this is a bug worth reporting.",
 }

@@ -143,6 +143,8 @@ pub enum EndpointKind {
     Gateway = 2,
     /// The host under another address. No record has it, the datapath makes it.
     Elsewhere = 3,
+    /// Somebody beyond an uplink. No record has it either.
+    Outside = 4,
 }
 
 /// How a packet gets to a device.
@@ -155,6 +157,8 @@ pub enum Delivery {
     Device = 2,
     /// Up the host's own stack, as received on the network's bridge.
     Host = 3,
+    /// Out of an uplink, to the next hop on the way to the destination.
+    NextHop = 4,
 }
 
 /// Who has an address, how to reach them, and who they are to the rules of others.
@@ -208,6 +212,28 @@ impl Endpoint {
         Self { kind: EndpointKind::Elsewhere as u8, ..Self::gateway(bridge, mac, Identity::UNKNOWN.0) }
     }
 
+    /// Whoever is beyond `uplink`; `identity` is what rules call them. The next hop's MAC is
+    /// found later.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outside(uplink: u32, identity: u32) -> Self {
+        Self {
+            device: uplink,
+            identity,
+            group_set: 0,
+            mac: MacAddr([0; 6]),
+            kind: EndpointKind::Outside as u8,
+            delivery: Delivery::NextHop as u8,
+        }
+    }
+
+    /// Whether it is beyond an uplink.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_outside(&self) -> bool {
+        self.kind == EndpointKind::Outside as u8
+    }
+
     /// Whether it is the host under such an address, which no port can have asked for.
     #[inline(always)]
     #[must_use]
@@ -219,7 +245,7 @@ impl Endpoint {
     #[inline(always)]
     #[must_use]
     pub const fn is_gateway(&self) -> bool {
-        self.kind >= EndpointKind::Gateway as u8
+        self.kind == EndpointKind::Gateway as u8 || self.kind == EndpointKind::Elsewhere as u8
     }
 
     /// How to reach it.
@@ -243,6 +269,7 @@ impl Delivery {
             1 => Ok(Self::Peer),
             2 => Ok(Self::Device),
             3 => Ok(Self::Host),
+            4 => Ok(Self::NextHop),
             _ => Err(DropReason::Internal),
         }
     }
@@ -265,8 +292,12 @@ impl PeerPrefix {
     pub const BITS: u32 = 32 + 128;
 }
 
+/// The value of a [`JoinPrefix`] that is no network's: packets to it leave by the exit with the address that
+/// they have.
+pub const JOIN_OUTSIDE: u32 = u32::MAX;
+
 /// Data of a longest-prefix-match key: the prefixes of the networks that are joined to another. The value is
-/// the bridge of the network that has the prefix.
+/// the bridge of the network that has the prefix, or [`JOIN_OUTSIDE`].
 ///
 /// The prefix length counts `network` and `side` too: 64 bits, then 128 of the address (96 + n for IPv4).
 #[repr(C)]

@@ -15,8 +15,9 @@ use core::cell::Cell;
 
 use crate::{Address, Be16, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
 
-/// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with the same one can be taken over.
-pub const FLOW_LAYOUT: u32 = 1;
+/// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with this one or a lower one can be
+/// taken over. Layout 1 had zeros where translations are.
+pub const FLOW_LAYOUT: u32 = 2;
 
 /// Where a packet was received, and its protocol: the 24 low bits of the ifindex, then 8 of protocol.
 ///
@@ -65,6 +66,29 @@ pub struct FlowKey<A> {
     pub ports: Ports,
 }
 
+/// The addresses and ports of a packet.
+///
+/// Layout (IPv4, 12 bytes): `src` 4, `dst` 4, `ports` u16 and u16 in wire order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source and destination port, or 0 for protocols without.
+    pub ports: Ports,
+}
+
+impl<A: Copy> Tuple<A> {
+    /// That of an answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(&self) -> Self {
+        Self { src: self.dst, dst: self.src, ports: self.ports.reversed() }
+    }
+}
+
 /// Source and destination port in wire order, as they stand in the headers of TCP, UDP and SCTP: one word,
 /// so that it is copied as such.
 #[repr(transparent)]
@@ -105,6 +129,21 @@ impl Ports {
 }
 
 impl<A: Address> FlowKey<A> {
+    /// The key of packets with `tuple` that arrive at `ifindex` with IP protocol number `protocol`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(ifindex: u32, protocol: u8, tuple: Tuple<A>) -> Self {
+        let Tuple { src, dst, ports } = tuple;
+        Self { origin: Origin::new(ifindex, protocol), src, dst, ports }
+    }
+
+    /// Its addresses and ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tuple(&self) -> Tuple<A> {
+        Tuple { src: self.src, dst: self.dst, ports: self.ports }
+    }
+
     /// The tuple of an answer that is received on `ifindex`.
     #[inline(always)]
     #[must_use]
@@ -238,6 +277,8 @@ impl Ops {
     pub const KEEP_EGRESS: Self = Self(1 << 2);
     /// The same for the receiver's end.
     pub const KEEP_INGRESS: Self = Self(1 << 3);
+    /// Addresses or ports are replaced.
+    pub const TRANSLATE: Self = Self(1 << 4);
 
     /// The bits of both.
     #[inline(always)]
@@ -258,10 +299,10 @@ impl Ops {
 ///
 /// Layout, offsets in bytes: 0 `generation`, 4 `last_seen`, 8 `received`, 20 `sent`, 32 `device`,
 /// 36 `delivery`, 37 `ops`, 38 `state`, 39 `finished`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
-/// 64 `pair_device`, 68 `rules`, 76 `vlan`, 78 `tunnel`, 80 `nat_src`, `nat_dst`, then their ports and 4 reserved bytes.
+/// 64 `pair_device`, 68 `rules`, 76 `vlan`, 78 `tunnel`, 80 `leaves`, then 4 reserved bytes.
 #[repr(C, align(8))]
 #[derive(Clone, Debug, Default)]
-pub struct Flow<A> {
+pub struct Flow<A: Copy> {
     /// The policy generation that allowed the flow last; [`Flow::UNDECIDED`] while a CPU writes the decision.
     pub generation: Cell<u32>,
     /// Tick of the last packet of this direction; [`Flow::EXPIRED`] once it is being removed.
@@ -296,22 +337,37 @@ pub struct Flow<A> {
     pub vlan: u16,
     /// Room for the encapsulation to add or to take off.
     pub tunnel: u16,
-    /// Room for the translated source address.
-    pub nat_src: A,
-    /// Room for the translated destination address.
-    pub nat_dst: A,
-    /// Room for the translated source port.
-    pub nat_src_port: Be16,
-    /// Room for the translated destination port.
-    pub nat_dst_port: Be16,
+    /// Decision: the tuple that its packets leave with, if they are translated.
+    pub leaves: Cell<Tuple<A>>,
     padding: u32,
 }
 
-impl<A> Flow<A> {
+impl<A: Copy> Flow<A> {
     /// The `last_seen` of an entry that is being removed: packets treat it as absent.
     pub const EXPIRED: u32 = u32::MAX;
     /// The `generation` of an entry whose decision is being written: that of no policy.
     pub const UNDECIDED: u32 = 0;
+
+    /// The tuple with which its packets leave that arrive with `key`.
+    #[inline(always)]
+    #[must_use]
+    pub fn leaving(&self, key: &FlowKey<A>) -> Tuple<A>
+    where
+        A: Address,
+    {
+        if self.ops.get().has(Ops::TRANSLATE) { self.leaves.get() } else { key.tuple() }
+    }
+
+    /// The key of the other direction's entry, where this is the one of `key`.
+    #[inline(always)]
+    #[must_use]
+    pub fn pair_key(&self, key: &FlowKey<A>) -> FlowKey<A>
+    where
+        A: Address,
+    {
+        let answer = self.leaving(key).reversed();
+        FlowKey::of(self.pair_device.get(), key.origin.protocol(), answer)
+    }
 
     /// Where the connection stands.
     #[inline(always)]
@@ -324,6 +380,8 @@ impl<A> Flow<A> {
 shared! {
     FlowKey<V4> = 16,
     FlowKey<V6> = 40,
+    Tuple<V4> = 12,
+    Tuple<V6> = 36,
     MacPair = 12,
     ExpireHeader = 8,
 }
@@ -388,7 +446,8 @@ mod tests {
         assert_eq!(offset_of!(Flow<V4>, device), 32);
         assert_eq!(offset_of!(Flow<V4>, packets), 48);
         assert_eq!(offset_of!(Flow<V4>, pair_device), 64);
-        assert_eq!(offset_of!(Flow<V6>, nat_src), 80);
+        assert_eq!(offset_of!(Flow<V6>, leaves), 80);
+        assert_eq!(size_of::<Tuple<V4>>(), 12);
     }
 
     #[test]

@@ -13,28 +13,30 @@ mod flow;
 pub mod limits;
 pub mod mark;
 mod policy;
+mod translation;
 
 pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
 pub use be::{Be16, Be32};
 pub use drop_reason::DropReason;
 pub use endpoint::{
-    Control, Delivery, Endpoint, EndpointKey, EndpointKind, JoinPrefix, NetworkFlags, NetworkKey,
-    NetworkRecord, PeerPrefix, PortDropKey, PortKey, PortRecord,
+    Control, Delivery, Endpoint, EndpointKey, EndpointKind, JOIN_OUTSIDE, JoinPrefix, NetworkFlags,
+    NetworkKey, NetworkRecord, PeerPrefix, PortDropKey, PortKey, PortRecord,
 };
 pub use flow::{
     ExpireAnswer, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin,
-    Ports, ticks_from_ns, ticks_from_secs,
+    Ports, Tuple, ticks_from_ns, ticks_from_secs,
 };
 pub use policy::{
     AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,
     Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
 };
+pub use translation::{ElasticIp, Exit, ExitKey, Forward, ForwardKey, ForwardKind, UplinkKey, UplinkRecord};
 
 /// Version of every layout in this crate; the pin folder carries it.
 ///
 /// For tests of upgrades only, `VNET_TEST_ABI` in the environment of a build gives it another number.
 pub const ABI_VERSION: u32 = match option_env!("VNET_TEST_ABI") {
-    None => 2,
+    None => 3,
     Some(number) => decimal(number.as_bytes()),
 };
 

@@ -17,6 +17,14 @@ pub const PEERS: u32 = 1 << 17;
 pub const JOINS: u32 = 1 << 14;
 /// Entries of compiled rules, both sides together.
 pub const POLICY: u32 = 1 << 21;
+/// Uplinks, both sides together.
+pub const UPLINKS: u32 = 1 << 8;
+/// Addresses that networks leave with, both sides together.
+pub const EXITS: u32 = 1 << 14;
+/// Private addresses with an elastic IP, both sides together.
+pub const ELASTIC_IPS: u32 = 1 << 14;
+/// Blocks of ports that are forwarded, both sides together.
+pub const FORWARDS: u32 = 1 << 17;
 /// Counters of drops by port and reason.
 pub const PORT_DROPS: u32 = 1 << 16;
 /// One above the highest number of a drop reason.

@@ -48,7 +48,7 @@ impl Decision {
 
 /// A packet under judgement.
 #[derive(Clone, Debug)]
-pub struct Case<A> {
+pub struct Case<A: Copy> {
     /// Where it arrived.
     pub device: u32,
     /// When, in ticks.
@@ -99,7 +99,7 @@ pub struct Case<A> {
     pub entry: Flow<A>,
 }
 
-impl<A: Default> Case<A> {
+impl<A: Copy + Default> Case<A> {
     /// A case that says nothing.
     #[must_use]
     pub fn blank() -> Self {

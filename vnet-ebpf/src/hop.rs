@@ -19,7 +19,7 @@ impl Hop {
     /// That of the packets of a flow's direction.
     #[inline(always)]
     #[must_use]
-    pub fn of<A>(flow: &Flow<A>) -> Self {
+    pub fn of<A: Copy>(flow: &Flow<A>) -> Self {
         Self {
             device: flow.device.get(),
             delivery: flow.delivery.get(),

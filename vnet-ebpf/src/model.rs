@@ -9,8 +9,9 @@ use std::{
 };
 
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6,
+    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Ip,
+    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
+    UplinkKey, UplinkRecord, V4, V6,
 };
 
 use crate::{
@@ -82,14 +83,14 @@ impl Packet for ModelPacket {
 
 /// A flow table with a capacity.
 #[derive(Debug)]
-pub struct ModelFlows<A> {
+pub struct ModelFlows<A: Copy> {
     /// Its entries.
     pub entries: RefCell<HashMap<FlowKey<A>, Rc<Flow<A>>>>,
     /// How many fit.
     pub capacity: usize,
 }
 
-impl<A> Default for ModelFlows<A> {
+impl<A: Copy> Default for ModelFlows<A> {
     fn default() -> Self {
         Self { entries: RefCell::default(), capacity: 1024 }
     }
@@ -112,6 +113,14 @@ pub struct ModelTables {
     pub joins: HashMap<(u32, JoinPrefix), u32>,
     /// Heads and blocks.
     pub policy: BTreeMap<PolicyKey, PolicyEntry>,
+    /// Uplinks.
+    pub uplinks: HashMap<UplinkKey, UplinkRecord>,
+    /// How networks lead outside.
+    pub exits: HashMap<ExitKey, Exit>,
+    /// Elastic IPs by private address.
+    pub elastic_ips: HashMap<EndpointKey, ElasticIp>,
+    /// Heads and blocks of forwards.
+    pub forwards: BTreeMap<ForwardKey, Forward>,
     /// IPv4 flows.
     pub flows4: ModelFlows<V4>,
     /// IPv6 flows.
@@ -149,6 +158,22 @@ impl Tables for ModelTables {
 
     fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
         self.policy.get(key)
+    }
+
+    fn uplink(&self, key: &UplinkKey) -> Option<&UplinkRecord> {
+        self.uplinks.get(key)
+    }
+
+    fn exit(&self, key: &ExitKey) -> Option<&Exit> {
+        self.exits.get(key)
+    }
+
+    fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp> {
+        self.elastic_ips.get(key)
+    }
+
+    fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
+        self.forwards.get(key)
     }
 }
 

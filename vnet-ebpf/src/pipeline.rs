@@ -74,6 +74,15 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
     enter::<Host, P, T>(packet, tables, arrival)
 }
 
+/// What comes from outside. Most of it is the host's own, and passes.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn from_uplink<P: Packet, T: Tables>(_packet: &mut P, _tables: &T, _arrival: Arrival) -> Outcome {
+    Ok(Verdict::PASS)
+}
+
 /// Who may send at a hook, and what else than flows they may send there.
 trait Hook {
     /// Who sends this frame.
@@ -206,7 +215,7 @@ fn decide<H: Hook, P: Packet, T: Tables>(
 
 /// Begins the case of a packet.
 #[inline(always)]
-fn begin<'a, A, T: FlowTable<A>>(
+fn begin<'a, A: Copy, T: FlowTable<A>>(
     snapshot: Snapshot<'a, T>,
     arrival: Arrival,
     frame: Frame,
@@ -249,7 +258,7 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 /// The way of a packet with `macs` if the decision in its entry stands. It is copied before that is looked at,
 /// for another CPU may be writing a newer one.
 #[inline(always)]
-fn current<A, T: Tables>(snapshot: Snapshot<'_, T>, flow: &Flow<A>, macs: MacPair) -> Option<Hop> {
+fn current<A: Copy, T: Tables>(snapshot: Snapshot<'_, T>, flow: &Flow<A>, macs: MacPair) -> Option<Hop> {
     let hop = Hop::of(flow);
     compiler_fence(Ordering::SeqCst);
     track::is_current(flow, snapshot.generation, macs).then_some(hop)

@@ -6,8 +6,9 @@ use core::{
 };
 
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, Identity, Ip, JoinPrefix, NetworkKey, NetworkRecord,
-    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Side, V4, V6, side_of,
+    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    Identity, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
+    PortRecord, Side, UplinkKey, UplinkRecord, V4, V6, side_of,
 };
 
 use crate::case::Case;
@@ -31,6 +32,14 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn join(&self, key: &JoinPrefix) -> Option<u32>;
     /// A head or block of the compiled rules.
     fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry>;
+    /// An uplink.
+    fn uplink(&self, key: &UplinkKey) -> Option<&UplinkRecord>;
+    /// How packets of a network leave.
+    fn exit(&self, key: &ExitKey) -> Option<&Exit>;
+    /// The elastic IP of a private address.
+    fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp>;
+    /// A head or block of the forwards.
+    fn forward(&self, key: &ForwardKey) -> Option<&Forward>;
 }
 
 /// Why an entry was not inserted.
@@ -43,7 +52,7 @@ pub enum InsertError {
 }
 
 /// The flows of one IP version.
-pub trait FlowTable<A> {
+pub trait FlowTable<A: Copy> {
     /// An entry that is read and updated in place.
     type Entry<'a>: Deref<Target = Flow<A>>
     where

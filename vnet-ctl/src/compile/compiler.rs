@@ -8,10 +8,13 @@
 use std::{collections::BTreeMap, mem, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use vnet_common::{Endpoint, GroupSet, NetworkRecord, PolicyEntry, PolicyKey, PortRecord};
+use vnet_common::{
+    ElasticIp, Endpoint, Exit, Forward, ForwardKey, GroupSet, NetworkRecord, PolicyEntry, PolicyKey,
+    PortRecord, UplinkRecord,
+};
 
 use super::{
-    Assigned, Devices, Difference, Tables, TooLarge,
+    Assigned, Devices, Difference, ExitPlace, Tables, TooLarge,
     difference::{Before, replace, since},
     entries::{Contested, Entries},
     identity::{Atoms, Identities, Member},
@@ -41,6 +44,10 @@ struct Unsettled {
     peers: Before<IpNet, u32>,
     joins: Before<(u32, IpNet), u32>,
     policy: Before<PolicyKey, PolicyEntry>,
+    uplinks: Before<u32, UplinkRecord>,
+    exits: Before<ExitPlace, Exit>,
+    elastic_ips: Before<(u32, IpAddr), ElasticIp>,
+    forwards: Before<ForwardKey, Forward>,
 }
 
 /// What the last policy came to.
@@ -116,6 +123,10 @@ impl Compiler {
             peers: since(&before.peers, &tables.peers),
             joins: since(&before.joins, &tables.joins),
             policy: since(&before.policy, &tables.policy),
+            uplinks: since(&before.uplinks, &tables.uplinks),
+            exits: since(&before.exits, &tables.exits),
+            elastic_ips: since(&before.elastic_ips, &tables.elastic_ips),
+            forwards: since(&before.forwards, &tables.forwards),
         }
     }
 
@@ -169,7 +180,7 @@ impl Compiler {
                 endpoints: records::endpoints(&owners, new.of_members(), group_set),
                 peers: records::peers(new.of_prefixes()),
                 joins: records::joins(policy, devices),
-                policy: BTreeMap::new(),
+                ..Tables::default()
             };
             check_sizes(&records)?;
             identities = Some((new, records));
@@ -238,5 +249,9 @@ impl Compiler {
         replace(&mut tables.endpoints, records.endpoints, &mut before.endpoints);
         replace(&mut tables.peers, records.peers, &mut before.peers);
         replace(&mut tables.joins, records.joins, &mut before.joins);
+        replace(&mut tables.uplinks, records.uplinks, &mut before.uplinks);
+        replace(&mut tables.exits, records.exits, &mut before.exits);
+        replace(&mut tables.elastic_ips, records.elastic_ips, &mut before.elastic_ips);
+        replace(&mut tables.forwards, records.forwards, &mut before.forwards);
     }
 }

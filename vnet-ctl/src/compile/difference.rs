@@ -6,9 +6,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use vnet_common::{Endpoint, NetworkRecord, PolicyEntry, PolicyKey, PortRecord};
+use vnet_common::{
+    ElasticIp, Endpoint, Exit, Forward, ForwardKey, NetworkRecord, PolicyEntry, PolicyKey, PortRecord,
+    UplinkRecord,
+};
 
-use super::Tables;
+use super::{ExitPlace, Tables};
 
 /// What entries that were changed were before; `None` is absent.
 pub(super) type Before<K, V> = BTreeMap<K, Option<V>>;
@@ -47,6 +50,14 @@ pub struct Difference {
     pub joins: Changes<(u32, IpNet), u32>,
     /// Heads and blocks of the rules.
     pub policy: Changes<PolicyKey, PolicyEntry>,
+    /// Uplinks by their device.
+    pub uplinks: Changes<u32, UplinkRecord>,
+    /// The addresses that networks leave with.
+    pub exits: Changes<ExitPlace, Exit>,
+    /// Elastic IPs by private address in the network of a bridge.
+    pub elastic_ips: Changes<(u32, IpAddr), ElasticIp>,
+    /// Heads and blocks of forwards.
+    pub forwards: Changes<ForwardKey, Forward>,
 }
 
 impl Difference {
@@ -60,6 +71,10 @@ impl Difference {
             peers: compare(&old.peers, &new.peers),
             joins: compare(&old.joins, &new.joins),
             policy: compare(&old.policy, &new.policy),
+            uplinks: compare(&old.uplinks, &new.uplinks),
+            exits: compare(&old.exits, &new.exits),
+            elastic_ips: compare(&old.elastic_ips, &new.elastic_ips),
+            forwards: compare(&old.forwards, &new.forwards),
         }
     }
 
@@ -78,6 +93,10 @@ impl Difference {
             + self.peers.len()
             + self.joins.len()
             + self.policy.len()
+            + self.uplinks.len()
+            + self.exits.len()
+            + self.elastic_ips.len()
+            + self.forwards.len()
     }
 
     /// What leads back.
@@ -90,6 +109,10 @@ impl Difference {
             peers: reversed(self.peers),
             joins: reversed(self.joins),
             policy: reversed(self.policy),
+            uplinks: reversed(self.uplinks),
+            exits: reversed(self.exits),
+            elastic_ips: reversed(self.elastic_ips),
+            forwards: reversed(self.forwards),
         }
     }
 
@@ -101,6 +124,10 @@ impl Difference {
         extend(&mut self.peers, next.peers);
         extend(&mut self.joins, next.joins);
         extend(&mut self.policy, next.policy);
+        extend(&mut self.uplinks, next.uplinks);
+        extend(&mut self.exits, next.exits);
+        extend(&mut self.elastic_ips, next.elastic_ips);
+        extend(&mut self.forwards, next.forwards);
     }
 
     /// Brings `tables` from the old generation to the new one.
@@ -111,6 +138,10 @@ impl Difference {
         apply(&self.peers, &mut tables.peers);
         apply(&self.joins, &mut tables.joins);
         apply(&self.policy, &mut tables.policy);
+        apply(&self.uplinks, &mut tables.uplinks);
+        apply(&self.exits, &mut tables.exits);
+        apply(&self.elastic_ips, &mut tables.elastic_ips);
+        apply(&self.forwards, &mut tables.forwards);
     }
 }
 

@@ -23,4 +23,4 @@ pub use assign::{AssignError, Assigned, Released, assign, assign_rested};
 pub use compiler::Compiler;
 pub use difference::{Change, Changes, Difference};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
-pub use tables::{Bridge, Devices, PortDevice, Tables, TooLarge, compile};
+pub use tables::{Bridge, Devices, ExitPlace, PortDevice, Tables, TooLarge, UplinkDevice, compile};

@@ -1,10 +1,16 @@
 //! The tables of one generation, and whether they fit.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use thiserror::Error;
-use vnet_common::{Delivery, Endpoint, MacAddr, NetworkRecord, PolicyEntry, PolicyKey, PortRecord, limits};
+use vnet_common::{
+    Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, MacAddr, NetworkRecord, PolicyEntry, PolicyKey,
+    PortRecord, UplinkRecord, limits,
+};
 
 use super::{Assigned, Compiler};
 use crate::policy::Policy;
@@ -16,6 +22,33 @@ pub struct Devices {
     pub bridges: BTreeMap<String, Bridge>,
     /// The host-side device of each port.
     pub ports: BTreeMap<String, PortDevice>,
+    /// The device that each network leaves by.
+    pub uplinks: BTreeMap<String, UplinkDevice>,
+    /// The host's own addresses, those of its loopback and of vnet's bridges aside: what listening on all of them
+    /// means.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// The device that a network leaves by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UplinkDevice {
+    /// Its interface index.
+    pub ifindex: u32,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its own global addresses, in the order in which the kernel has them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Which of a network's addresses for one IP version: see [`vnet_common::ExitKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExitPlace {
+    /// The network's bridge.
+    pub network: u32,
+    /// 4 or 6.
+    pub version: u16,
+    /// Counted from 0.
+    pub slot: u16,
 }
 
 /// A network's bridge.
@@ -51,6 +84,14 @@ pub struct Tables {
     pub policy: BTreeMap<PolicyKey, PolicyEntry>,
     /// Prefixes that the network of a bridge reaches in another that is joined to it, and that one's bridge.
     pub joins: BTreeMap<(u32, IpNet), u32>,
+    /// Uplinks by their device.
+    pub uplinks: BTreeMap<u32, UplinkRecord>,
+    /// The addresses that networks leave with.
+    pub exits: BTreeMap<ExitPlace, Exit>,
+    /// Elastic IPs by private address in the network of a bridge.
+    pub elastic_ips: BTreeMap<(u32, IpAddr), ElasticIp>,
+    /// Heads and blocks of forwards, with keys of side 0.
+    pub forwards: BTreeMap<ForwardKey, Forward>,
 }
 
 impl Tables {
@@ -61,6 +102,10 @@ impl Tables {
             && self.endpoints == other.endpoints
             && self.peers == other.peers
             && self.joins == other.joins
+            && self.uplinks == other.uplinks
+            && self.exits == other.exits
+            && self.elastic_ips == other.elastic_ips
+            && self.forwards == other.forwards
     }
 }
 
@@ -104,6 +149,10 @@ pub(super) fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
         ),
         ("prefixes of rules", tables.peers.len(), limits::PEERS, "merge neighbouring prefixes"),
         ("prefixes of joined networks", tables.joins.len(), limits::JOINS, "connect fewer networks"),
+        ("uplinks", tables.uplinks.len(), limits::UPLINKS, "let networks share uplinks"),
+        ("addresses of networks outside", tables.exits.len(), limits::EXITS, "give networks fewer addresses"),
+        ("elastic IPs", tables.elastic_ips.len(), limits::ELASTIC_IPS, "remove elastic IPs"),
+        ("blocks of forwarded ports", tables.forwards.len(), limits::FORWARDS, "remove forwards"),
     ];
     for (what, needed, both_sides, help) in sizes {
         let limit = both_sides as usize / 2;

@@ -39,6 +39,7 @@ fn devices(policy: &Policy) -> Devices {
     Devices {
         bridges: policy.networks.keys().zip(10..).map(bridge).collect(),
         ports: policy.ports.keys().zip(1000..).map(port).collect(),
+        ..Devices::default()
     }
 }
 

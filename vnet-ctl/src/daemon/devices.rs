@@ -29,6 +29,7 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
                 (name.clone(), PortDevice { ifindex: next(), delivery: vnet_common::Delivery::Device })
             })
             .collect(),
+        ..Devices::default()
     }
 }
 
@@ -43,6 +44,7 @@ pub(super) fn devices(located: &Located) -> Devices {
         ports: ports
             .map(|(name, port)| (name.clone(), PortDevice { ifindex: port.ifindex, delivery: port.delivery }))
             .collect(),
+        ..Devices::default()
     }
 }
 

@@ -204,10 +204,12 @@ fn carriable(maps: &Path) -> Result<u32, String> {
     }
     let control = read_control(&maps.join(CONTROL)).map_err(|error| format!("{error:#}"))?;
     let layout = if control.flow_layout == 0 { FIRST_LAYOUT } else { control.flow_layout };
-    if layout == FLOW_LAYOUT {
+    if (FIRST_LAYOUT..=FLOW_LAYOUT).contains(&layout) {
         Ok(control.generation)
     } else {
-        Err(format!("its flows have layout {layout}, and only layout {FLOW_LAYOUT} is understood here"))
+        Err(format!(
+            "its flows have layout {layout}, and only layouts up to {FLOW_LAYOUT} are understood here"
+        ))
     }
 }
 

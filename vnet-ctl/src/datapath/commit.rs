@@ -20,7 +20,10 @@ use vnet_common::{Control, Side, side_of};
 
 use super::{
     names, readers,
-    tables::{Endpoints, Joins, Layout, Networks, Peers, Policy, Ports, Table, take_map},
+    tables::{
+        ElasticIps, Endpoints, Exits, Forwards, Joins, Layout, Networks, Peers, Policy, Ports, Table,
+        Uplinks, take_map,
+    },
 };
 use crate::compile::{Difference, Tables};
 
@@ -111,6 +114,14 @@ policy_tables! {
     joins: Joins,
     /// Compiled rules.
     policy: Policy,
+    /// Devices that lead outside.
+    uplinks: Uplinks,
+    /// The addresses that networks leave with.
+    exits: Exits,
+    /// Elastic IPs by private address.
+    elastic_ips: ElasticIps,
+    /// What stands behind addresses and ports that are translated.
+    forwards: Forwards,
 }
 
 impl Changes {

@@ -145,6 +145,14 @@ impl Datapath {
         self.attach(ifindex, Hook::ToHost)
     }
 
+    /// Attaches the program for what comes from outside to an uplink, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or no such device exists.
+    pub fn attach_uplink(&mut self, ifindex: u32) -> Result<()> {
+        self.attach(ifindex, Hook::FromUplink)
+    }
+
     fn attach(&mut self, ifindex: u32, hook: Hook) -> Result<()> {
         if self.carry.as_mut().is_some_and(|carry| carry.defers(ifindex, hook)) {
             return Ok(());

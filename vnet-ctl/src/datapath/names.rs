@@ -22,6 +22,14 @@ pub const PEERS: &str = "PEERS";
 pub const JOINS: &str = "JOINS";
 /// Compiled rules.
 pub const POLICY: &str = "POLICY";
+/// Devices that lead outside.
+pub const UPLINKS: &str = "UPLINKS";
+/// The addresses that networks leave with.
+pub const EXITS: &str = "EXITS";
+/// Elastic IPs by private address.
+pub const ELASTIC_IPS: &str = "ELASTIC_IPS";
+/// What stands behind addresses and ports that are translated.
+pub const FORWARDS: &str = "FORWARDS";
 /// Tracked flows over IPv4.
 pub const FLOWS4: &str = "FLOWS4";
 /// Tracked flows over IPv6.
@@ -32,8 +40,23 @@ pub const DROPS: &str = "DROPS";
 pub const PORT_DROPS: &str = "PORT_DROPS";
 
 /// Every map that outlives the controller.
-pub const MAPS: &[&str] =
-    &[CONTROL, PORTS, NETWORKS, ENDPOINTS, PEERS, JOINS, POLICY, FLOWS4, FLOWS6, DROPS, PORT_DROPS];
+pub const MAPS: &[&str] = &[
+    CONTROL,
+    PORTS,
+    NETWORKS,
+    ENDPOINTS,
+    PEERS,
+    JOINS,
+    POLICY,
+    UPLINKS,
+    EXITS,
+    ELASTIC_IPS,
+    FORWARDS,
+    FLOWS4,
+    FLOWS6,
+    DROPS,
+    PORT_DROPS,
+];
 
 /// The program that removes an expired flow; it is run, never attached.
 pub const EXPIRE: &str = "expire";
@@ -49,11 +72,13 @@ pub enum Hook {
     FromHost,
     /// What reaches the host: ingress of a network's bridge.
     ToHost,
+    /// What comes from outside: ingress of an uplink.
+    FromUplink,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost];
+    pub const ALL: [Self; 5] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost, Self::FromUplink];
 
     /// The program's name in the object, in pins and in messages.
     #[must_use]
@@ -63,12 +88,13 @@ impl Hook {
             Self::ToPort => "to_port",
             Self::FromHost => "from_host",
             Self::ToHost => "to_host",
+            Self::FromUplink => "from_uplink",
         }
     }
 
     pub(super) const fn attach_type(self) -> TcAttachType {
         match self {
-            Self::FromPort | Self::ToHost => TcAttachType::Ingress,
+            Self::FromPort | Self::ToHost | Self::FromUplink => TcAttachType::Ingress,
             Self::ToPort | Self::FromHost => TcAttachType::Egress,
         }
     }
@@ -187,7 +213,7 @@ mod tests {
     #[test]
     fn pins_carry_the_abi() {
         let pins = Pins::new(Path::new("/sys/fs/bpf"));
-        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v2/maps/PORTS"));
-        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v2/links/3-to_port"));
+        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v3/maps/PORTS"));
+        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v3/links/3-to_port"));
     }
 }

@@ -9,12 +9,13 @@ use aya::{
 };
 use ipnet::IpNet;
 use vnet_common::{
-    Endpoint, EndpointKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
-    PortKey, PortRecord, Side, limits,
+    ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Forward, ForwardKey, Ip, JoinPrefix, NetworkKey,
+    NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Side, UplinkKey, UplinkRecord,
+    limits,
 };
 
 use super::{names, sys};
-use crate::compile::{Changes, Difference, Tables};
+use crate::compile::{Changes, Difference, ExitPlace, Tables};
 
 /// How the entries of one table stand in its map.
 pub(super) trait Layout {
@@ -103,6 +104,14 @@ pub(super) enum Peers {}
 pub(super) enum Joins {}
 /// Compiled rules.
 pub(super) enum Policy {}
+/// Devices that lead outside.
+pub(super) enum Uplinks {}
+/// The addresses that networks leave with.
+pub(super) enum Exits {}
+/// Elastic IPs by private address.
+pub(super) enum ElasticIps {}
+/// What stands behind addresses and ports that are translated.
+pub(super) enum Forwards {}
 
 macro_rules! table_of {
     ($field:ident) => {
@@ -264,6 +273,86 @@ impl Layout for Policy {
     }
 
     table_of!(policy);
+}
+
+impl Layout for Uplinks {
+    const MAP: &str = names::UPLINKS;
+    const WHAT: &str = "uplinks";
+    const CAPACITY: u32 = limits::UPLINKS;
+    type Key = u32;
+    type MapKey = UplinkKey;
+    type Value = UplinkRecord;
+    type Map = HashMap<MapData, UplinkKey, UplinkRecord>;
+
+    fn on_side(&ifindex: &u32, side: Side) -> UplinkKey {
+        UplinkKey { ifindex, side }
+    }
+
+    fn split(key: &UplinkKey) -> (Side, u32) {
+        (key.side, key.ifindex)
+    }
+
+    table_of!(uplinks);
+}
+
+impl Layout for Exits {
+    const MAP: &str = names::EXITS;
+    const WHAT: &str = "addresses of networks outside";
+    const CAPACITY: u32 = limits::EXITS;
+    type Key = ExitPlace;
+    type MapKey = ExitKey;
+    type Value = Exit;
+    type Map = HashMap<MapData, ExitKey, Exit>;
+
+    fn on_side(&ExitPlace { network, version, slot }: &ExitPlace, side: Side) -> ExitKey {
+        ExitKey { network, side, version, slot }
+    }
+
+    fn split(key: &ExitKey) -> (Side, ExitPlace) {
+        (key.side, ExitPlace { network: key.network, version: key.version, slot: key.slot })
+    }
+
+    table_of!(exits);
+}
+
+impl Layout for ElasticIps {
+    const MAP: &str = names::ELASTIC_IPS;
+    const WHAT: &str = "elastic IPs";
+    const CAPACITY: u32 = limits::ELASTIC_IPS;
+    type Key = (u32, IpAddr);
+    type MapKey = EndpointKey;
+    type Value = ElasticIp;
+    type Map = HashMap<MapData, EndpointKey, ElasticIp>;
+
+    fn on_side(key: &(u32, IpAddr), side: Side) -> EndpointKey {
+        Endpoints::on_side(key, side)
+    }
+
+    fn split(key: &EndpointKey) -> (Side, (u32, IpAddr)) {
+        Endpoints::split(key)
+    }
+
+    table_of!(elastic_ips);
+}
+
+impl Layout for Forwards {
+    const MAP: &str = names::FORWARDS;
+    const WHAT: &str = "blocks of forwarded ports";
+    const CAPACITY: u32 = limits::FORWARDS;
+    type Key = ForwardKey;
+    type MapKey = ForwardKey;
+    type Value = Forward;
+    type Map = HashMap<MapData, ForwardKey, Forward>;
+
+    fn on_side(key: &ForwardKey, side: Side) -> ForwardKey {
+        key.on_side(side)
+    }
+
+    fn split(key: &ForwardKey) -> (Side, ForwardKey) {
+        (key.side, key.on_side(0))
+    }
+
+    table_of!(forwards);
 }
 
 #[cfg(test)]

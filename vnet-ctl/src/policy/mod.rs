@@ -35,8 +35,8 @@ pub(crate) use rule::direction_name;
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
 pub use mistake::Mistake;
 pub use model::{
-    AclAction, AclRule, Attach, Failsafe, HostAccess, HostPolicy, NetnsRef, Network, NetworkKind, OnChange,
-    Policy, Port, SecurityGroup, Subnet,
+    AclAction, AclRule, Attach, DEFAULT_SNAT_PORTS, ElasticIp, Failsafe, Forward, HostAccess, HostPolicy,
+    Metadata, NetnsRef, Network, NetworkKind, OnChange, Policy, Port, SecurityGroup, Subnet,
 };
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
 };
@@ -30,7 +30,54 @@ pub struct Policy {
     pub security_groups: BTreeMap<String, Arc<SecurityGroup>>,
     /// The ports, by name.
     pub ports: BTreeMap<String, Port>,
+    /// The host's devices that lead outside, by name: those that networks name, and those that are declared.
+    pub uplinks: BTreeSet<String>,
+    /// Ports of the host that lead to ports of workloads.
+    pub forwards: Vec<Forward>,
+    /// Public addresses that stand for a port, 1:1.
+    pub elastic_ips: BTreeMap<IpAddr, ElasticIp>,
+    /// Metadata services, at most one for each network and address listened on.
+    pub metadata: Vec<Metadata>,
 }
+
+/// A port of the host, or a range of them, that leads to a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forward {
+    /// The address that is listened on: one of the host's, unspecified for all of them, or loopback.
+    pub listen: IpAddr,
+    /// The first and the last port that is listened on.
+    pub ports: (u16, u16),
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port of the workload.
+    pub to: String,
+    /// What the first port listened on becomes; the others follow. SCTP keeps its ports.
+    pub to_port: u16,
+}
+
+/// What stands behind an elastic IP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ElasticIp {
+    /// The port.
+    pub port: String,
+    /// What becomes of established flows when the address moves to another port.
+    pub on_change: OnChange,
+}
+
+/// A service of the host under an address that only a network's ports know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Metadata {
+    /// The network.
+    pub network: String,
+    /// The address and TCP port under which workloads find it.
+    pub listen: SocketAddr,
+    /// The TCP port of the host, at the network's gateway address.
+    pub to_port: u16,
+}
+
+/// Which source ports translated packets get unless a network says otherwise: below the range from which the
+/// kernel takes those of the host's own connections (`net.ipv4.ip_local_port_range`, 32768 to 60999).
+pub const DEFAULT_SNAT_PORTS: (u16, u16) = (1024, 32767);
 
 impl Policy {
     /// The prefixes that `peer` stands for; none for a group, a network or `any`.
@@ -157,6 +204,14 @@ pub struct Network {
     pub connect: BTreeSet<String>,
     /// Whether the host takes part in it.
     pub host: HostAccess,
+    /// The device that its packets leave by; of a `nat` network without one, that of the host's default route.
+    pub uplink: Option<String>,
+    /// The addresses that its packets leave with; none: the uplink's own first one.
+    pub snat: Vec<IpAddr>,
+    /// The first and the last source port that they may get.
+    pub snat_ports: (u16, u16),
+    /// Prefixes to which they leave untranslated.
+    pub no_snat: Vec<IpNet>,
 }
 
 /// Whether the host and the ports of a network may exchange packets.

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
+    DEFAULT_SNAT_PORTS, HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
     diagnostic::Finding,
     model::is_reserved,
     names::check_network,
@@ -102,7 +102,17 @@ impl<'t> Reader<'_, 't> {
             None => Some(HostAccess::default()),
         };
         let subnets = place_gateways(&nets?, &given?, self.report)?;
-        Some(Network { kind: kind?, subnets, mtu: mtu?, connect: connect?, host: host? })
+        Some(Network {
+            kind: kind?,
+            subnets,
+            mtu: mtu?,
+            connect: connect?,
+            host: host?,
+            uplink: None,
+            snat: Vec::new(),
+            snat_ports: DEFAULT_SNAT_PORTS,
+            no_snat: Vec::new(),
+        })
     }
 
     fn nets(&mut self, name: &'t str, node: Node<'t>) -> Option<Vec<Placed<IpNet>>> {

@@ -104,7 +104,7 @@ fn read_file(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report)
     let acl = file.get("acl").map(|node| acl::acl(node, &names, report)).unwrap_or_default();
     let security_groups = groups::security_groups(&groups, &names, report);
     let ports = ports::ports(&file.named("ports", report), &networks, &names, report);
-    Some(Policy { host, networks, prefix_lists, acl, security_groups, ports })
+    Some(Policy { host, networks, prefix_lists, acl, security_groups, ports, ..Policy::default() })
 }
 
 /// Whether the file is written for this version of the schema. If not, nothing else in it is judged.

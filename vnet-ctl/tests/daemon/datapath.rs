@@ -14,11 +14,12 @@ use aya::{
 };
 use nix::time::{ClockId, clock_gettime};
 use vnet_common::{
-    Be16, Delivery, Direction, Endpoint, Flow, FlowImage4, FlowKey, Identity, MacAddr, NetworkFlags,
-    NetworkKey, NetworkRecord, OnChange, Ops, Origin, PolicyEntry, PolicyKey, PortRecord, V4, ticks_from_ns,
+    Be16, Delivery, Direction, ElasticIp, Endpoint, Exit, Flow, FlowImage4, FlowKey, Forward, ForwardKey,
+    Identity, Ip, MacAddr, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops, Origin, PolicyEntry,
+    PolicyKey, PortRecord, UplinkRecord, V4, ticks_from_ns,
 };
 use vnet_ctl::{
-    compile::{Difference, Tables},
+    compile::{Difference, ExitPlace, Tables},
     datapath::{Datapath, FlowFilter, PinError, names, names::Pins, remove_pins},
 };
 
@@ -47,6 +48,22 @@ fn tables(bridge: u32, port: u32, rule: u32) -> Arc<Tables> {
         ]
         .into(),
         joins: [((bridge, "10.20.0.0/24".parse().unwrap()), port)].into(),
+        uplinks: [(port, UplinkRecord::new(MAC))].into(),
+        exits: [(
+            ExitPlace { network: bridge, version: 4, slot: 0 },
+            Exit::new(port, Ip::from_std(addr("198.51.100.1")), 1, (1024, 32767)),
+        )]
+        .into(),
+        elastic_ips: [(
+            (bridge, addr("10.10.0.7")),
+            ElasticIp { addr: Ip::from_std(addr("198.51.100.20")), uplink: port },
+        )]
+        .into(),
+        forwards: [(
+            ForwardKey::head(0, 0, Ip::from_std(addr("198.51.100.20")), ForwardKey::ANY_PROTOCOL),
+            Forward::head(1),
+        )]
+        .into(),
     })
 }
 

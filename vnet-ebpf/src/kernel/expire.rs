@@ -42,7 +42,7 @@ fn answer(skb: &Skb) -> Option<ExpireAnswer> {
 
 /// Marks the entry as expired if it was last seen when the controller says.
 #[inline(always)]
-fn mark<A>(entry: Option<*mut Flow<A>>, seen: u32) -> ExpireAnswer {
+fn mark<A: Copy>(entry: Option<*mut Flow<A>>, seen: u32) -> ExpireAnswer {
     let Some(entry) = entry else { return ExpireAnswer::Gone };
     // SAFETY: the look-up returned the entry in this run of the program.
     let last_seen = unsafe { (*entry).last_seen.as_ptr() };

@@ -6,8 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Control, Endpoint, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
+    Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, JoinPrefix,
+    NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord,
+    UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ebpf::case::Case;
 
@@ -30,6 +31,17 @@ pub(crate) static PEERS: LpmTrie<PeerPrefix, u32, { limits::PEERS as usize }> = 
 pub(crate) static JOINS: LpmTrie<JoinPrefix, u32, { limits::JOINS as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static POLICY: HashMap<PolicyKey, PolicyEntry, { limits::POLICY as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static UPLINKS: HashMap<UplinkKey, UplinkRecord, { limits::UPLINKS as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static EXITS: HashMap<ExitKey, Exit, { limits::EXITS as usize }, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static ELASTIC_IPS: HashMap<EndpointKey, ElasticIp, { limits::ELASTIC_IPS as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static FORWARDS: HashMap<ForwardKey, Forward, { limits::FORWARDS as usize }, ON_DEMAND> =
     HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS4: HashMap<FlowKey<V4>, Flow<V4>, { limits::FLOWS4 as usize }> = HashMap::new();

@@ -8,9 +8,11 @@ mod maps;
 mod skb;
 mod tables;
 
+use core::ptr;
+
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
+    helpers::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
     macros::classifier,
     programs::TcContext,
 };
@@ -73,7 +75,13 @@ fn to_host(context: TcContext) -> i32 {
     leave(context, pipeline::to_host)
 }
 
-/// Compares and removes an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
+/// tc ingress of an uplink: what comes from outside.
+#[classifier]
+fn from_uplink(context: TcContext) -> i32 {
+    run(context, pipeline::from_uplink)
+}
+
+/// Marks an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
 #[classifier]
 fn expire(context: TcContext) -> i32 {
     expire::run(&context)
@@ -117,6 +125,10 @@ fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
             skb.give_mark(mark::DECIDED);
             // SAFETY: the helper only records the device.
             unsafe { bpf_redirect(device, INGRESS) }
+        }
+        Delivery::NextHop => {
+            // SAFETY: the helper only records the device; without parameters it takes the packet's own route.
+            unsafe { bpf_redirect_neigh(device, ptr::null_mut(), 0, 0) }
         }
     };
     action as i32

@@ -7,8 +7,9 @@ use core::{
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
-    DropReason, Endpoint, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortKey, PortRecord, V4, V6,
+    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
+    UplinkKey, UplinkRecord, V4, V6,
 };
 use vnet_ebpf::{
     case::Case,
@@ -24,9 +25,9 @@ pub(super) struct Kernel;
 ///
 /// The element stays readable while the program runs: a preallocated map frees no memory. No program removes
 /// one, and the controller none that a packet still uses, so it is the flow's for as long (`vnet_common::flow`).
-pub(super) struct Entry<A>(*mut Flow<A>);
+pub(super) struct Entry<A: Copy>(*mut Flow<A>);
 
-impl<A> Deref for Entry<A> {
+impl<A: Copy> Deref for Entry<A> {
     type Target = Flow<A>;
 
     #[inline(always)]
@@ -37,9 +38,9 @@ impl<A> Deref for Entry<A> {
 }
 
 /// This CPU's scratch memory.
-pub(super) struct Scratch<A>(*mut Case<A>);
+pub(super) struct Scratch<A: Copy>(*mut Case<A>);
 
-impl<A> Deref for Scratch<A> {
+impl<A: Copy> Deref for Scratch<A> {
     type Target = Case<A>;
 
     #[inline(always)]
@@ -50,7 +51,7 @@ impl<A> Deref for Scratch<A> {
     }
 }
 
-impl<A> DerefMut for Scratch<A> {
+impl<A: Copy> DerefMut for Scratch<A> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Case<A> {
         // SAFETY: as above; a packet asks for it once.
@@ -96,6 +97,30 @@ impl Tables for Kernel {
     fn policy(&self, key: &PolicyKey) -> Option<&PolicyEntry> {
         // SAFETY: as for `port`.
         unsafe { maps::POLICY.get(key) }
+    }
+
+    #[inline(always)]
+    fn uplink(&self, key: &UplinkKey) -> Option<&UplinkRecord> {
+        // SAFETY: as for `port`.
+        unsafe { maps::UPLINKS.get(key) }
+    }
+
+    #[inline(always)]
+    fn exit(&self, key: &ExitKey) -> Option<&Exit> {
+        // SAFETY: as for `port`.
+        unsafe { maps::EXITS.get(key) }
+    }
+
+    #[inline(always)]
+    fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp> {
+        // SAFETY: as for `port`.
+        unsafe { maps::ELASTIC_IPS.get(key) }
+    }
+
+    #[inline(always)]
+    fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
+        // SAFETY: as for `port`.
+        unsafe { maps::FORWARDS.get(key) }
     }
 }
 

@@ -135,12 +135,12 @@ fn settle<A: Address, T: FlowTable<A>>(tables: &T, there: &Flow<A>, new: &Flow<A
 
 /// Whether this CPU may write the decision of an entry whose generation was `seen`.
 #[inline(always)]
-fn is_won<A, T: FlowTable<A>>(tables: &T, there: &Flow<A>, seen: u32) -> bool {
+fn is_won<A: Copy, T: FlowTable<A>>(tables: &T, there: &Flow<A>, seen: u32) -> bool {
     seen != Flow::<A>::UNDECIDED && tables.exchange(&there.generation, seen, Flow::<A>::UNDECIDED)
 }
 
 #[inline(always)]
-fn is_same_decision<A>(a: &Flow<A>, b: &Flow<A>) -> bool {
+fn is_same_decision<A: Copy>(a: &Flow<A>, b: &Flow<A>) -> bool {
     Hop::of(a) == Hop::of(b)
         && a.received.get() == b.received.get()
         && a.pair_device.get() == b.pair_device.get()
@@ -148,7 +148,7 @@ fn is_same_decision<A>(a: &Flow<A>, b: &Flow<A>) -> bool {
 }
 
 #[inline(always)]
-fn copy_decision<A>(to: &Flow<A>, from: &Flow<A>) {
+fn copy_decision<A: Copy>(to: &Flow<A>, from: &Flow<A>) {
     to.received.set(from.received.get());
     to.sent.set(from.sent.get());
     to.device.set(from.device.get());
@@ -160,7 +160,7 @@ fn copy_decision<A>(to: &Flow<A>, from: &Flow<A>) {
 
 /// Fills the decision into `entry`, leaving its direction and its record of the connection.
 #[inline(always)]
-fn decide<A>(entry: &Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, decision: Decision) {
+fn decide<A: Copy>(entry: &Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, decision: Decision) {
     let direction = if entry.ops.get().has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
     entry.received.set(received);
     entry.sent.set(hop.sent);

@@ -76,7 +76,10 @@ impl Answer {
 /// [`DropReason::AclDenied`], [`DropReason::EgressDenied`], [`DropReason::IngressDenied`],
 /// [`DropReason::HostExcluded`].
 #[inline(always)]
-pub fn both_ends<A, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<Decision, DropReason> {
+pub fn both_ends<A: Copy, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<A>,
+) -> Result<Decision, DropReason> {
     let Case { network, asker: from, asked: to, service, before, .. } = case;
     if from.is_gateway() {
         host_may_speak(snapshot, *network)?;

@@ -212,7 +212,7 @@ fn segment(header: &TcpWire, len: u32) -> Result<Segment, DropReason> {
 
 /// Reads an ICMP header; `classify` tells what its type means.
 #[inline(always)]
-fn icmp<A>(
+fn icmp<A: Copy>(
     packet: &impl Packet,
     datagram: &mut Datagram<A>,
     classify: impl Fn(u8) -> Kind,

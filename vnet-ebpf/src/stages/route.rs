@@ -70,7 +70,7 @@ pub fn host<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, mac: MacAddr, a
 
 /// Makes the host the destination, under an address that is none of the network's.
 #[inline(always)]
-pub fn to_host_elsewhere<A>(case: &mut Case<A>) {
+pub fn to_host_elsewhere<A: Copy>(case: &mut Case<A>) {
     case.to = Endpoint::host_elsewhere(case.network, case.gateway_mac);
     (case.to_network, case.to_gateway_mac) = (case.network, case.gateway_mac);
 }
@@ -80,7 +80,7 @@ pub fn to_host_elsewhere<A>(case: &mut Case<A>) {
 /// # Errors
 /// [`DropReason::WrongMac`] when the frame is addressed to somebody else.
 #[inline(always)]
-pub fn way<A>(case: &mut Case<A>) -> Result<(), DropReason> {
+pub fn way<A: Copy>(case: &mut Case<A>) -> Result<(), DropReason> {
     let (ops, answered_to) = if case.macs.dst() == case.to.mac && case.to_network == case.network {
         (Ops::NONE, case.from.mac)
     } else if case.macs.dst() == case.gateway_mac {

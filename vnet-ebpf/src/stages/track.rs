@@ -11,14 +11,14 @@ use crate::headers::{Kind, Message, Segment};
 /// Whether the decision in `flow` still stands for a frame with `macs`.
 #[inline(always)]
 #[must_use]
-pub fn is_current<A>(flow: &Flow<A>, generation: u32, macs: MacPair) -> bool {
+pub fn is_current<A: Copy>(flow: &Flow<A>, generation: u32, macs: MacPair) -> bool {
     flow.generation.get() == generation && flow.received.get() == macs
 }
 
 /// Whether the packet changes nothing but the record of its own direction.
 #[inline(always)]
 #[must_use]
-pub fn is_routine<A>(flow: &Flow<A>, message: &Message) -> bool {
+pub fn is_routine<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
     let (established, is_reply) = (flow.state() == FlowState::Established, flow.ops.get().has(Ops::REPLY));
     match message.kind {
         Kind::Tcp => established && !message.segment.has(Segment::SYN | Segment::FIN | Segment::RST),
@@ -33,7 +33,7 @@ pub fn is_routine<A>(flow: &Flow<A>, message: &Message) -> bool {
 
 /// Records how far this direction has sent and acknowledged.
 #[inline(always)]
-pub fn record<A>(flow: &Flow<A>, message: &Message) {
+pub fn record<A: Copy>(flow: &Flow<A>, message: &Message) {
     let Some(segment) = message.tcp() else { return };
     // Zero is an entry that has recorded nothing yet; a SYN ends what an older connection left.
     let begins = segment.has(Segment::SYN);
@@ -68,7 +68,7 @@ pub const fn may_open(message: &Message) -> Result<(), DropReason> {
 /// answers with a challenge, and if the sender has really forgotten the connection, its reset clears it.
 #[inline(always)]
 #[must_use]
-pub fn challenges<A>(flow: &Flow<A>, message: &Message) -> bool {
+pub fn challenges<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
     message.tcp().is_some_and(Segment::opens)
         && matches!(flow.state(), FlowState::Established | FlowState::FinWait)
 }
@@ -78,13 +78,13 @@ pub fn challenges<A>(flow: &Flow<A>, message: &Message) -> bool {
 /// # Errors
 /// [`DropReason::NoFlow`] when the flow has ended.
 #[inline(always)]
-pub fn may_continue<A>(flow: &Flow<A>) -> Result<(), DropReason> {
+pub fn may_continue<A: Copy>(flow: &Flow<A>) -> Result<(), DropReason> {
     if flow.state() == FlowState::Closed { Err(DropReason::NoFlow) } else { Ok(()) }
 }
 
 /// Ends a flow that the policy allows no more, by both of its entries.
 #[inline(always)]
-pub fn cut<A>(flow: &Flow<A>) {
+pub fn cut<A: Copy>(flow: &Flow<A>) {
     flow.state.set(FlowState::Closed as u8);
 }
 
@@ -92,7 +92,7 @@ pub fn cut<A>(flow: &Flow<A>) {
 /// a SYN, or a SYN with another sequence number while the first is unanswered.
 #[inline(always)]
 #[must_use]
-pub fn starts_anew<A>(flow: &Flow<A>, message: &Message) -> bool {
+pub fn starts_anew<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
     let Some(segment) = message.tcp() else { return flow.state() == FlowState::Closed };
     segment.opens()
         && match flow.state() {
@@ -107,7 +107,7 @@ pub fn starts_anew<A>(flow: &Flow<A>, message: &Message) -> bool {
 /// # Errors
 /// [`DropReason::BadAck`], [`DropReason::NoFlow`]; the flow is as before.
 #[inline(always)]
-pub fn advance<A>(own: &Flow<A>, pair: &Flow<A>, message: &Message) -> Result<(), DropReason> {
+pub fn advance<A: Copy>(own: &Flow<A>, pair: &Flow<A>, message: &Message) -> Result<(), DropReason> {
     let state = own.state();
     let next = match message.tcp() {
         Some(segment) => tcp(own, pair, segment)?,
@@ -133,7 +133,7 @@ fn counts(state: FlowState, message: &Message) -> bool {
 
 /// The state after `segment`.
 #[inline(always)]
-fn tcp<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState, DropReason> {
+fn tcp<A: Copy>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> Result<FlowState, DropReason> {
     let state = own.state();
     let from_client = !own.ops.get().has(Ops::REPLY);
     if segment.has(Segment::RST) {
@@ -183,7 +183,7 @@ const SYN_ACK: u8 = Segment::SYN | Segment::ACK;
 /// Whether a reset is the one that its receiver obeys at once: exactly at the next byte that it expects,
 /// or, before it has acknowledged anything, acknowledging its SYN.
 #[inline(always)]
-fn is_exact_reset<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> bool {
+fn is_exact_reset<A: Copy>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> bool {
     if own.state() == FlowState::New && own.ops.get().has(Ops::REPLY) {
         return segment.has(Segment::ACK) && segment.ack == pair.seq_next.get();
     }
@@ -193,7 +193,7 @@ fn is_exact_reset<A>(own: &Flow<A>, pair: &Flow<A>, segment: &Segment) -> bool {
 
 /// The state once this direction has sent its FIN.
 #[inline(always)]
-fn finish<A>(own: &Flow<A>, pair: &Flow<A>, state: FlowState) -> FlowState {
+fn finish<A: Copy>(own: &Flow<A>, pair: &Flow<A>, state: FlowState) -> FlowState {
     own.finished.set(1);
     match (state, pair.finished.get()) {
         (FlowState::TimeWait, _) | (_, 1) => FlowState::TimeWait,

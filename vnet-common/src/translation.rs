@@ -1,0 +1,227 @@
+//! Where networks lead outside, and what is translated on the way: uplinks, exits, elastic IPs, forwards.
+
+use crate::{Ip, MacAddr, Side, shared};
+
+/// Key of an uplink's record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UplinkKey {
+    /// The uplink.
+    pub ifindex: u32,
+    /// Which copy.
+    pub side: Side,
+}
+
+/// What the datapath knows of an uplink.
+///
+/// Layout: `mac` [u8; 6], 2 bytes of padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UplinkRecord {
+    /// Its MAC: what comes in is addressed to it.
+    pub mac: MacAddr,
+    padding: u16,
+}
+
+impl UplinkRecord {
+    /// The uplink that has `mac`.
+    #[must_use]
+    pub const fn new(mac: MacAddr) -> Self {
+        Self { mac, padding: 0 }
+    }
+}
+
+/// Key of a network's exit for one IP version. Each slot has one address to leave with; slot 0 is always there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExitKey {
+    /// The network's bridge.
+    pub network: u32,
+    /// Which copy.
+    pub side: Side,
+    /// 4 or 6.
+    pub version: u16,
+    /// Below [`Exit::slots`].
+    pub slot: u16,
+}
+
+/// How packets of a network leave.
+///
+/// Layout: `addr` 16, `uplink` u32, `slots`, `first_port`, `last_port` u16, 2 bytes of padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// The source address that they get.
+    pub addr: Ip,
+    /// The device that they leave by.
+    pub uplink: u32,
+    /// How many addresses the network has to leave with. A workload always gets the same (RFC 4787 REQ-2).
+    pub slots: u16,
+    /// The first source port that they may get.
+    pub first_port: u16,
+    /// The last one.
+    pub last_port: u16,
+    padding: u16,
+}
+
+impl Exit {
+    /// By `uplink` with `addr`, one of `slots` addresses, and a source port from `first_port` to `last_port`.
+    #[must_use]
+    pub const fn new(uplink: u32, addr: Ip, slots: u16, (first_port, last_port): (u16, u16)) -> Self {
+        Self { addr, uplink, slots, first_port, last_port, padding: 0 }
+    }
+}
+
+/// The elastic IP of an endpoint; its key is the [`crate::EndpointKey`] of the private address.
+///
+/// Layout: `addr` 16, `uplink` u32.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ElasticIp {
+    /// The public address.
+    pub addr: Ip,
+    /// The device behind which it is known.
+    pub uplink: u32,
+}
+
+/// Key of what stands behind an address and a block of ports, or of the head of an address and protocol.
+///
+/// As with rules, a range of ports is split into aligned power-of-two blocks, and the head says which sizes
+/// there are. Layout: `scope` u32, `side` u32, `addr` 16, `port` u16, `protocol` u8, `len` u8.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForwardKey {
+    /// The bridge of the network in which it holds; 0: everywhere.
+    pub scope: u32,
+    /// Which copy.
+    pub side: Side,
+    addr: [u8; 16],
+    port: u16,
+    protocol: u8,
+    len: u8,
+}
+
+impl ForwardKey {
+    const HEAD: u8 = 0x3f;
+    /// The protocol of what holds for every protocol: elastic IPs.
+    pub const ANY_PROTOCOL: u8 = 0;
+
+    /// The head of an address and protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn head(scope: u32, side: Side, addr: Ip, protocol: u8) -> Self {
+        Self { scope, side, addr: addr.octets(), port: 0, protocol, len: Self::HEAD }
+    }
+
+    /// The block of `prefix_len` significant bits, 0 to 16, that contains `port`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn block(&self, port: u16, prefix_len: u8) -> Self {
+        let mask = (0xffff_0000_u32 >> prefix_len) as u16;
+        Self { port: port & mask, len: prefix_len, ..*self }
+    }
+
+    /// The same on another side.
+    #[must_use]
+    pub const fn on_side(&self, side: Side) -> Self {
+        Self { side, ..*self }
+    }
+}
+
+/// Why a destination is translated; the order is that of precedence.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardKind {
+    /// A metadata service, which no rule is asked about.
+    Metadata = 1,
+    /// A forward.
+    Forward = 2,
+    /// An elastic IP.
+    Elastic = 3,
+}
+
+/// What stands behind a block of ports; in a head, only which blocks there are.
+///
+/// Layout: `target` 16, `network` u32, `listen` u16, `port` u16, `kind` u32 (in a head: bit n set when blocks
+/// of n significant bits exist).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forward {
+    /// Who gets it: an endpoint of `network`.
+    pub target: Ip,
+    /// The bridge of the target's network.
+    pub network: u32,
+    /// The first port of the range that is listened on.
+    pub listen: u16,
+    /// Which port of the target's that one becomes; those after it follow. 0: every port stays what it is.
+    pub port: u16,
+    word: u32,
+}
+
+impl Forward {
+    /// The head: bit `n` of `sizes` is set when blocks of prefix length `n` exist.
+    #[must_use]
+    pub const fn head(sizes: u32) -> Self {
+        Self { target: Ip::UNSPECIFIED, network: 0, listen: 0, port: 0, word: sizes }
+    }
+
+    /// To `target` of `network`; a range that begins at `listen` becomes one that begins at `port`.
+    #[must_use]
+    pub const fn to(kind: ForwardKind, network: u32, target: Ip, (listen, port): (u16, u16)) -> Self {
+        Self { target, network, listen, port, word: kind as u32 }
+    }
+
+    /// The prefix lengths of a head.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sizes(&self) -> u32 {
+        self.word
+    }
+
+    /// Why it is translated.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, kind: ForwardKind) -> bool {
+        self.word == kind as u32
+    }
+
+    /// What `port` becomes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn translate(&self, port: u16) -> u16 {
+        if self.port == 0 { port } else { self.port.wrapping_add(port.wrapping_sub(self.listen)) }
+    }
+}
+
+shared! {
+    UplinkKey = 8,
+    UplinkRecord = 8,
+    ExitKey = 12,
+    Exit = 28,
+    ElasticIp = 20,
+    ForwardKey = 28,
+    Forward = 28,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_contains_its_port() {
+        let head = ForwardKey::head(0, 0, Ip::UNSPECIFIED, 6);
+        assert_eq!(head.block(8080, 16), head.block(8080, 16));
+        assert_eq!(head.block(8081, 15), head.block(8080, 15));
+        assert_ne!(head.block(8082, 15), head.block(8080, 15));
+        assert_eq!(head.block(1, 0), head.block(65535, 0));
+        assert_ne!(head, head.block(0, 0));
+    }
+
+    #[test]
+    fn a_range_moves_as_a_whole() {
+        let forward = Forward::to(ForwardKind::Forward, 1, Ip::UNSPECIFIED, (5000, 80));
+        assert_eq!((forward.translate(5000), forward.translate(5009)), (80, 89));
+        let elastic = Forward::to(ForwardKind::Elastic, 1, Ip::UNSPECIFIED, (0, 0));
+        assert_eq!(elastic.translate(443), 443);
+    }
+}
