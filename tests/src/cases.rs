@@ -12,6 +12,7 @@ mod icmp;
 mod joined;
 pub mod model;
 mod multicast;
+mod nat;
 mod neighbours;
 mod parsing;
 mod policy;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Case> {
         joined::cases(),
         host::cases(),
         multicast::cases(),
+        nat::cases(),
         tables::cases(),
         reviewed::cases(),
     ];

@@ -228,6 +228,7 @@ fn drop_reasons_keep_their_numbers() {
         (68, "flow-table-full"),
         (69, "flow-expiring"),
         (70, "ports-exhausted"),
+        (71, "translation-changed"),
         (80, "internal"),
     ];
     assert_eq!(numbers, expected);

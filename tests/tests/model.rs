@@ -9,7 +9,7 @@ use vnet_tests::cases::{
 };
 
 /// Any distinct numbers will do.
-const DEVICES: Devices = Devices([2, 3, 10, 11, 13, 12, 99]);
+const DEVICES: Devices = Devices([2, 3, 10, 11, 13, 12, 20, 99]);
 
 #[test]
 fn every_case_holds() {

@@ -91,6 +91,8 @@ pub trait Address: Copy + Eq + Hash + fmt::Debug {
 
     /// The address as the policy tables know it.
     fn ip(self) -> Ip;
+    /// From what the policy tables have, which is of the same version.
+    fn of(ip: Ip) -> Self;
 }
 
 impl V4 {
@@ -139,6 +141,11 @@ impl Address for V4 {
     fn ip(self) -> Ip {
         Ip([0, 0, 0xffff_u32.to_be(), self.0])
     }
+
+    #[inline(always)]
+    fn of(ip: Ip) -> Self {
+        Self(ip.0[3])
+    }
 }
 
 impl Address for V6 {
@@ -147,6 +154,11 @@ impl Address for V6 {
     #[inline(always)]
     fn ip(self) -> Ip {
         Ip(self.0)
+    }
+
+    #[inline(always)]
+    fn of(ip: Ip) -> Self {
+        Self(ip.0)
     }
 }
 
@@ -192,6 +204,33 @@ impl Ip {
     pub const fn is_multicast(self) -> bool {
         let octets = self.octets();
         if self.is_v4() { octets[12] & 0xf0 == 0xe0 || self.0[3] == u32::MAX } else { octets[0] == 0xff }
+    }
+
+    /// Whether it means something on one link or host only, so that nobody routes it: 127.0.0.0/8, 169.254.0.0/16
+    /// (RFC 3927 section 7), 0.0.0.0/8, `::`, `::1`, fe80::/10; and fd00:ec2::254, where clouds have their metadata.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        let octets = self.octets();
+        if self.is_v4() {
+            return octets[12] == 127 || octets[12] == 169 && octets[13] == 254 || octets[12] == 0;
+        }
+        let is_low = self.0[0] | self.0[1] | self.0[2] == 0;
+        let is_metadata = self.0[0] == 0xfd00_0ec2_u32.to_be()
+            && self.0[1] | self.0[2] == 0
+            && self.0[3] == 0x0254_u32.to_be();
+        octets[0] == 0xfe && octets[1] & 0xc0 == 0x80 || is_low && u32::from_be(self.0[3]) <= 1 || is_metadata
+    }
+
+    /// A number that spreads addresses evenly: a multiplicative hash of its words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn digest(self) -> u32 {
+        /// 2^32 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+        const GOLDEN: u32 = 0x9e37_79b9;
+        let [a, b, c, d] = self.0;
+        let sum = (a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d.rotate_left(24)).wrapping_mul(GOLDEN);
+        sum ^ sum >> 16
     }
 
     /// The host's own type for the same address.
@@ -242,6 +281,23 @@ mod tests {
         let is_multicast = |text: &str| Ip::from_std(text.parse().expect("an address")).is_multicast();
         assert!(is_multicast("224.0.0.1") && is_multicast("255.255.255.255") && is_multicast("ff02::1"));
         assert!(!is_multicast("10.0.0.255") && !is_multicast("fe80::1"));
+    }
+
+    #[test]
+    fn what_nobody_routes_is_local() {
+        let is_local = |text: &str| Ip::from_std(text.parse().expect("an address")).is_local();
+        assert!(
+            ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::", "::1", "fe80::1", "febf::1", "fd00:ec2::254"]
+                .map(is_local)
+                .iter()
+                .all(|is| *is)
+        );
+        assert!(
+            ["10.0.0.1", "169.253.0.1", "fd00::1", "fec0::1", "2001:db8::1", "::2", "fd00:ec2::253"]
+                .map(is_local)
+                .iter()
+                .all(|is| !*is)
+        );
     }
 
     #[test]

@@ -77,6 +77,7 @@ drop_reasons! {
     68 FlowTableFull "flow-table-full" "The flow table has no room for a new flow.",
     69 FlowExpiring "flow-expiring" "The flow was ending or beginning at this very moment; the sender's next attempt starts anew.",
     70 PortsExhausted "ports-exhausted" "No source port is free with which it could leave towards this destination.",
+    71 TranslationChanged "translation-changed" "The flow is translated in a way that the policy does not have any more: a forward, an elastic IP or the address of the uplink has changed.",
     // vnet itself.
     80 Internal "internal" "vnet could not decide; this is a bug worth reporting.",
 }

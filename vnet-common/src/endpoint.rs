@@ -108,17 +108,6 @@ impl NetworkRecord {
     pub const fn new(gateway_mac: MacAddr, flags: NetworkFlags) -> Self {
         Self { gateway_mac, flags }
     }
-
-    /// Why a packet to an address that nobody here has is dropped.
-    #[inline(always)]
-    #[must_use]
-    pub const fn unknown_destination(&self) -> DropReason {
-        if self.flags.has(NetworkFlags::LEADS_OUTSIDE) {
-            DropReason::Untranslated
-        } else {
-            DropReason::NoRoute
-        }
-    }
 }
 
 /// Key of an endpoint: an address within a network.

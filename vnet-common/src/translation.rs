@@ -102,6 +102,8 @@ pub struct ForwardKey {
 }
 
 impl ForwardKey {
+    /// The head of nothing.
+    pub const NONE: Self = Self::head(0, 0, Ip::UNSPECIFIED, 0);
     const HEAD: u8 = 0x3f;
     /// The protocol of what holds for every protocol: elastic IPs.
     pub const ANY_PROTOCOL: u8 = 0;
@@ -117,8 +119,29 @@ impl ForwardKey {
     #[inline(always)]
     #[must_use]
     pub const fn block(&self, port: u16, prefix_len: u8) -> Self {
+        let mut block = *self;
+        block.narrow(port, prefix_len);
+        block
+    }
+
+    /// Becomes that block.
+    #[inline(always)]
+    pub const fn narrow(&mut self, port: u16, prefix_len: u8) {
         let mask = (0xffff_0000_u32 >> prefix_len) as u16;
-        Self { port: port & mask, len: prefix_len, ..*self }
+        (self.port, self.len) = (port & mask, prefix_len);
+    }
+
+    /// Becomes the head to look under after this one: that of every protocol, then those of everywhere, beginning with
+    /// `protocol`; false after the last.
+    #[inline(always)]
+    pub const fn advance(&mut self, protocol: u8) -> bool {
+        if self.protocol != Self::ANY_PROTOCOL {
+            self.protocol = Self::ANY_PROTOCOL;
+            return true;
+        }
+        let has_more = self.scope != 0;
+        (self.scope, self.protocol) = (0, protocol);
+        has_more
     }
 
     /// The same on another side.
@@ -215,6 +238,15 @@ mod tests {
         assert_ne!(head.block(8082, 15), head.block(8080, 15));
         assert_eq!(head.block(1, 0), head.block(65535, 0));
         assert_ne!(head, head.block(0, 0));
+    }
+
+    #[test]
+    fn heads_follow_from_the_narrowest_to_the_widest() {
+        let mut head = ForwardKey::head(5, 1, Ip::UNSPECIFIED, 6);
+        let expected = [(5, 0, true), (0, 6, true), (0, 0, true), (0, 6, false)];
+        for (scope, protocol, has_more) in expected {
+            assert_eq!((head.advance(6), head.scope, head.protocol), (has_more, scope, protocol));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! It serves the verifier as well: what it reads from a map is unknown to it, so it walks what follows
 //! the parser once and not again for each way in which a packet can be parsed.
 
-use vnet_common::{Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, RuleId};
+use vnet_common::{Address, Endpoint, Flow, FlowKey, ForwardKey, MacAddr, MacPair, Ops, RuleId, Tuple};
 
 use crate::{
     headers::{Datagram, Service},
@@ -46,6 +46,31 @@ impl Decision {
     pub const TRUST: Self = Self { rules: [0; 2], keep: Ops::NONE };
 }
 
+/// Whom the destination that was asked for stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The network of whoever it is; 0: it stands for itself.
+    pub network: u32,
+    /// 1 if it is a metadata service, which no rule is asked about.
+    pub is_metadata: u32,
+}
+
+impl Target {
+    /// Itself.
+    pub const NONE: Self = Self { network: 0, is_metadata: 0 };
+}
+
+/// The source with which a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<A> {
+    /// The address.
+    pub addr: A,
+    /// The first source port that it may get; 0: it keeps its own.
+    pub first_port: u16,
+    /// The last one.
+    pub last_port: u16,
+}
+
 /// A packet under judgement.
 #[derive(Clone, Debug)]
 pub struct Case<A: Copy> {
@@ -76,9 +101,9 @@ pub struct Case<A: Copy> {
     /// The MAC of that network's gateway.
     pub to_gateway_mac: MacAddr,
     /// Its way.
-    pub forth: Hop,
+    pub forth: Hop<A>,
     /// The way of answers.
-    pub back: Hop,
+    pub back: Hop<A>,
     /// The MACs that answers are expected to arrive with.
     pub answered: MacPair,
     /// What it does to its flow.
@@ -87,10 +112,28 @@ pub struct Case<A: Copy> {
     pub before: Decision,
     /// Where packets of such a flow went; 0 for others.
     pub before_device: u32,
+    /// Where its answers arrive.
+    pub before_pair: u32,
+    /// The tuple with which packets of a flow that is there leave.
+    pub before_leaves: Tuple<A>,
     /// Who opens the flow, or did.
     pub asker: Endpoint,
     /// Whom they ask.
     pub asked: Endpoint,
+    /// The network of who asks, or the uplink behind which they are.
+    pub asker_network: u32,
+    /// The tuple of the first packet, as it arrived.
+    pub asker_tuple: Tuple<A>,
+    /// The same with the destination that it stands for.
+    pub asked_tuple: Tuple<A>,
+    /// Whom the destination stands for.
+    pub target: Target,
+    /// The head under which the forward of a destination is looked for.
+    pub forward_head: ForwardKey,
+    /// The block under it.
+    pub forward_key: ForwardKey,
+    /// The source with which the first packet leaves.
+    pub source: Source<A>,
     /// What they ask for.
     pub service: Service,
     /// What allows it.
@@ -99,11 +142,28 @@ pub struct Case<A: Copy> {
     pub entry: Flow<A>,
 }
 
+impl<A: Address> Case<A> {
+    /// The packet's sender is who asks.
+    #[inline(always)]
+    pub fn ask(&mut self) {
+        (self.asker, self.asker_network) = (self.from, self.network);
+        self.asker_tuple = self.key.tuple();
+    }
+
+    /// The packet answers: its receiver is who asked, its sender who was asked.
+    #[inline(always)]
+    pub fn answer(&mut self) {
+        (self.asker, self.asker_network, self.asked) = (self.to, self.to_network, self.from);
+        self.asker_tuple = self.before_leaves.reversed();
+    }
+}
+
 impl<A: Copy + Default> Case<A> {
     /// A case that says nothing.
     #[must_use]
     pub fn blank() -> Self {
-        let hop = Hop { device: 0, delivery: 0, ops: Ops::NONE, sent: MacPair::default() };
+        let tuple = Tuple::default();
+        let hop = Hop { device: 0, delivery: 0, ops: Ops::NONE, sent: MacPair::default(), leaves: tuple };
         let nobody = Endpoint::gateway(0, MacAddr::default(), 0);
         Self {
             device: 0,
@@ -125,8 +185,17 @@ impl<A: Copy + Default> Case<A> {
             step: Step::Single,
             before: Decision::TRUST,
             before_device: 0,
+            before_pair: 0,
+            before_leaves: tuple,
             asker: nobody,
             asked: nobody,
+            asker_network: 0,
+            asker_tuple: tuple,
+            asked_tuple: tuple,
+            target: Target::NONE,
+            forward_head: ForwardKey::NONE,
+            forward_key: ForwardKey::NONE,
+            source: Source { addr: A::default(), first_port: 0, last_port: 0 },
             service: Service { protocol: 0, port: 0, is_v4: false },
             decision: Decision::TRUST,
             entry: Flow::default(),

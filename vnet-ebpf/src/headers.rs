@@ -1,7 +1,7 @@
 //! What the headers of a packet say, as the parse stage hands it to the others.
 
 use network_types::eth::EthHdr;
-use vnet_common::{Address, FlowKey, MacPair, Origin, Ports};
+use vnet_common::{Address, DropReason, FlowKey, MacPair, Origin, Ports, Tuple};
 
 /// IP protocol numbers (IANA).
 pub mod protocol {
@@ -164,6 +164,18 @@ impl Segment {
 }
 
 impl<A: Address> Datagram<A> {
+    /// Where the payload begins, for who takes the datagram out of scratch memory: the verifier wants to see again
+    /// that it is no huge number, before anything is added ("R5 min value is negative", 6.18, `from_port`).
+    ///
+    /// # Errors
+    /// [`DropReason::Truncated`], which no parsed packet meets.
+    #[inline(always)]
+    pub const fn payload_offset(&self) -> Result<usize, DropReason> {
+        /// Headers end before: all extension headers of IPv6, of the greatest length, do.
+        const MOST: usize = 0x3fff;
+        if self.payload > MOST { Err(DropReason::Truncated) } else { Ok(self.payload) }
+    }
+
     /// The tuple of this packet as received on `ifindex`.
     #[inline(always)]
     #[must_use]
@@ -189,15 +201,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// What the packet that opens the flow of `key` asks for. Of ICMP only echo requests open flows.
+    /// What the packet that opens a flow asks for, where it has `tuple` when it reaches whom it asks. Of ICMP only echo requests open flows.
     #[inline(always)]
     #[must_use]
-    pub const fn of_flow<A: Address>(key: &FlowKey<A>) -> Self {
-        let protocol = key.origin.protocol();
+    pub const fn of_flow<A: Address>(protocol: u8, tuple: &Tuple<A>) -> Self {
         let port = match protocol {
             protocol::ICMP => 8 << 8,
             protocol::ICMPV6 => 128 << 8,
-            _ => key.ports.dst().get(),
+            _ => tuple.ports.dst().get(),
         };
         Self { protocol, port, is_v4: A::IS_V4 }
     }

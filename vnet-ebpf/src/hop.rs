@@ -1,30 +1,37 @@
 //! The last step of a packet's way through vnet, as the route stage hands it to the others.
 
-use vnet_common::{Delivery, DropReason, Flow, MacPair, Ops};
+use vnet_common::{Delivery, DropReason, Flow, MacPair, Ops, Tuple};
 
 /// How a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hop {
+pub struct Hop<A> {
     /// To which device.
     pub device: u32,
     /// A [`Delivery`], as the byte in a flow's entry.
     pub delivery: u8,
-    /// [`Ops::ROUTE`] if it is routed.
+    /// [`Ops::ROUTE`] if it is routed, [`Ops::TRANSLATE`] if addresses or ports are replaced.
     pub ops: Ops,
     /// The MACs that a routed packet leaves with.
     pub sent: MacPair,
+    /// The tuple that a translated packet leaves with.
+    pub leaves: Tuple<A>,
 }
 
-impl Hop {
+impl<A: Copy> Hop<A> {
     /// That of the packets of a flow's direction.
     #[inline(always)]
     #[must_use]
-    pub fn of<A: Copy>(flow: &Flow<A>) -> Self {
+    pub fn of(flow: &Flow<A>) -> Self
+    where
+        A: Default,
+    {
+        let ops = flow.ops.get();
         Self {
             device: flow.device.get(),
             delivery: flow.delivery.get(),
-            ops: flow.ops.get(),
+            ops,
             sent: flow.sent.get(),
+            leaves: if ops.has(Ops::TRANSLATE) { flow.leaves.get() } else { Tuple::default() },
         }
     }
 

@@ -9,14 +9,14 @@ use std::{
 };
 
 use vnet_common::{
-    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Ip,
-    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
+    Be16, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
     UplinkKey, UplinkRecord, V4, V6,
 };
 
 use crate::{
     case::Case,
-    packet::{Packet, Wire},
+    packet::{Change, Packet, Wire},
     tables::{FlowTable, InsertError, Tables},
 };
 
@@ -62,6 +62,17 @@ impl Packet for ModelPacket {
         // SAFETY: `range` is size_of::<T>() bytes long, and a `T: Wire` has no padding.
         unsafe { self.bytes[range].as_mut_ptr().cast::<T>().write_unaligned(value) };
         Ok(())
+    }
+
+    fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason> {
+        let old: Be16 = self.read(offset)?;
+        let sum = u64::from(!u16::from_ne_bytes(old.to_bytes())) + u64::from(change.sum);
+        let folded = (0..3).fold(sum, |sum, _| (sum & 0xffff) + (sum >> 16));
+        let check = match !(folded as u16) {
+            0 if change.is_udp => 0xffff,
+            check => check,
+        };
+        self.write(offset, Be16::from_bytes(check.to_ne_bytes()))
     }
 
     fn has_vlan_tag(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A packet as the stages see it: headers are read by value, and written back by `rewrite` alone.
 
 use network_types::{arp::ArpHdr, eth::EthHdr};
-use vnet_common::{Be16, Be32, DropReason, MacPair, Ports, V4, V6};
+use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, V4, V6};
 
 /// Types that are their wire format: any bytes of their size are a value, and they have no padding.
 ///
@@ -89,6 +89,55 @@ wire!(u8, Be16, Be32, V4, V6, Ports, MacPair, Ipv4Wire, Ipv6Wire, TcpWire, ArpHd
 // SAFETY: an array of bytes.
 unsafe impl<const N: usize> Wire for [u8; N] {}
 
+/// An address whose place in the IP header is known.
+pub trait AddressWire: Address + Wire {
+    /// Offset of the source address in the header; the destination follows it.
+    const SRC: usize;
+
+    /// Sum of its 16-bit words, as the host reads them: a ones' complement sum comes out the same in either byte
+    /// order (RFC 1071 section 2).
+    fn sum(self) -> u32;
+}
+
+impl AddressWire for V4 {
+    const SRC: usize = 12;
+
+    #[inline(always)]
+    fn sum(self) -> u32 {
+        let [a, b, c, d] = self.octets();
+        u32::from(u16::from_ne_bytes([a, b])) + u32::from(u16::from_ne_bytes([c, d]))
+    }
+}
+
+impl AddressWire for V6 {
+    const SRC: usize = 8;
+
+    #[inline(always)]
+    fn sum(self) -> u32 {
+        self.words().iter().map(|word| (word & 0xffff) + (word >> 16)).sum()
+    }
+}
+
+/// Words of a packet that were replaced, as its checksums see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Ones' complement sum of the new words and of the complements of the old ones (RFC 1624 equation 3).
+    pub sum: u32,
+    /// Where the words stand.
+    pub kind: ChangeKind,
+    /// Whether it is UDP's, which writes 0 as 0xffff (RFC 768).
+    pub is_udp: bool,
+}
+
+/// Where words stand that were replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// In what the checksum covers of the packet.
+    Covered,
+    /// In the pseudo-header (RFC 9293 section 3.1).
+    Pseudo,
+}
+
 /// One packet, from its Ethernet header on.
 pub trait Packet {
     /// Length of the whole packet in bytes; of all its segments when it is to be segmented later.
@@ -105,6 +154,13 @@ pub trait Packet {
     /// # Errors
     /// [`DropReason::Truncated`] when the packet ends before them.
     fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason>;
+
+    /// Updates the checksum of TCP, UDP or ICMP at `offset` bytes for words that `change` says were replaced, also
+    /// where the sender has left it to the device to compute (`CHECKSUM_PARTIAL`).
+    ///
+    /// # Errors
+    /// [`DropReason::Truncated`] when the packet ends before it.
+    fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason>;
 
     /// Whether a VLAN tag was taken off the frame and is held beside it.
     fn has_vlan_tag(&self) -> bool;

@@ -1,16 +1,18 @@
 //! The way of a packet, from top to bottom.
 //!
 //! ```text
-//! from_port, from_host
-//!   parse      what it says             (1)
-//!   track      its flow, if it has one  (2)  hit, same generation, routine ---------+
-//!   neighbour  ARP, discovery           (3)  answered or passed on                  |
-//!   sender     who sent it              (4)                                         |
-//!   route      where it goes            (5)                                         |
-//!   judge      what both ends allow     (6)                                         |
-//!   track      what it does to its flow (7)                                         |
-//!   install    remember both directions (8)                                         |
-//!   replay     rewrite and send         (9)  <--------------------------------------+
+//! from_port, from_host, from_uplink
+//!   parse      what it says              (1)
+//!   track      its flow, if it has one   (2)   hit, same generation, routine -------+
+//!   neighbour  ARP, discovery            (3)   answered or passed on                |
+//!   sender     who sent it               (4)                                        |
+//!   translate  for whom it really is     (5)   from outside and for nobody: passes  |
+//!   route      where it goes             (6)                                        |
+//!   judge      what both ends allow      (7)                                        |
+//!   translate  as whom it leaves         (8)                                        |
+//!   track      what it does to its flow  (9)                                        |
+//!   install    remember both directions  (10)                                       |
+//!   replay     rewrite and send          (11)  <------------------------------------+
 //!
 //! to_port        what the bridge floods to a port: discovery passes, the rest is judged or dropped
 //! to_host        what the bridge floods to the host: it passes, unless the network keeps the host out
@@ -20,23 +22,27 @@
 //! check was made for.
 
 mod flooded;
+mod hooks;
 mod neighbours;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use vnet_common::{Address, Delivery, DropReason, Flow, MacPair, Ops, V4, V6, mark};
+use vnet_common::{
+    Address, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, UplinkRecord, V4, V6, mark,
+};
 
+use self::hooks::{Hook, Host, Workload};
 use crate::{
     case::{Case, Decision, Step},
     headers::{Carries, ETHERNET_LEN, Frame, Kind, Service},
     hop::Hop,
     packet::Packet,
+    rewrite::{self, ErrorAbout, ICMP_HEADER_LEN},
     stages::{
         install::{self, Birth},
         judge,
-        neighbour::Speaker,
         parse::{self, Quoted},
-        replay, route, sender, track,
+        replay, route, track, translate,
     },
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
@@ -74,100 +80,35 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
     enter::<Host, P, T>(packet, tables, arrival)
 }
 
-/// What comes from outside. Most of it is the host's own, and passes.
+/// What comes from outside. Most of it is the host's own, and passes as it is.
 ///
 /// # Errors
 /// The reason to drop it.
 #[inline(always)]
-pub fn from_uplink<P: Packet, T: Tables>(_packet: &mut P, _tables: &T, _arrival: Arrival) -> Outcome {
-    Ok(Verdict::PASS)
-}
-
-/// Who may send at a hook, and what else than flows they may send there.
-trait Hook {
-    /// Who sends this frame.
-    fn speaker<T: Tables>(
-        snapshot: &Snapshot<'_, T>,
-        arrival: Arrival,
-        macs: MacPair,
-    ) -> Result<Speaker, DropReason>;
-
-    /// Checks and fills in who sends the datagram; decides what is no unicast there and then.
-    fn sender<A: Address, T: Tables>(
-        snapshot: &Snapshot<'_, T>,
-        case: &mut Case<A>,
-    ) -> Result<Option<Verdict>, DropReason>;
-}
-
-/// A port's device: the workload behind it.
-struct Workload;
-
-/// A network's bridge: the host.
-struct Host;
-
-impl Hook for Workload {
-    #[inline(always)]
-    fn speaker<T: Tables>(
-        snapshot: &Snapshot<'_, T>,
-        arrival: Arrival,
-        macs: MacPair,
-    ) -> Result<Speaker, DropReason> {
-        let port = snapshot.port(arrival.device)?;
-        sender::check_mac(port, macs)?;
-        Ok(Speaker::port(arrival.device, port))
-    }
-
-    /// A function of its own in the kernel too, for the stack's sake.
-    #[inline(never)]
-    fn sender<A: Address, T: Tables>(
-        snapshot: &Snapshot<'_, T>,
-        case: &mut Case<A>,
-    ) -> Result<Option<Verdict>, DropReason> {
-        let port = snapshot.port(case.device)?;
-        sender::check_mac(port, case.macs)?;
-        sender::check_role(&case.datagram)?;
-        let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
-        if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
-            case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
+pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    let Some(&UplinkRecord { mac, .. }) = snapshot.uplink(arrival.device) else { return Ok(Verdict::PASS) };
+    // What vnet does not carry is the host's to judge.
+    let Ok(frame) = parse::ethernet(packet) else { return Ok(Verdict::PASS) };
+    match frame.carries {
+        Carries::Ipv4 => {
+            let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
+            if read_ipv4(packet, case).is_err() {
+                return Ok(Verdict::PASS);
+            }
+            outside(packet, snapshot, case, mac)
         }
-        (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
-        let destination = case.datagram.dst.ip();
-        if !destination.is_multicast() {
-            return Ok(None);
+        Carries::Ipv6 => {
+            let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
+            if read_ipv6(packet, case).is_err() {
+                return Ok(Verdict::PASS);
+            }
+            if case.datagram.message.kind == Kind::Discovery {
+                return neighbours::discovery_outside(packet, &snapshot, case, mac);
+            }
+            outside(packet, snapshot, case, mac)
         }
-        case.service = Service::of_packet(&case.datagram);
-        if is_dhcp_request {
-            judge::reaches_host(snapshot, case.network, &case.service)?;
-            return Ok(Some(Verdict::send(port.network, Delivery::Host)));
-        }
-        judge::sends(snapshot, &case.service, port.group_set, snapshot.peer(destination))?;
-        Ok(Some(Verdict::PASS))
-    }
-}
-
-impl Hook for Host {
-    #[inline(always)]
-    fn speaker<T: Tables>(
-        snapshot: &Snapshot<'_, T>,
-        arrival: Arrival,
-        _: MacPair,
-    ) -> Result<Speaker, DropReason> {
-        Ok(Speaker::host(arrival.device, snapshot.network(arrival.device)?))
-    }
-
-    #[inline(always)]
-    fn sender<A: Address, T: Tables>(
-        snapshot: &Snapshot<'_, T>,
-        case: &mut Case<A>,
-    ) -> Result<Option<Verdict>, DropReason> {
-        let gateway_mac = snapshot.network(case.device)?.gateway_mac;
-        (case.network, case.gateway_mac) = (case.device, gateway_mac);
-        case.from = route::host(snapshot, case.network, gateway_mac, case.datagram.src.ip());
-        if !case.datagram.dst.ip().is_multicast() {
-            return Ok(None);
-        }
-        judge::host_may_speak(snapshot, case.network)?;
-        Ok(Some(Verdict::PASS))
+        Carries::Arp => neighbours::arp_outside(packet, &snapshot, arrival.device, mac),
     }
 }
 
@@ -194,7 +135,7 @@ fn decide<H: Hook, P: Packet, T: Tables>(
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
+            read_ipv4(packet, case)?;
             datagram::<H, _, _, _>(packet, snapshot, case)
         }
         Carries::Ipv6 => {
@@ -225,6 +166,13 @@ fn begin<'a, A: Copy, T: FlowTable<A>>(
     Ok(case)
 }
 
+/// Reads IPv4.
+#[inline(always)]
+fn read_ipv4<P: Packet>(packet: &P, case: &mut Case<V4>) -> Result<(), DropReason> {
+    case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
+    Ok(())
+}
+
 /// Reads IPv6. A function of its own in the kernel too, for the stack's sake.
 #[inline(never)]
 fn read_ipv6<P: Packet>(packet: &P, case: &mut Case<V6>) -> Result<(), DropReason> {
@@ -239,15 +187,9 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    case.key = case.datagram.key(case.device);
-    // Routine: the decision stands, and nothing changes but the record of the packet's own direction.
-    if let Some(flow) = snapshot.tables.find(&case.key)
-        && let Some(hop) = current(snapshot, &flow, case.macs)
-        && track::is_routine(&flow, &case.datagram.message)
-    {
-        snapshot.tables.touch(&flow, case.now)?;
-        track::record(&flow, &case.datagram.message);
-        return replay::replay(packet, &flow, &hop);
+    let routine = if A::IS_V4 { routine } else { routine_apart };
+    if let Some(verdict) = routine(packet, snapshot, case)? {
+        return Ok(verdict);
     }
     match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
@@ -255,13 +197,78 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
 }
 
+/// The same from outside, at the uplink that has `mac`.
+#[inline(always)]
+fn outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<A>,
+    mac: MacAddr,
+) -> Outcome {
+    if case.macs.dst() != mac {
+        return Ok(Verdict::PASS);
+    }
+    // By which router it comes says nothing about a flow.
+    case.macs = MacPair::new(mac, MacAddr::default());
+    if let Some(verdict) = routine_apart(packet, snapshot, case)? {
+        return Ok(verdict);
+    }
+    case.from = Endpoint::outside(case.device, snapshot.peer(case.datagram.src.ip()));
+    (case.network, case.gateway_mac) = (case.device, mac);
+    unicast(packet, &snapshot, case)
+}
+
+/// Sends a packet whose decision stands, and which changes nothing but the record of its own direction.
+#[inline(always)]
+fn routine<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Option<Verdict>, DropReason> {
+    case.key = case.datagram.key(case.device);
+    let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
+    let Some(hop) = current(snapshot, &flow, case.macs) else { return Ok(None) };
+    if !track::is_routine(&flow, &case.datagram.message) {
+        return Ok(None);
+    }
+    snapshot.tables.touch(&flow, case.now)?;
+    track::record(&flow, &case.datagram.message);
+    replay::replay(packet, &case.datagram, &flow, &hop).map(Some)
+}
+
+/// As [`routine`]; a function of its own in the kernel too, for the stack's sake.
+#[inline(never)]
+fn routine_apart<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Option<Verdict>, DropReason> {
+    routine(packet, snapshot, case)
+}
+
 /// The way of a packet with `macs` if the decision in its entry stands. It is copied before that is looked at,
 /// for another CPU may be writing a newer one.
 #[inline(always)]
-fn current<A: Copy, T: Tables>(snapshot: Snapshot<'_, T>, flow: &Flow<A>, macs: MacPair) -> Option<Hop> {
+fn current<A: Copy + Default, T: Tables>(
+    snapshot: Snapshot<'_, T>,
+    flow: &Flow<A>,
+    macs: MacPair,
+) -> Option<Hop<A>> {
     let hop = Hop::of(flow);
     compiler_fence(Ordering::SeqCst);
     track::is_current(flow, snapshot.generation, macs).then_some(hop)
+}
+
+/// The same, with the way put into the case.
+#[inline(always)]
+fn is_current<A: Copy + Default, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    flow: &Flow<A>,
+) -> bool {
+    case.forth = Hop::of(flow);
+    compiler_fence(Ordering::SeqCst);
+    track::is_current(flow, snapshot.generation, case.macs)
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -279,6 +286,14 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         return related_error(packet, snapshot, case);
     }
     classify(snapshot, case)?;
+    if matches!(case.step, Step::Single | Step::Open | Step::Reopen) {
+        if case.from.is_outside() && !is_forwarded(snapshot, case) {
+            return Ok(Verdict::PASS);
+        }
+        if case.step != Step::Single {
+            track::may_open(&case.datagram.message)?;
+        }
+    }
     if case.step != Step::Continue
         && let Err(reason) = admit(snapshot, case)
     {
@@ -291,7 +306,7 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         return Err(reason);
     }
     match case.step {
-        Step::Single => replay::send::<A>(packet, &case.forth),
+        Step::Single => replay::send(packet, &case.datagram, &case.forth),
         Step::Open | Step::Reopen => open(packet, snapshot, case),
         Step::Continue | Step::Challenge | Step::Renew => proceed(packet, snapshot, case),
     }
@@ -299,7 +314,7 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// Finds out what the packet does to its flow, and what allowed that so far.
 #[inline(never)]
-fn classify<A: Address, T: Tables + FlowTable<A>>(
+fn classify<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
@@ -308,24 +323,22 @@ fn classify<A: Address, T: Tables + FlowTable<A>>(
     if message.kind == Kind::Single {
         return Ok(());
     }
-    let Some(own) = snapshot.tables.find(&case.key) else {
-        case.step = Step::Open;
-        return track::may_open(message);
-    };
+    case.step = Step::Open;
+    let Some(own) = snapshot.tables.find(&case.key) else { return Ok(()) };
     if message.kind == Kind::Echo && own.ops.get().has(Ops::REPLY) {
+        case.step = Step::Single;
         return Ok(());
     }
     snapshot.tables.touch(&own, case.now)?;
-    case.pair_key = case.key.reversed(own.pair_device.get());
-    if snapshot.tables.find(&case.pair_key).is_none() || track::starts_anew(&own, message) {
-        case.step = Step::Reopen;
-        return track::may_open(message);
-    }
-    track::may_continue(&own)?;
-    case.step = if track::challenges(&own, message) {
+    (case.before_pair, case.before_leaves) = (own.pair_device.get(), own.leaving(&case.key));
+    case.pair_key = own.pair_key(&case.key);
+    let pair = snapshot.tables.find(&case.pair_key);
+    let is_whole = pair.is_some_and(|pair| pair.pair_key(&case.pair_key) == case.key);
+    case.step = if !is_whole || track::has_ended(&own) || track::starts_anew(&own, message) {
+        Step::Reopen
+    } else if track::challenges(&own, message) {
         Step::Challenge
-    } else if let Some(hop) = current(*snapshot, &own, case.macs) {
-        case.forth = hop;
+    } else if is_current(snapshot, case, &own) {
         Step::Continue
     } else {
         case.before = Decision { rules: own.rules.get(), keep: own.ops.get() };
@@ -335,9 +348,71 @@ fn classify<A: Address, T: Tables + FlowTable<A>>(
     Ok(())
 }
 
+/// Whether what comes from outside is for a network. If not, it is the host's, whatever flow was there before.
+#[inline(always)]
+fn is_forwarded<A: Address, T: Tables + FlowTable<A>>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> bool {
+    case.ask();
+    let is_forwarded = translate::destination(snapshot, case);
+    if !is_forwarded && case.step == Step::Reopen {
+        snapshot.tables.find(&case.key).as_deref().map(track::cut);
+    }
+    is_forwarded
+}
+
 /// Judges the packet, in the direction in which its flow is or was opened, and fills in its way.
 #[inline(never)]
-fn admit<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> Result<(), DropReason> {
+fn admit<A: Address + Default, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let is_answer = case.before.keep.has(Ops::REPLY);
+    if is_answer {
+        find_asker(snapshot, case)?;
+        route::way(case)?;
+        case.answer();
+        translate::destination(snapshot, case);
+    } else {
+        case.ask();
+        if translate::destination(snapshot, case) {
+            route::target(snapshot, case)?;
+        } else if case.from.is_outside() {
+            return Err(DropReason::TranslationChanged);
+        } else {
+            route::destination(snapshot, case)?;
+        }
+        route::way(case)?;
+        case.asked = case.to;
+    }
+    if case.asked.is_elsewhere() {
+        // Only a joined network's gateway can have been asked; it is none any more.
+        return Err(DropReason::NoRoute);
+    }
+    case.service = match case.step {
+        Step::Single => Service::of_packet(&case.datagram),
+        _ => Service::of_flow::<A>(case.datagram.protocol, &case.asked_tuple),
+    };
+    if case.forth.device != case.before_device {
+        // What another device has taken over is another's: nothing of it is kept.
+        case.before = Decision::TRUST;
+    }
+    case.decision = judge::both_ends(snapshot, case)?;
+    translate::source(snapshot, case)?;
+    translate::leaves(case, is_answer)
+}
+
+/// Fills in to whom an answer goes.
+#[inline(always)]
+fn find_asker<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let is_translated = case.before.keep.has(Ops::TRANSLATE);
+    if is_translated || case.from.is_outside() || snapshot.uplink(case.before_pair).is_some() {
+        return route::asker(snapshot, case);
+    }
     if let Err(reason) = route::destination(snapshot, case) {
         // The host may have opened it from an address that is not the gateway's.
         if case.before_device != case.network {
@@ -345,55 +420,28 @@ fn admit<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) 
         }
         route::to_host_elsewhere(case);
     }
-    route::way(case)?;
-    let is_answer = case.before.keep.has(Ops::REPLY);
-    if is_answer {
-        case.asker = case.to;
-        case.asked = case.from;
-    } else {
-        case.asker = case.from;
-        case.asked = case.to;
-    }
-    if case.asked.is_elsewhere() {
-        // Only a joined network's gateway can have been asked; it is none any more.
-        return Err(snapshot.network(case.network)?.unknown_destination());
-    }
-    case.service = match case.step {
-        Step::Single => Service::of_packet(&case.datagram),
-        _ if is_answer => Service::of_flow(&case.pair_key),
-        _ => Service::of_flow(&case.key),
-    };
-    if case.forth.device != case.before_device {
-        // What another device has taken over is another's: nothing of it is kept.
-        case.before = Decision::TRUST;
-    }
-    case.decision = judge::both_ends(snapshot, case)?;
     Ok(())
 }
 
-/// Opens a flow.
-#[inline(always)]
-fn open<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
+/// Opens a flow. A function of its own in the kernel too, for the stack's sake.
+#[inline(never)]
+fn open<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    let verdict = replay::send::<A>(packet, &case.forth)?;
+    replay::check_ttl(packet, &case.forth)?;
     let segment = &case.datagram.message.segment;
     let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
-    case.pair_key = case.key.reversed(case.forth.device);
-    install::new_flow(
-        snapshot.tables,
-        case,
-        snapshot.generation,
-        Birth { seq_next, syn_end, bytes: packet.length() },
-    )?;
-    Ok(verdict)
+    case.pair_key = FlowKey::of(case.forth.device, case.datagram.protocol, case.forth.leaves.reversed());
+    let birth = Birth { seq_next, syn_end, bytes: packet.length() };
+    install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
+    replay::send(packet, &case.datagram, &case.forth)
 }
 
-/// Carries on a flow that is not routine: its state changes, or its decision was out of date.
-#[inline(always)]
-fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
+/// Carries on a flow that is not routine: its state changes, or its decision was out of date. As [`open`].
+#[inline(never)]
+fn proceed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -405,23 +453,63 @@ fn proceed<A: Address + Default, P: Packet, T: Tables + FlowTable<A>>(
     if case.step == Step::Renew {
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
-    replay::replay(packet, &own, &case.forth)
+    replay::replay(packet, &case.datagram, &own, &case.forth)
 }
 
-/// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end or
-/// from the host. A function of its own in the kernel too, for the stack's sake.
+/// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end, from
+/// the host, or from any router outside. It is translated as packets of its direction are, and so is what it
+/// quotes. A function of its own in the kernel too, for the stack's sake.
 #[inline(never)]
 fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    const ICMP_HEADER_LEN: usize = 8;
-    case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
-    let quoted = &case.quoted;
-    if quoted.src != case.datagram.dst || quoted.dst != case.datagram.src && !case.from.is_gateway() {
+    if let Err(reason) = read_quoted(packet, case) {
+        return unrelated(case, reason);
+    }
+    let is_from_end =
+        case.quoted.dst == case.datagram.src || case.from.is_outside() || case.from.is_gateway();
+    if case.quoted.src != case.datagram.dst || !is_from_end {
+        return unrelated(case, DropReason::UnrelatedError);
+    }
+    if case.from.is_gateway() {
+        return error_of_host(packet, snapshot, case);
+    }
+    case.pair_key = case.quoted.key(case.device).reversed(case.device);
+    let Some(flow) = snapshot.tables.find(&case.pair_key) else {
+        return unrelated(case, DropReason::UnrelatedError);
+    };
+    if !is_current(snapshot, case, &flow) {
         return Err(DropReason::UnrelatedError);
     }
+    if case.forth.ops.has(Ops::TRANSLATE) {
+        let about = ErrorAbout { error: &case.datagram, quoted: &case.quoted };
+        rewrite::error(packet, &about, &case.forth.leaves)?;
+    }
+    replay::route(packet, &case.forth)
+}
+
+/// Reads what an error quotes. As [`read_ipv6`].
+#[inline(never)]
+fn read_quoted<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
+    case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
+    Ok(())
+}
+
+/// What becomes of an error that is about no flow: outside it may be about one of the host's.
+#[inline(always)]
+fn unrelated<A: Copy>(case: &Case<A>, reason: DropReason) -> Outcome {
+    if case.from.is_outside() { Ok(Verdict::PASS) } else { Err(reason) }
+}
+
+/// An ICMP error of the host's, about a flow with it or between ports.
+#[inline(always)]
+fn error_of_host<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Outcome {
     // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
     if route::destination(snapshot, case).is_err() {
         route::to_host_elsewhere(case);
@@ -431,10 +519,10 @@ fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if flow.generation.get() != snapshot.generation {
         return Err(DropReason::UnrelatedError);
     }
-    if case.from.is_gateway() && flow.device.get() != case.network {
+    if flow.device.get() != case.network {
         // It's about a flow between ports.
         judge::host_may_speak(snapshot, case.network)?;
     }
     route::way(case)?;
-    replay::send::<A>(packet, &case.forth)
+    replay::route(packet, &case.forth)
 }

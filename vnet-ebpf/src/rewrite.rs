@@ -1,7 +1,10 @@
 //! The one place where bytes of a packet are written.
 //!
 //! Checksums are updated in place where only a field changes (RFC 1624), and computed where a whole
-//! message is new. Checksums of TCP and UDP are never touched: a local packet may not have its own yet.
+//! message is new. Those of TCP and UDP are updated by who knows whether the packet has one yet: see
+//! [`Packet::update_checksum`].
+
+mod translate;
 
 use network_types::{
     arp::ArpHdr,
@@ -9,9 +12,11 @@ use network_types::{
 };
 use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V6};
 
+pub use translate::{ErrorAbout, ICMP_HEADER_LEN, error, translated};
+
 use crate::{
     headers::ETHERNET_LEN,
-    packet::{Ipv4Wire, Packet},
+    packet::{AddressWire as _, Ipv4Wire, Packet},
 };
 
 /// Offset of the hop limit in the IPv6 header.
@@ -40,6 +45,17 @@ pub fn routed<A: Address>(packet: &mut impl Packet, macs: MacPair) -> Result<(),
         packet.write(HOP_LIMIT, hop_limit)?;
     }
     packet.write(0, macs)
+}
+
+/// Whether a routed packet has hops left.
+///
+/// # Errors
+/// [`DropReason::TtlExceeded`].
+#[inline(always)]
+pub fn check_ttl<A: Address>(packet: &impl Packet) -> Result<(), DropReason> {
+    const TTL: usize = ETHERNET_LEN + 8;
+    let left: u8 = packet.read(if A::IS_V4 { TTL } else { HOP_LIMIT })?;
+    if left > 1 { Ok(()) } else { Err(DropReason::TtlExceeded) }
 }
 
 /// Turns an ARP request into the answer that its target has `mac`.
@@ -88,7 +104,7 @@ pub fn neighbour_advertisement(packet: &mut impl Packet, answer: &Advertisement)
     // RFC 8200 section 8.1: the pseudo-header has both addresses, the length and the protocol.
     let fixed = [[0, len], [0, 58], [136, 0], [flags, 0]];
     let option = if has_option { [[2, 1], [a, b], [c, d], [e, f]] } else { [[0; 2]; 4] };
-    let check = !fold(sum(target) + sum(target) + sum(asker) + pairs(fixed) + pairs(option));
+    let check = !fold(target.sum() + target.sum() + asker.sum() + pairs(fixed) + pairs(option));
 
     packet.write(0, MacPair::new(asked.src(), mac))?;
     packet.write(ETHERNET_LEN, Be32::new(0x6000_0000))?;
@@ -104,13 +120,6 @@ pub fn neighbour_advertisement(packet: &mut impl Packet, answer: &Advertisement)
         packet.write(ICMPV6 + FIXED + 4, Be32::from_bytes([c, d, e, f]))?;
     }
     Ok(())
-}
-
-/// Sum of the 16-bit words of an address, as the host reads them: a ones' complement sum comes out the same
-/// in either byte order (RFC 1071 section 2).
-#[inline(always)]
-fn sum(address: V6) -> u32 {
-    address.words().iter().map(|word| (word & 0xffff) + (word >> 16)).sum()
 }
 
 /// Sum of pairs of bytes, likewise.

@@ -6,7 +6,7 @@ use core::{
 };
 
 use vnet_common::{
-    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    Address, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
     Identity, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
     PortRecord, Side, UplinkKey, UplinkRecord, V4, V6, side_of,
 };
@@ -164,6 +164,28 @@ impl<'a, T: Tables> Snapshot<'a, T> {
     #[must_use]
     pub fn join(&self, network: u32, addr: Ip) -> Option<u32> {
         self.tables.join(&JoinPrefix { network, side: self.side(), addr })
+    }
+
+    /// What is known of the uplink `ifindex`.
+    #[inline(always)]
+    #[must_use]
+    pub fn uplink(&self, ifindex: u32) -> Option<&'a UplinkRecord> {
+        self.tables.uplink(&UplinkKey { ifindex, side: self.side() })
+    }
+
+    /// How packets of the IP version of `A` leave the network whose bridge is `network`.
+    #[inline(always)]
+    #[must_use]
+    pub fn exit<A: Address>(&self, network: u32, slot: u16) -> Option<&'a Exit> {
+        let version = if A::IS_V4 { 4 } else { 6 };
+        self.tables.exit(&ExitKey { network, side: self.side(), version, slot })
+    }
+
+    /// The elastic IP of the endpoint `addr` of `network`.
+    #[inline(always)]
+    #[must_use]
+    pub fn elastic_ip(&self, network: u32, addr: Ip) -> Option<&'a ElasticIp> {
+        self.tables.elastic_ip(&EndpointKey { network, side: self.side(), addr })
     }
 
     /// Who an address is to the rules when no endpoint has it.

@@ -114,7 +114,7 @@ fn limits(version: Version) -> Vec<Case> {
             .drops(forwarded, talk.forth(ACK, CLIENT + 1, SERVER + 1, 10), DropReason::Forwarded),
         Case::new(name("the_host_sends_to_nobody"))
             .drops(host(&G), switched(version, (&G, &C), UDP, &udp((1, 2))), DropReason::NoRoute)
-            .drops(host(&H), switched(version, (&H, &A), UDP, &udp((1, 2))), DropReason::Untranslated)
+            .drops(host(&H), switched(version, (&H, &A), UDP, &udp((1, 2))), DropReason::NoRoute)
             .no_flows(),
         Case::new(name("the_host_needs_the_right_mac_too")).drops(
             host(&G),

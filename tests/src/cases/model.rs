@@ -1,8 +1,8 @@
 //! The host model as a runner of cases.
 
 use vnet_common::{
-    Address, EndpointKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin, PeerPrefix, PortKey, Ports, V6,
-    limits, side_of, ticks_from_secs,
+    Address, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin, PeerPrefix, PortKey, Ports,
+    UplinkKey, V6, limits, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
     model::{ModelFlows, ModelPacket, ModelTables},
@@ -41,6 +41,10 @@ impl Model {
         tables.peers.retain(|(_, key), _| key.side != side);
         tables.joins.retain(|(_, key), _| key.side != side);
         tables.policy.retain(|key, _| key.side() != side);
+        tables.uplinks.retain(|key, _| key.side != side);
+        tables.exits.retain(|key, _| key.side != side);
+        tables.elastic_ips.retain(|key, _| key.side != side);
+        tables.forwards.retain(|key, _| key.side != side);
         let ports = new.ports.iter();
         tables.ports.extend(ports.map(|(ifindex, record)| (PortKey { ifindex: *ifindex, side }, *record)));
         let networks = new.networks.iter();
@@ -56,6 +60,17 @@ impl Model {
         for &(network, bits, addr, bridge) in &new.joins {
             tables.joins.insert((64 + bits, JoinPrefix { network, side, addr }), bridge);
         }
+        let uplinks = new.uplinks.iter();
+        tables
+            .uplinks
+            .extend(uplinks.map(|(ifindex, record)| (UplinkKey { ifindex: *ifindex, side }, *record)));
+        for &(network, version, exit) in &new.exits {
+            tables.exits.insert(ExitKey { network, side, version, slot: 0 }, exit);
+        }
+        for &(network, addr, elastic) in &new.elastic_ips {
+            tables.elastic_ips.insert(EndpointKey { network, side, addr }, elastic);
+        }
+        tables.forwards.extend(new.forwards.iter().map(|(key, value)| (key.on_side(side), *value)));
         tables.policy.extend(new.policy.iter().map(|(key, value)| (key.on_side(side), *value)));
     }
 
@@ -67,6 +82,7 @@ impl Model {
             Hook::ToPort => pipeline::to_port(packet, &self.tables, arrival),
             Hook::FromHost => pipeline::from_host(packet, &self.tables, arrival),
             Hook::ToHost => pipeline::to_host(packet, &self.tables, arrival),
+            Hook::FromUplink => pipeline::from_uplink(packet, &self.tables, arrival),
         };
         match result.map(|verdict| verdict.destination()) {
             Err(reason) => Seen::Drop(reason),

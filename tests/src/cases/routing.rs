@@ -98,7 +98,7 @@ fn metadata() -> Case {
     };
     Case::new("the_metadata_address_is_nobodys")
         .drops(from(&A), of(&A, &G), DropReason::NoRoute)
-        .drops(from(&C), of(&C, &H), DropReason::Untranslated)
+        .drops(from(&C), of(&C, &H), DropReason::NoRoute)
         .no_flows()
 }
 

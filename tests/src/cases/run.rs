@@ -120,7 +120,8 @@ fn matches(devices: &Devices, outcome: &Outcome, frame: &[u8], (seen, out): (See
             devices.index(*device) == ifindex && *delivery == found && out == frame
         }
         (Outcome::Send { delivery, frame, .. }, Seen::Redirect { is_marked }) => {
-            (*delivery != Delivery::Peer) == is_marked && out == frame
+            let is_marked_for_vnet = matches!(delivery, Delivery::Device | Delivery::Host);
+            is_marked_for_vnet == is_marked && out == frame
         }
         _ => false,
     }

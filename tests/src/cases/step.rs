@@ -19,6 +19,8 @@ pub enum Hook {
     FromHost,
     /// What the bridge floods to the host.
     ToHost,
+    /// What comes from outside.
+    FromUplink,
 }
 
 /// Where and how a frame enters.
@@ -41,7 +43,7 @@ impl Entry {
     #[must_use]
     pub const fn at(hook: Hook, device: Device) -> Self {
         let let_in = match hook {
-            Hook::FromPort | Hook::FromHost => None,
+            Hook::FromPort | Hook::FromHost | Hook::FromUplink => None,
             Hook::ToPort | Hook::ToHost => Some(0),
         };
         Self { hook, device, vlan_tag: false, forwarded: false, let_in }
@@ -91,6 +93,12 @@ pub(super) const fn to(port: &Party) -> Entry {
 #[must_use]
 pub(super) const fn up(gateway: &Party) -> Entry {
     Entry::at(Hook::ToHost, gateway.device)
+}
+
+/// Received by the uplink.
+#[must_use]
+pub(super) const fn outside() -> Entry {
+    Entry::at(Hook::FromUplink, Device::U)
 }
 
 /// On a device of which the policy knows nothing.

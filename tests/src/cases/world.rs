@@ -7,13 +7,16 @@
 //!   port    A  10.0.0.10 fd00::a        port    C  10.9.0.12 fd00:9::c
 //!   port    B  10.0.0.11 fd00::b
 //!   tap     T  10.0.0.13 fd00::d
+//!
+//! uplink U (the host is 198.51.100.1, 2001:db8:100::1)          outside O  203.0.113.5  2001:db8:5::5
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vnet_common::{
-    Delivery, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity,
-    Ip, MacAddr, NetworkFlags, NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortRecord,
+    Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL,
+    GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, Ip, JOIN_OUTSIDE, MacAddr, NetworkFlags,
+    NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortRecord, UplinkRecord,
 };
 
 use super::rules::{ACL, FAILSAFE, HTTP, RULES, Rule, STREAMS};
@@ -33,18 +36,20 @@ pub enum Device {
     T,
     /// Port C's device, a veth.
     C,
+    /// The uplink.
+    U,
     /// A device that the policy does not know.
     Stranger,
 }
 
 /// The ifindex of each device.
 #[derive(Clone, Debug)]
-pub struct Devices(pub [u32; 7]);
+pub struct Devices(pub [u32; 8]);
 
 impl Devices {
     /// All devices, in the order of [`Devices`].
-    pub const ALL: [Device; 7] =
-        [Device::W, Device::X, Device::A, Device::B, Device::T, Device::C, Device::Stranger];
+    pub const ALL: [Device; 8] =
+        [Device::W, Device::X, Device::A, Device::B, Device::T, Device::C, Device::U, Device::Stranger];
 
     /// The ifindex of `device`.
     #[must_use]
@@ -133,6 +138,34 @@ pub const T: Party = party(Device::T, 0xd, [10, 0, 0, 13], [0, 0xd], Delivery::D
 /// A workload of the other network.
 pub const C: Party = party(Device::C, 0xc, [10, 9, 0, 12], [9, 0xc], Delivery::Peer);
 
+/// Whoever is outside; its frames come from the router's MAC.
+pub const O: Party = outside([203, 0, 113, 5], [5, 5], mac(0x2f));
+/// The host outside, at the uplink.
+pub const U: Party = outside([198, 51, 100, 1], [0x100, 1], mac(0x20));
+/// The host's other address outside, with which network X leaves under [`Policy::NatMoved`].
+pub const MOVED: Party = outside([198, 51, 100, 2], [0x100, 2], mac(0x20));
+/// C's elastic IP under [`Policy::Elastic`].
+pub const ELASTIC: Party = outside([198, 51, 100, 20], [0x100, 0x20], mac(0x20));
+/// The metadata address.
+pub const METADATA: Party = Party {
+    v4: Ipv4Addr::new(169, 254, 169, 254),
+    v6: Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    ..H
+};
+/// The source ports that network X may leave with.
+pub const PORTS: (u16, u16) = (1024, 1033);
+
+const fn outside(v4: [u8; 4], v6: [u16; 2], mac: MacAddr) -> Party {
+    let [a, b, c, d] = v4;
+    Party {
+        device: Device::U,
+        mac,
+        v4: Ipv4Addr::new(a, b, c, d),
+        v6: Ipv6Addr::new(0x2001, 0xdb8, v6[0], 0, 0, 0, 0, v6[1]),
+        delivery: Delivery::NextHop,
+    }
+}
+
 /// B's other MAC, under [`Policy::OtherMac`].
 pub const OTHER_MAC_OF_B: MacAddr = mac(0x1b);
 
@@ -163,6 +196,15 @@ pub enum Policy {
     HostExcluded,
     /// The networks are joined.
     Joined,
+    /// Network X leads outside; tcp/8080 of the host is C's tcp/80, udp/5000 to 5009 its udp/6000 to 6009, and X has a
+    /// metadata service.
+    Nat,
+    /// The same, but the host has another address and forwards nothing.
+    NatMoved,
+    /// Network X leads outside, and C has an elastic IP.
+    Elastic,
+    /// Network X leads outside, and reaches O's network untranslated.
+    NatExempt,
 }
 
 impl Policy {
@@ -180,7 +222,7 @@ impl Policy {
     /// What is special about a network that is usually `flags`.
     const fn flags(self, network: Device, flags: NetworkFlags) -> NetworkFlags {
         match (self, network) {
-            (Self::Joined, _) => flags.and(NetworkFlags::JOINED),
+            (Self::Joined, _) | (Self::NatExempt, Device::X) => flags.and(NetworkFlags::JOINED),
             (Self::HostExcluded, Device::W) => flags.and(NetworkFlags::EXCLUDES_HOST),
             _ => flags,
         }
@@ -202,6 +244,14 @@ pub struct Tables {
     pub joins: Vec<(u32, u32, Ip, u32)>,
     /// Heads and blocks.
     pub policy: Vec<(PolicyKey, PolicyEntry)>,
+    /// By device.
+    pub uplinks: Vec<(u32, UplinkRecord)>,
+    /// By network and IP version, each with one address.
+    pub exits: Vec<(u32, u16, Exit)>,
+    /// By network and private address.
+    pub elastic_ips: Vec<(u32, Ip, ElasticIp)>,
+    /// Heads and blocks of forwards.
+    pub forwards: Vec<(ForwardKey, Forward)>,
 }
 
 /// Group sets and identities: each party has its own.
@@ -243,6 +293,9 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
             tables.joins.push((network, 64, prefix(joined.v6.into()), other));
         }
     }
+    if matches!(policy, Policy::Nat | Policy::NatMoved | Policy::Elastic | Policy::NatExempt) {
+        add_outside(&mut tables, policy, devices);
+    }
     let on_change = if policy == Policy::Keeps { OnChange::Keep } else { OnChange::Cut };
     let is_there = |rule: &&Rule| match policy {
         Policy::Nothing => false,
@@ -261,6 +314,46 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
         FAILSAFE.add(&mut tables.policy, GROUP_SET_HOST, PolicyEntry::group(FAILSAFE.id, OnChange::Cut));
     }
     tables
+}
+
+/// The way out of network X, and what stands behind addresses of the host.
+fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
+    let (network, uplink) = (devices.index(Device::X), devices.index(Device::U));
+    tables.uplinks.push((uplink, UplinkRecord::new(U.mac)));
+    for gateway in [G, H] {
+        let bridge = devices.index(gateway.device);
+        tables.joins.push((0, 96 + 24, prefix(gateway.v4.into()), bridge));
+        tables.joins.push((0, 64, prefix(gateway.v6.into()), bridge));
+    }
+    for (number, version) in [(4, Version::V4), (6, Version::V6)] {
+        let ip = |party: &Party| Ip::from_std(party.addr(version));
+        let own = if policy == Policy::NatMoved { &MOVED } else { &U };
+        tables.exits.push((network, number, Exit::new(uplink, ip(own), 1, PORTS)));
+        let mut forward =
+            |scope, of: &Party, protocol, prefix_len, ports: (u16, u16), forward: (ForwardKind, &Party)| {
+                let head = ForwardKey::head(scope, 0, ip(of), protocol);
+                tables.forwards.push((head, Forward::head(1_u32 << prefix_len)));
+                let entry = Forward::to(forward.0, network, ip(forward.1), ports);
+                tables.forwards.push((head.block(ports.0, prefix_len), entry));
+            };
+        match policy {
+            Policy::Nat => {
+                forward(0, &U, 6, 16, (8080, 80), (ForwardKind::Forward, &C));
+                forward(0, &U, 17, 13, (5000, 6000), (ForwardKind::Forward, &C));
+                forward(0, &U, 132, 16, (5000, 0), (ForwardKind::Forward, &C));
+                forward(network, &METADATA, 6, 16, (80, 8775), (ForwardKind::Metadata, &H));
+            }
+            Policy::Elastic => {
+                forward(0, &ELASTIC, ForwardKey::ANY_PROTOCOL, 0, (0, 0), (ForwardKind::Elastic, &C));
+                tables.elastic_ips.push((network, ip(&C), ElasticIp { addr: ip(&ELASTIC), uplink }));
+            }
+            Policy::NatExempt => {
+                let bits = if version == Version::V4 { 96 + 24 } else { 64 };
+                tables.joins.push((network, bits, prefix(O.addr(version)), JOIN_OUTSIDE));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The subnet of an address: a /24, or a /64.

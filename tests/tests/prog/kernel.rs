@@ -205,6 +205,7 @@ fn program(entry: &Entry) -> &'static str {
         Hook::ToPort => "to_port",
         Hook::FromHost => "from_host",
         Hook::ToHost => "to_host",
+        Hook::FromUplink => "from_uplink",
     }
 }
 
@@ -215,7 +216,7 @@ fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     for info in loaded_programs().filter_map(Result::ok) {
         let uses_map =
             info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)));
-        let name = ["from_port", "to_port", "from_host", "to_host", "expire"]
+        let name = ["from_port", "to_port", "from_host", "to_host", "from_uplink", "expire"]
             .into_iter()
             .find(|name| info.name_as_str() == Some(name));
         if let (true, Some(name)) = (uses_map, name) {

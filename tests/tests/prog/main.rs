@@ -81,7 +81,7 @@ fn the_verifier_has_half_of_its_limit_to_spare() {
         println!("{counts:?}");
         assert_eq!(
             counts.keys().copied().collect::<Vec<_>>(),
-            ["expire", "from_host", "from_port", "to_host", "to_port"]
+            ["expire", "from_host", "from_port", "from_uplink", "to_host", "to_port"]
         );
         for (program, count) in counts {
             assert!(count < MAX_VERIFIED, "{program} takes {count} instructions to verify");

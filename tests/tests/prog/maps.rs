@@ -7,9 +7,9 @@ use aya::{
     maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
 };
 use vnet_common::{
-    Address, Control, Endpoint, EndpointKey, Flow, FlowImage4, FlowImage6, FlowKey, JoinPrefix, NetworkKey,
-    NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
-    side_of,
+    Address, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowImage4, FlowImage6, FlowKey,
+    Forward, ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    PortDropKey, PortKey, PortRecord, UplinkKey, UplinkRecord, V4, V6, limits, side_of,
 };
 use vnet_ctl::datapath::names::{self, Pins};
 use vnet_tests::cases::world::Tables;
@@ -63,6 +63,10 @@ pub(crate) struct Maps {
     peers: LpmTrie<MapData, PeerPrefix, u32>,
     joins: LpmTrie<MapData, JoinPrefix, u32>,
     policy: HashMap<MapData, PolicyKey, PolicyEntry>,
+    uplinks: HashMap<MapData, UplinkKey, UplinkRecord>,
+    exits: HashMap<MapData, ExitKey, Exit>,
+    elastic_ips: HashMap<MapData, EndpointKey, ElasticIp>,
+    forwards: HashMap<MapData, ForwardKey, Forward>,
     flows4: HashMap<MapData, FlowKey<V4>, FlowImage4>,
     flows6: HashMap<MapData, FlowKey<V6>, FlowImage6>,
     drops: PerCpuArray<MapData, u64>,
@@ -87,6 +91,10 @@ impl Maps {
             peers: open!(pins, LpmTrie, names::PEERS),
             joins: open!(pins, LpmTrie, names::JOINS),
             policy: open!(pins, HashMap, names::POLICY),
+            uplinks: open!(pins, HashMap, names::UPLINKS),
+            exits: open!(pins, HashMap, names::EXITS),
+            elastic_ips: open!(pins, HashMap, names::ELASTIC_IPS),
+            forwards: open!(pins, HashMap, names::FORWARDS),
             flows4: open!(pins, HashMap, names::FLOWS4),
             flows6: open!(pins, HashMap, names::FLOWS6),
             drops: open!(pins, PerCpuArray, names::DROPS),
@@ -117,6 +125,10 @@ impl Maps {
         remove(&mut self.networks, |key| key.side == side);
         remove(&mut self.endpoints, |key| key.side == side);
         remove(&mut self.policy, |key| key.side() == side);
+        remove(&mut self.uplinks, |key| key.side == side);
+        remove(&mut self.exits, |key| key.side == side);
+        remove(&mut self.elastic_ips, |key| key.side == side);
+        remove(&mut self.forwards, |key| key.side == side);
         let peers: Vec<_> = self.peers.iter().map(|entry| entry.expect("PEERS").0).collect();
         for key in peers.iter().filter(|key| key.data().side == side) {
             self.peers.remove(key).expect("PEERS");
@@ -137,6 +149,18 @@ impl Maps {
         for &(bits, addr, identity) in &tables.peers {
             let key = lpm_trie::Key::new(32 + bits, PeerPrefix { side, addr });
             self.peers.insert(&key, identity, 0).expect("PEERS");
+        }
+        for &(ifindex, record) in &tables.uplinks {
+            self.uplinks.insert(UplinkKey { ifindex, side }, record, 0).expect("UPLINKS");
+        }
+        for &(network, version, exit) in &tables.exits {
+            self.exits.insert(ExitKey { network, side, version, slot: 0 }, exit, 0).expect("EXITS");
+        }
+        for &(network, addr, elastic) in &tables.elastic_ips {
+            self.elastic_ips.insert(EndpointKey { network, side, addr }, elastic, 0).expect("ELASTIC_IPS");
+        }
+        for (key, forward) in &tables.forwards {
+            self.forwards.insert(key.on_side(side), forward, 0).expect("FORWARDS");
         }
         for &(network, bits, addr, bridge) in &tables.joins {
             let key = lpm_trie::Key::new(64 + bits, JoinPrefix { network, side, addr });

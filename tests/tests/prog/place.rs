@@ -21,13 +21,14 @@ pub(crate) fn leave_the_host(bpffs: &Path) {
 
 /// Creates the world's devices: bridges for networks, veths for ports, a tap for T.
 pub(crate) fn create_devices() -> Devices {
-    const DEVICES: [(&str, &[&str]); 7] = [
+    const DEVICES: [(&str, &[&str]); 8] = [
         ("w", &["type", "bridge"]),
         ("x", &["type", "bridge"]),
         ("a", &["type", "veth", "peer", "name", "a-inside"]),
         ("b", &["type", "veth", "peer", "name", "b-inside"]),
         ("t", &[]),
         ("c", &["type", "veth", "peer", "name", "c-inside"]),
+        ("u", &["type", "veth", "peer", "name", "u-outside"]),
         ("stranger", &["type", "veth", "peer", "name", "s-inside"]),
     ];
     Devices(DEVICES.map(|(name, kind)| {

@@ -2,10 +2,14 @@
 
 use core::ptr::NonNull;
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::generated::bpf_l4_csum_replace,
+    programs::TcContext,
+};
 use network_types::eth::EtherType;
 use vnet_common::{DropReason, mark};
-use vnet_ebpf::packet::{Packet, Wire};
+use vnet_ebpf::packet::{Change, ChangeKind, Packet, Wire};
 
 /// Highest offset of a header: what the parser can reach without passing a limit of its own.
 const MAX_OFFSET: usize = 0x3fff;
@@ -150,6 +154,20 @@ impl Packet for Skb {
         // SAFETY: `at` has checked the bounds, and as in `read`.
         unsafe { to.as_ptr().write(value) };
         Ok(())
+    }
+
+    #[inline(always)]
+    fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason> {
+        let pseudo = match change.kind {
+            ChangeKind::Covered => 0,
+            ChangeKind::Pseudo => u64::from(BPF_F_PSEUDO_HDR),
+        };
+        // Size 0: the change is given as a sum.
+        let flags = pseudo | if change.is_udp { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+        // SAFETY: the context is valid; the helper checks the offset.
+        let result =
+            unsafe { bpf_l4_csum_replace(self.context.skb.skb, offset as u32, 0, change.sum.into(), flags) };
+        if result == 0 { Ok(()) } else { Err(DropReason::Truncated) }
     }
 
     #[inline(always)]

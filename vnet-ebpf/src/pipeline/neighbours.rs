@@ -1,6 +1,6 @@
 //! What neighbours say and ask: ARP, and what ICMPv6 has in its place.
 
-use vnet_common::{Delivery, V6};
+use vnet_common::{Delivery, MacAddr, V6};
 
 use crate::{
     case::Case,
@@ -9,7 +9,7 @@ use crate::{
     stages::{
         judge,
         neighbour::{self, Neighbour, Speaker},
-        sender,
+        sender, translate,
     },
     tables::{Snapshot, Tables},
     verdict::{Outcome, Verdict},
@@ -79,4 +79,40 @@ const fn onwards(speaker: &Speaker) -> Verdict {
 const fn answer_to(speaker: &Speaker) -> Verdict {
     let delivery = if speaker.is_host() { Delivery::Host } else { Delivery::Device };
     Verdict::send(speaker.device, delivery)
+}
+
+/// An ARP packet from outside, at the uplink that has `mac`: who has an elastic IP is answered, the rest is the
+/// host's.
+#[inline(never)]
+pub(super) fn arp_outside<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    uplink: u32,
+    mac: MacAddr,
+) -> Outcome {
+    let Some(target) = neighbour::arp_question(packet) else { return Ok(Verdict::PASS) };
+    if !translate::is_elastic(snapshot, uplink, target) {
+        return Ok(Verdict::PASS);
+    }
+    rewrite::arp_reply(packet, mac)?;
+    Ok(Verdict::send(uplink, Delivery::Device))
+}
+
+/// An ICMPv6 discovery message from outside. As [`arp_outside`].
+#[inline(never)]
+pub(super) fn discovery_outside<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<V6>,
+    mac: MacAddr,
+) -> Outcome {
+    let Some(target) = neighbour::discovery_question(packet, &case.datagram) else {
+        return Ok(Verdict::PASS);
+    };
+    if !translate::is_elastic(snapshot, case.device, target) {
+        return Ok(Verdict::PASS);
+    }
+    let asker = case.datagram.src;
+    rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router: true, asker })?;
+    Ok(Verdict::send(case.device, Delivery::Device))
 }

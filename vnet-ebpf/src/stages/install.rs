@@ -1,13 +1,13 @@
-//! Stage 8: remember the decision.
+//! Stage 9: remember the decision.
 //!
-//! Decides nothing: writes a flow's two entries, the reply's first. Entries that are there are written in place,
+//! Decides a translated flow's source port, and else nothing: writes a flow's two entries, the reply's first. Entries that are there are written in place,
 //! for packets on other CPUs may be reading them (`vnet_common::flow`). Who has exchanged an entry's generation
 //! for [`Flow::UNDECIDED`] writes its decision, then puts the new generation there; others leave it alone.
 
-use vnet_common::{Address, DropReason, Flow, FlowKey, FlowState, MacPair, Ops};
+use vnet_common::{Address, Be16, DropReason, Flow, FlowKey, FlowState, MacPair, Ops, Ports};
 
 use crate::{
-    case::{Case, Decision, Step},
+    case::{Case, Decision, Source, Step},
     hop::Hop,
     tables::{FlowTable, InsertError},
 };
@@ -26,7 +26,7 @@ pub struct Birth {
 /// Installs the flow that the packet of `case` opens, or puts it in the place of one that has ended.
 ///
 /// # Errors
-/// [`DropReason::FlowTableFull`], [`DropReason::FlowExpiring`]; no flow is opened.
+/// [`DropReason::FlowTableFull`], [`DropReason::FlowExpiring`], [`DropReason::PortsExhausted`]; no flow is opened.
 #[inline(always)]
 pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
@@ -42,13 +42,12 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.ops.set(Ops::REPLY);
     entry.ack.set(birth.syn_end);
     decide(entry, case.answered, &case.back, case.device, case.decision);
-    // Without translation a reply tuple belongs to this flow alone, so what stands there is a rest of it;
-    // unless both ends open the same symmetric tuple at once.
-    match tables.insert(&case.pair_key, entry) {
-        Ok(()) => {}
-        Err(InsertError::Exists) => take_over(tables, &case.pair_key, entry)?,
-        Err(InsertError::Full) => return Err(DropReason::FlowTableFull),
+    if case.source.first_port == 0 {
+        reserve(tables, &case.pair_key, &case.entry)?;
+    } else {
+        reserve_a_port(tables, case)?;
     }
+    let entry = &mut case.entry;
     entry.ops.set(Ops::NONE);
     entry.ack.set(0);
     entry.seq_next.set(birth.seq_next);
@@ -68,6 +67,74 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
             Err(DropReason::FlowTableFull)
         }
     }
+}
+
+/// Makes the entry of `key` that of answers to a new flow.
+///
+/// An untranslated tuple belongs to this flow alone, so what stands there is a rest of it; unless both ends open
+/// the same symmetric tuple at once. A translated one may be another flow's, as long as that has not ended.
+///
+/// # Errors
+/// [`DropReason::FlowTableFull`], [`DropReason::FlowExpiring`], [`DropReason::PortsExhausted`].
+#[inline(always)]
+fn reserve<A: Address, T: FlowTable<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    entry: &Flow<A>,
+) -> Result<(), DropReason> {
+    match tables.insert(key, entry) {
+        Ok(()) => Ok(()),
+        Err(InsertError::Exists) if is_free(tables, key, entry) => take_over(tables, key, entry),
+        Err(InsertError::Exists) => Err(DropReason::PortsExhausted),
+        Err(InsertError::Full) => Err(DropReason::FlowTableFull),
+    }
+}
+
+/// Whether the entry of `key` may become that of `new`: it is a rest of the same flow, or its flow has ended.
+#[inline(always)]
+fn is_free<A: Address, T: FlowTable<A>>(tables: &T, key: &FlowKey<A>, new: &Flow<A>) -> bool {
+    let Some(there) = tables.find(key) else { return true };
+    !new.ops.get().has(Ops::TRANSLATE)
+        || there.state() >= FlowState::TimeWait
+        || there.pair_key(key) == new.pair_key(key)
+}
+
+/// How many source ports are tried: all of a small pool, and enough of a large one to find a free port as long as
+/// nine of ten are taken, but for one time in a thousand.
+const TRIES: u32 = 64;
+
+/// Finds a source port under which answers are nobody else's yet, and reserves it by their entry. Its own comes
+/// first if it is among those that it may get; others from a place that differs for each flow.
+///
+/// # Errors
+/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
+#[inline(never)]
+fn reserve_a_port<A: Address + Default, T: FlowTable<A>>(
+    tables: &T,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let Source { first_port, last_port, .. } = case.source;
+    let own = case.key.ports.src().get();
+    let span = u32::from(last_port.wrapping_sub(first_port)) + 1;
+    let start = if (first_port..=last_port).contains(&own) {
+        u32::from(own - first_port)
+    } else {
+        case.key.src.ip().digest().wrapping_add(u32::from(own))
+    };
+    for attempt in 0..TRIES {
+        if attempt >= span {
+            break;
+        }
+        let port = first_port.wrapping_add((start.wrapping_add(attempt) % span) as u16);
+        let ports = Ports::new(Be16::new(port), case.forth.leaves.ports.dst());
+        case.forth.leaves.ports = ports;
+        case.pair_key.ports = ports.reversed();
+        match reserve(tables, &case.pair_key, &case.entry) {
+            Err(DropReason::PortsExhausted) => {}
+            result => return result,
+        }
+    }
+    Err(DropReason::PortsExhausted)
 }
 
 /// Makes the entry of `key` that of a new flow.
@@ -98,8 +165,9 @@ fn take_over<A: Address, T: FlowTable<A>>(
     Ok(())
 }
 
-/// Gives both entries of an existing flow the decision of `case`.
-#[inline(always)]
+/// Gives both entries of an existing flow the decision of `case`. A function of its own in the kernel too, for the
+/// stack's sake.
+#[inline(never)]
 pub fn renew<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
     case: &mut Case<A>,
@@ -123,7 +191,7 @@ pub fn renew<A: Address + Default, T: FlowTable<A>>(
 /// Another CPU that does the same, for this generation or another, wins or loses; what stands there in the
 /// end is one CPU's decision with its own generation.
 #[inline(always)]
-fn settle<A: Address, T: FlowTable<A>>(tables: &T, there: &Flow<A>, new: &Flow<A>) {
+fn settle<A: Address + Default, T: FlowTable<A>>(tables: &T, there: &Flow<A>, new: &Flow<A>) {
     let (seen, generation) = (there.generation.get(), new.generation.get());
     if seen != Flow::<A>::UNDECIDED && is_same_decision(there, new) {
         _ = tables.exchange(&there.generation, seen, generation);
@@ -140,7 +208,7 @@ fn is_won<A: Copy, T: FlowTable<A>>(tables: &T, there: &Flow<A>, seen: u32) -> b
 }
 
 #[inline(always)]
-fn is_same_decision<A: Copy>(a: &Flow<A>, b: &Flow<A>) -> bool {
+fn is_same_decision<A: Address + Default>(a: &Flow<A>, b: &Flow<A>) -> bool {
     Hop::of(a) == Hop::of(b)
         && a.received.get() == b.received.get()
         && a.pair_device.get() == b.pair_device.get()
@@ -156,11 +224,12 @@ fn copy_decision<A: Copy>(to: &Flow<A>, from: &Flow<A>) {
     to.ops.set(from.ops.get());
     to.pair_device.set(from.pair_device.get());
     to.rules.set(from.rules.get());
+    to.leaves.set(from.leaves.get());
 }
 
 /// Fills the decision into `entry`, leaving its direction and its record of the connection.
 #[inline(always)]
-fn decide<A: Copy>(entry: &Flow<A>, received: MacPair, hop: &Hop, pair_device: u32, decision: Decision) {
+fn decide<A: Copy>(entry: &Flow<A>, received: MacPair, hop: &Hop<A>, pair_device: u32, decision: Decision) {
     let direction = if entry.ops.get().has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
     entry.received.set(received);
     entry.sent.set(hop.sent);
@@ -169,4 +238,5 @@ fn decide<A: Copy>(entry: &Flow<A>, received: MacPair, hop: &Hop, pair_device: u
     entry.ops.set(hop.ops.and(direction).and(decision.keep));
     entry.pair_device.set(pair_device);
     entry.rules.set(decision.rules);
+    entry.leaves.set(hop.leaves);
 }

@@ -10,7 +10,8 @@
 //! 5  the groups of each end                                   admitted, else dropped
 //! ```
 //!
-//! Sender and receiver each have to agree. The number of probes does not depend on that of rules: see
+//! A metadata service is open to whoever it was made for. Sender and receiver each have to agree, as far as they
+//! are ports: who is outside has no rules. The number of probes does not depend on that of rules: see
 //! `vnet_common::PolicyKey`.
 
 use vnet_common::{
@@ -80,7 +81,10 @@ pub fn both_ends<A: Copy, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &Case<A>,
 ) -> Result<Decision, DropReason> {
-    let Case { network, asker: from, asked: to, service, before, .. } = case;
+    let Case { network, asker: from, asked: to, service, before, target, .. } = case;
+    if target.is_metadata != 0 {
+        return Ok(Decision::TRUST);
+    }
     if from.is_gateway() {
         host_may_speak(snapshot, *network)?;
         return Ok(Decision::TRUST);
@@ -92,10 +96,13 @@ pub fn both_ends<A: Copy, T: Tables>(
         }
         host_may_speak(snapshot, *network)?;
     }
-    let answer = ask(snapshot, service, Direction::Egress, from.group_set, to.identity);
-    let egress = End { rule: before.rules[0], keep: before.keep, bit: Ops::KEEP_EGRESS }
-        .settle(answer, DropReason::EgressDenied)?;
-    if to.is_gateway() {
+    let mut egress = End { rule: 0, keep: Ops::NONE, bit: Ops::KEEP_EGRESS };
+    if !from.is_outside() {
+        let answer = ask(snapshot, service, Direction::Egress, from.group_set, to.identity);
+        egress = End { rule: before.rules[0], keep: before.keep, ..egress }
+            .settle(answer, DropReason::EgressDenied)?;
+    }
+    if to.is_gateway() || to.is_outside() {
         return Ok(Decision { rules: [egress.rule, 0], keep: egress.keep });
     }
     let answer = ask(snapshot, service, Direction::Ingress, to.group_set, from.identity);

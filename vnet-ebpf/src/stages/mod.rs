@@ -8,3 +8,4 @@ pub mod replay;
 pub mod route;
 pub mod sender;
 pub mod track;
+pub mod translate;

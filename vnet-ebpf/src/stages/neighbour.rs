@@ -110,6 +110,28 @@ pub fn arp<'a, T: Tables>(
     }
 }
 
+/// Whose MAC an ARP packet asks for; nothing if it is no question for IPv4 over Ethernet, or one of somebody who
+/// has no address yet or asks for their own (RFC 5227).
+#[inline(always)]
+pub fn arp_question(packet: &impl Packet) -> Option<V4> {
+    let arp: ArpHdr = packet.read(ETHERNET_LEN).ok()?;
+    let is_request = arp.htype == [0, 1] && arp.ptype == [8, 0] && arp.hlen == 6 && arp.plen == 4;
+    (is_request && arp.oper == [0, 1] && arp.spa != [0; 4] && arp.spa != arp.tpa)
+        .then(|| V4::from_octets(arp.tpa))
+}
+
+/// Whose MAC a neighbour solicitation asks for; nothing if it is none, or comes from a router away or from somebody
+/// who has no address yet (RFC 4861 section 7.1.1).
+#[inline(always)]
+pub fn discovery_question(packet: &impl Packet, datagram: &Datagram<V6>) -> Option<V6> {
+    let [.., hop_limit]: [u8; 8] = packet.read(ETHERNET_LEN).ok()?;
+    let is_question = datagram.message.is_discovery(discovery::SOLICITATION) && hop_limit == 255;
+    if !is_question || datagram.src.ip() == Ip::UNSPECIFIED {
+        return None;
+    }
+    packet.read(datagram.payload + 8).ok().map(V6::from_octets)
+}
+
 /// Whether it is a neighbour solicitation or advertisement.
 #[inline(always)]
 #[must_use]

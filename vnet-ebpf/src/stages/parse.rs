@@ -8,7 +8,7 @@ use vnet_common::{Address, Be16, DropReason, Ip, MacPair, Ports, V4, V6, limits}
 
 use crate::{
     headers::{Carries, Datagram, Frame, Kind, Message, Segment, protocol},
-    packet::{Ipv4Wire, Ipv6Wire, Packet, TcpWire},
+    packet::{AddressWire, Ipv4Wire, Ipv6Wire, Packet, TcpWire},
 };
 
 /// Reads the Ethernet header.
@@ -258,7 +258,7 @@ const fn icmp6_kind(kind: u8, dst: Ip) -> Kind {
 
 /// The packet that an ICMP error is about. Only the first eight bytes of its payload are sure to be there
 /// (RFC 792).
-pub trait Quoted: Address + Default {
+pub trait Quoted: AddressWire + Default {
     /// The tuple of the packet at `at` bytes into the frame.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
-//! Stage 5: where it goes.
+//! Stage 6: where it goes.
 //!
-//! Decides who has a destination, in the packet's own network or in one that is joined to it, by which device
-//! and with which MACs a packet reaches them, and how answers come back. A frame addressed to the endpoint
+//! Decides who has a destination, in the packet's own network, in one that is joined to it, or outside, by which
+//! device and with which MACs a packet reaches them, and how answers come back. A frame addressed to the endpoint
 //! itself is switched, one addressed to the gateway is routed; between networks there is only routing.
 
-use vnet_common::{Address, Delivery, DropReason, Endpoint, Ip, MacAddr, MacPair, NetworkFlags, Ops};
+use vnet_common::{
+    Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, MacAddr, MacPair, NetworkFlags, NetworkRecord,
+    Ops, Tuple,
+};
 
 use crate::{
     case::Case,
@@ -37,11 +40,12 @@ pub fn destination<A: Address, T: Tables>(
 fn beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> Result<(), DropReason> {
     let own = snapshot.network(case.network)?;
     let addr = case.datagram.dst.ip();
-    if case.from.is_gateway() || !own.flags.has(NetworkFlags::JOINED) {
-        return Err(own.unknown_destination());
+    if case.from.is_gateway() {
+        return Err(DropReason::NoRoute);
     }
-    let Some(network) = snapshot.join(case.network, addr) else {
-        return Err(own.unknown_destination());
+    let joined = if own.flags.has(NetworkFlags::JOINED) { snapshot.join(case.network, addr) } else { None };
+    let Some(network) = joined.filter(|network| *network != JOIN_OUTSIDE) else {
+        return outside(snapshot, case, own);
     };
     let endpoint = snapshot.endpoint(network, addr).ok_or(DropReason::NoRoute)?;
     if endpoint.is_gateway() {
@@ -51,6 +55,73 @@ fn beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>)
     }
     case.to = *endpoint;
     (case.to_network, case.to_gateway_mac) = (network, snapshot.network(network)?.gateway_mac);
+    Ok(())
+}
+
+/// The same for an address that no joined network has: it is beyond the uplink, if the network has a way out.
+#[inline(always)]
+fn outside<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    own: &NetworkRecord,
+) -> Result<(), DropReason> {
+    let addr = case.datagram.dst.ip();
+    // Nobody routes what is local; and networks that are not joined are apart, outside too.
+    if !own.flags.has(NetworkFlags::LEADS_OUTSIDE) || addr.is_local() || snapshot.join(0, addr).is_some() {
+        return Err(DropReason::NoRoute);
+    }
+    let exit = snapshot.exit::<A>(case.network, 0).ok_or(DropReason::Untranslated)?;
+    beyond_uplink(snapshot, case, exit.uplink, addr)
+}
+
+/// Makes whoever has `addr` beyond `uplink` the destination.
+#[inline(always)]
+fn beyond_uplink<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    uplink: u32,
+    addr: Ip,
+) -> Result<(), DropReason> {
+    case.to_gateway_mac = snapshot.uplink(uplink).ok_or(DropReason::Untranslated)?.mac;
+    case.to = Endpoint::outside(uplink, snapshot.peer(addr));
+    case.to_network = uplink;
+    Ok(())
+}
+
+/// Fills in whoever the destination that was asked for stands for.
+///
+/// # Errors
+/// [`DropReason::NoRoute`].
+#[inline(always)]
+pub fn target<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let network = case.target.network;
+    case.to = *snapshot.endpoint(network, case.asked_tuple.dst.ip()).ok_or(DropReason::NoRoute)?;
+    (case.to_network, case.to_gateway_mac) = (network, snapshot.network(network)?.gateway_mac);
+    Ok(())
+}
+
+/// Fills in who opened a translated flow, or one with the outside, for an answer that is judged again: whoever is
+/// now where its first packet came from, under the same address.
+///
+/// # Errors
+/// [`DropReason::NoRoute`], [`DropReason::Untranslated`].
+#[inline(always)]
+pub fn asker<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let (device, addr) = (case.before_pair, case.before_leaves.dst.ip());
+    let Ok(port) = snapshot.port(device) else {
+        return beyond_uplink(snapshot, case, device, addr);
+    };
+    match snapshot.endpoint(port.network, addr) {
+        Some(endpoint) if endpoint.device == device => case.to = *endpoint,
+        _ => return Err(DropReason::NoRoute),
+    }
+    (case.to_network, case.to_gateway_mac) = (port.network, port.gateway_mac);
     Ok(())
 }
 
@@ -80,7 +151,7 @@ pub fn to_host_elsewhere<A: Copy>(case: &mut Case<A>) {
 /// # Errors
 /// [`DropReason::WrongMac`] when the frame is addressed to somebody else.
 #[inline(always)]
-pub fn way<A: Copy>(case: &mut Case<A>) -> Result<(), DropReason> {
+pub fn way<A: Copy + Default>(case: &mut Case<A>) -> Result<(), DropReason> {
     let (ops, answered_to) = if case.macs.dst() == case.to.mac && case.to_network == case.network {
         (Ops::NONE, case.from.mac)
     } else if case.macs.dst() == case.gateway_mac {
@@ -94,6 +165,7 @@ pub fn way<A: Copy>(case: &mut Case<A>) -> Result<(), DropReason> {
             delivery: delivery(from, to)? as u8,
             ops,
             sent: MacPair::new(to.mac, gateway),
+            leaves: Tuple::default(),
         })
     };
     case.forth = hop(&case.from, &case.to, case.to_gateway_mac)?;

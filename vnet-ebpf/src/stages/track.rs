@@ -73,13 +73,11 @@ pub fn challenges<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
         && matches!(flow.state(), FlowState::Established | FlowState::FinWait)
 }
 
-/// Whether a packet may belong to a flow that it does not start anew.
-///
-/// # Errors
-/// [`DropReason::NoFlow`] when the flow has ended.
+/// Whether a flow has ended, so that nothing belongs to it any more.
 #[inline(always)]
-pub fn may_continue<A: Copy>(flow: &Flow<A>) -> Result<(), DropReason> {
-    if flow.state() == FlowState::Closed { Err(DropReason::NoFlow) } else { Ok(()) }
+#[must_use]
+pub fn has_ended<A: Copy>(flow: &Flow<A>) -> bool {
+    flow.state() == FlowState::Closed
 }
 
 /// Ends a flow that the policy allows no more, by both of its entries.
@@ -88,12 +86,12 @@ pub fn cut<A: Copy>(flow: &Flow<A>) {
     flow.state.set(FlowState::Closed as u8);
 }
 
-/// Whether a packet on an existing flow starts another one in its place: any after the end of a flow, for TCP
-/// a SYN, or a SYN with another sequence number while the first is unanswered.
+/// Whether a packet on an existing flow starts another one in its place: a SYN after the end of the
+/// connection, or a SYN with another sequence number while the first is unanswered.
 #[inline(always)]
 #[must_use]
 pub fn starts_anew<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
-    let Some(segment) = message.tcp() else { return flow.state() == FlowState::Closed };
+    let Some(segment) = message.tcp() else { return false };
     segment.opens()
         && match flow.state() {
             FlowState::TimeWait | FlowState::Closed => true,

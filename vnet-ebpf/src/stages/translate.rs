@@ -1,0 +1,178 @@
+//! Stages 5 and 8: which addresses and ports it leaves with.
+//!
+//! Decides whom a destination stands for (a metadata service, a forward, an elastic IP, in this order), and with
+//! which source address a packet leaves its network (its own elastic IP, else one of the network's exit). Which
+//! source port it gets is found by the install stage, which reserves it.
+
+use vnet_common::{
+    Address, Be16, DropReason, Forward, ForwardKey, ForwardKind, JOIN_OUTSIDE, NetworkFlags, Ops, Ports,
+    Tuple,
+};
+
+use crate::{
+    case::{Case, Source, Step, Target},
+    headers::{Kind, protocol},
+    tables::{Snapshot, Tables},
+};
+
+/// Finds whom the destination that was asked for stands for, and fills it in; whether it stands for anybody.
+///
+/// A function of its own in the kernel too: it is called from several places.
+#[inline(never)]
+pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> bool {
+    case.target = Target::NONE;
+    case.asked_tuple = case.asker_tuple;
+    if case.asker.is_gateway() {
+        return false;
+    }
+    let mut scope = 0;
+    if !case.asker.is_outside() {
+        scope = case.asker_network;
+        // A port of its own network stands for itself.
+        if snapshot.endpoint(scope, case.asker_tuple.dst.ip()).is_some_and(|to| !to.is_gateway()) {
+            return false;
+        }
+    }
+    let Some(forward) = behind(snapshot, case, scope) else { return false };
+    let port = match case.datagram.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            forward.translate(case.asker_tuple.ports.dst().get())
+        }
+        _ => case.asker_tuple.ports.dst().get(),
+    };
+    case.target =
+        Target { network: forward.network, is_metadata: u32::from(forward.is(ForwardKind::Metadata)) };
+    case.asked_tuple.dst = A::of(forward.target);
+    case.asked_tuple.ports = Ports::new(case.asker_tuple.ports.src(), Be16::new(port));
+    true
+}
+
+/// What stands behind the destination that was asked for: in the network `scope`, if it is not 0, or everywhere; for
+/// its protocol, or for every one. Keys are made in the case, for the stack has no room for them.
+#[inline(always)]
+fn behind<'a, A: Address, T: Tables>(
+    snapshot: &Snapshot<'a, T>,
+    case: &mut Case<A>,
+    scope: u32,
+) -> Option<&'a Forward> {
+    let (protocol, dst) = (case.datagram.protocol, case.asker_tuple.dst.ip());
+    case.forward_head = ForwardKey::head(scope, snapshot.side(), dst, protocol);
+    for _ in 0..4 {
+        if let Some(forward) = under(snapshot, case) {
+            return Some(forward);
+        }
+        if !case.forward_head.advance(protocol) {
+            break;
+        }
+    }
+    None
+}
+
+/// The entry under a head that has the port.
+#[inline(always)]
+fn under<'a, A: Address, T: Tables>(snapshot: &Snapshot<'a, T>, case: &mut Case<A>) -> Option<&'a Forward> {
+    let mut sizes = snapshot.tables.forward(&case.forward_head)?.sizes();
+    let port = case.asker_tuple.ports.dst().get();
+    case.forward_key = case.forward_head;
+    for _ in 0..=16 {
+        if sizes == 0 {
+            break;
+        }
+        let prefix_len = sizes.trailing_zeros() as u8;
+        sizes &= sizes - 1;
+        case.forward_key.narrow(port, prefix_len);
+        if let Some(forward) = snapshot.tables.forward(&case.forward_key) {
+            return Some(forward);
+        }
+    }
+    None
+}
+
+/// Whether `addr` is an elastic IP that is known behind `uplink`.
+#[inline(always)]
+pub fn is_elastic<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, uplink: u32, addr: A) -> bool {
+    let head = ForwardKey::head(0, snapshot.side(), addr.ip(), ForwardKey::ANY_PROTOCOL);
+    let Some(forward) = snapshot.tables.forward(&head.block(0, 0)) else { return false };
+    forward.is(ForwardKind::Elastic)
+        && snapshot
+            .elastic_ip(forward.network, forward.target)
+            .is_some_and(|elastic| elastic.uplink == uplink)
+}
+
+/// Decides the source address with which the packet of `case` leaves; it goes outside, or to somebody who was
+/// asked for under another name.
+///
+/// # Errors
+/// [`DropReason::Untranslated`].
+#[inline(always)]
+pub fn source<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let private = case.asker_tuple.src;
+    case.source = Source { addr: private, first_port: 0, last_port: 0 };
+    if case.asker.is_outside() || case.asker.is_gateway() || case.target.is_metadata != 0 {
+        return Ok(());
+    }
+    let (is_hairpin, network) = (!case.asked.is_outside(), case.asker_network);
+    let keeps = if is_hairpin { case.target.network == 0 } else { is_exempt(snapshot, case)? };
+    if keeps {
+        return Ok(());
+    }
+    if let Some(elastic) = snapshot.elastic_ip(network, private.ip()) {
+        case.source.addr = A::of(elastic.addr);
+        return Ok(());
+    }
+    let Some(mut exit) = snapshot.exit::<A>(network, 0) else {
+        // Without a way out a port of the network is still reached by its own address, but not by itself.
+        let is_other = is_hairpin && case.asked.device != case.asker.device;
+        return if is_other { Ok(()) } else { Err(DropReason::Untranslated) };
+    };
+    if exit.slots > 1 {
+        // RFC 4787 REQ-2: always the same address for a workload.
+        let slot = (private.ip().digest() % u32::from(exit.slots)) as u16;
+        exit = snapshot.exit::<A>(network, slot).ok_or(DropReason::Untranslated)?;
+    }
+    if case.datagram.message.kind == Kind::Single {
+        return Err(DropReason::Untranslated);
+    }
+    case.source.addr = A::of(exit.addr);
+    // Others have no ports, and SCTP's cannot be replaced: its checksum is a CRC of the whole packet.
+    if matches!(case.datagram.protocol, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6) {
+        (case.source.first_port, case.source.last_port) = (exit.first_port, exit.last_port);
+    }
+    Ok(())
+}
+
+/// Whether packets to the destination leave with the address that they have.
+#[inline(always)]
+fn is_exempt<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<bool, DropReason> {
+    let network = case.asker_network;
+    Ok(snapshot.network(network)?.flags.has(NetworkFlags::JOINED)
+        && snapshot.join(network, case.asked_tuple.dst.ip()) == Some(JOIN_OUTSIDE))
+}
+
+/// Fills in the tuple with which the packet leaves, and that of answers. Of a flow that is there it stays as it
+/// is, and must be what the first packet would leave with today; any source port will do.
+///
+/// # Errors
+/// [`DropReason::TranslationChanged`].
+#[inline(always)]
+pub fn leaves<A: Address>(case: &mut Case<A>, is_answer: bool) -> Result<(), DropReason> {
+    let arrives = case.key.tuple();
+    let today = Tuple { src: case.source.addr, ..case.asked_tuple };
+    let mut leaves = today;
+    if matches!(case.step, Step::Challenge | Step::Renew) {
+        leaves = case.before_leaves;
+        let left = if is_answer { arrives.reversed() } else { leaves };
+        if (left.src, left.dst, left.ports.dst()) != (today.src, today.dst, today.ports.dst()) {
+            return Err(DropReason::TranslationChanged);
+        }
+    }
+    (case.forth.leaves, case.back.leaves) = (leaves, arrives.reversed());
+    if leaves != arrives {
+        case.forth.ops = case.forth.ops.and(Ops::TRANSLATE);
+        case.back.ops = case.back.ops.and(Ops::TRANSLATE);
+    }
+    Ok(())
+}
