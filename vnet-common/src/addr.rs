@@ -178,6 +178,20 @@ impl Ip {
         ])
     }
 
+    /// From words, each as the host reads four bytes of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// The same words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u32; 4] {
+        self.0
+    }
+
     /// Sixteen bytes in wire order.
     #[inline(always)]
     #[must_use]

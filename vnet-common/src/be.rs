@@ -34,6 +34,13 @@ macro_rules! big_endian {
                 self.0.to_ne_bytes()
             }
 
+            /// The same bits, read as if they were in the host's order: as the kernel keeps them in its own fields.
+            #[inline(always)]
+            #[must_use]
+            pub const fn to_ne(self) -> $int {
+                self.0
+            }
+
             /// The value in the host's representation.
             #[inline(always)]
             #[must_use]

@@ -30,7 +30,10 @@ pub use policy::{
     AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,
     Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
 };
-pub use translation::{ElasticIp, Exit, ExitKey, Forward, ForwardKey, ForwardKind, UplinkKey, UplinkRecord};
+pub use translation::{
+    ElasticIp, Exit, ExitKey, Forward, ForwardKey, ForwardKind, SocketAddress, SocketKey, UplinkKey,
+    UplinkRecord,
+};
 
 /// Version of every layout in this crate; the pin folder carries it.
 ///

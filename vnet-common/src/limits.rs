@@ -25,6 +25,8 @@ pub const EXITS: u32 = 1 << 14;
 pub const ELASTIC_IPS: u32 = 1 << 14;
 /// Blocks of ports that are forwarded, both sides together.
 pub const FORWARDS: u32 = 1 << 17;
+/// Sockets of the host of which it is known whom they believe to speak to; the oldest are forgotten first.
+pub const SOCKETS: u32 = 1 << 14;
 /// Counters of drops by port and reason.
 pub const PORT_DROPS: u32 = 1 << 16;
 /// One above the highest number of a drop reason.

@@ -91,7 +91,7 @@ pub struct ElasticIp {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ForwardKey {
-    /// The bridge of the network in which it holds; 0: everywhere.
+    /// The bridge of the network in which it holds; 0: everywhere; [`ForwardKey::HOST`].
     pub scope: u32,
     /// Which copy.
     pub side: Side,
@@ -102,6 +102,8 @@ pub struct ForwardKey {
 }
 
 impl ForwardKey {
+    /// The scope of what holds for the host's own processes alone: what listens on its loopback.
+    pub const HOST: u32 = u32::MAX;
     /// The head of nothing.
     pub const NONE: Self = Self::head(0, 0, Ip::UNSPECIFIED, 0);
     const HEAD: u8 = 0x3f;
@@ -122,6 +124,13 @@ impl ForwardKey {
         let mut block = *self;
         block.narrow(port, prefix_len);
         block
+    }
+
+    /// The protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol
     }
 
     /// Becomes that block.
@@ -216,7 +225,53 @@ impl Forward {
     }
 }
 
+/// Whom a socket of the host's spoke to.
+///
+/// Layout: `cookie` u64, `peer` 20, 4 bytes of padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketKey {
+    /// The kernel's number of the socket (`bpf_get_socket_cookie`).
+    pub cookie: u64,
+    /// The workload that it speaks to.
+    pub peer: SocketAddress,
+    padding: u32,
+}
+
+impl SocketKey {
+    /// The socket with `cookie`, speaking to `peer`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(cookie: u64, peer: SocketAddress) -> Self {
+        Self { cookie, peer, padding: 0 }
+    }
+}
+
+/// An address and a port.
+///
+/// Layout: `addr` 16, `port` u16 in the host's order, 2 bytes of padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SocketAddress {
+    /// The address.
+    pub addr: Ip,
+    /// The port.
+    pub port: u16,
+    padding: u16,
+}
+
+impl SocketAddress {
+    /// `port` of `addr`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(addr: Ip, port: u16) -> Self {
+        Self { addr, port, padding: 0 }
+    }
+}
+
 shared! {
+    SocketAddress = 20,
+    SocketKey = 32,
     UplinkKey = 8,
     UplinkRecord = 8,
     ExitKey = 12,

@@ -24,6 +24,7 @@
 mod flooded;
 mod hooks;
 mod neighbours;
+pub mod socket;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 

@@ -2,13 +2,13 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap},
     macros::btf_map,
 };
 use vnet_common::{
     Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, JoinPrefix,
     NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord,
-    UplinkKey, UplinkRecord, V4, V6, limits,
+    SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ebpf::case::Case;
 
@@ -52,6 +52,13 @@ pub(crate) static DROPS: PerCpuArray<u64, { limits::DROP_REASONS as usize }> = P
 #[btf_map]
 pub(crate) static PORT_DROPS: PerCpuHashMap<PortDropKey, u64, { limits::PORT_DROPS as usize }, ON_DEMAND> =
     PerCpuHashMap::new();
+/// What tells the host's own namespace from others: its cookie.
+#[btf_map]
+pub(crate) static HOST: Array<u64, 1> = Array::new();
+/// Whom sockets of the host asked for that speak to workloads.
+#[btf_map]
+pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketAddress, { limits::SOCKETS as usize }> =
+    LruHashMap::new();
 /// Scratch memory of the slow path.
 #[btf_map]
 pub(crate) static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();

@@ -6,6 +6,7 @@
 mod expire;
 mod maps;
 mod skb;
+mod socket;
 mod tables;
 
 use core::ptr;

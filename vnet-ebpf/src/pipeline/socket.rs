@@ -1,0 +1,43 @@
+//! What the host's own processes connect to.
+//!
+//! A packet from the host to a forward's address never leaves it, so the address is translated before there is a
+//! packet: when a socket is told whom to speak to.
+
+use vnet_common::{ForwardKey, ForwardKind, SocketAddress};
+
+use crate::tables::{Snapshot, Tables};
+
+/// Whom a process of the host really speaks to that asks for `to`; nothing if for nobody else.
+#[inline(always)]
+pub fn destination<T: Tables>(tables: &T, to: SocketAddress, protocol: u8) -> Option<SocketAddress> {
+    let snapshot = Snapshot::take(tables).ok()?;
+    let scope = if to.addr.is_local() { ForwardKey::HOST } else { 0 };
+    for protocol in [protocol, ForwardKey::ANY_PROTOCOL] {
+        let head = ForwardKey::head(scope, snapshot.side(), to.addr, protocol);
+        if let Some(target) = under(&snapshot, head, to.port) {
+            return Some(target);
+        }
+    }
+    None
+}
+
+/// What the entry under `head` makes of `port`.
+#[inline(always)]
+fn under<T: Tables>(snapshot: &Snapshot<'_, T>, head: ForwardKey, port: u16) -> Option<SocketAddress> {
+    let mut sizes = snapshot.tables.forward(&head)?.sizes();
+    let mut key = head;
+    for _ in 0..=16 {
+        if sizes == 0 {
+            break;
+        }
+        let prefix_len = sizes.trailing_zeros() as u8;
+        sizes &= sizes - 1;
+        key.narrow(port, prefix_len);
+        if let Some(forward) = snapshot.tables.forward(&key)
+            && !forward.is(ForwardKind::Metadata)
+        {
+            return Some(SocketAddress::new(forward.target, forward.translate(port)));
+        }
+    }
+    None
+}
