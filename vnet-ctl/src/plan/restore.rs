@@ -105,6 +105,7 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         Action::AttachPort { device } | Action::AttachBridge { device } => {
             format!("the datapath was not attached to {device}: attached")
         }
+        Action::AttachUplink { device } => format!("attached to uplink {device}"),
         Action::SetMac { device, mac } => format!("the MAC of {device} had been changed: set to {mac} again"),
         Action::SetMtu { device, mtu } => format!("the MTU of {device} had been changed: set to {mtu} again"),
         Action::SetOwner { device, owner } => {
