@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Plan, Step, Workload};
+use super::{Action, Plan, Step, Target, Workload};
 
 impl Plan {
     /// The same without what only takes away, or goes against a workload's own will.
@@ -23,7 +23,7 @@ impl Plan {
         let steps = || self.prepare.iter().chain(&self.finish);
         let created = steps().filter_map(|step| created(&step.action)).collect();
         let mut words: Vec<String> = steps().flat_map(|step| describe(step, &created)).collect();
-        words.extend(self.remove.iter().map(ToString::to_string));
+        words.extend(self.remove.iter().map(removed));
         words
     }
 }
@@ -114,6 +114,13 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         other => format!("repaired: {other}"),
     };
     vec![text]
+}
+
+fn removed(action: &Action) -> String {
+    match action {
+        Action::DetachUplink(Target::Device(device)) => format!("detached from uplink {device}"),
+        other => other.to_string(),
+    }
 }
 
 /// What was wrong inside a namespace.

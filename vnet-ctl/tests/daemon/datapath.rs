@@ -340,7 +340,7 @@ fn flow_key(device: u32, dst_port: u16) -> FlowKey<V4> {
 }
 
 /// Enters both directions of a closed TCP flow between two devices, silent for so many ticks.
-fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32; 2]) {
+pub(crate) fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32; 2]) {
     let data = MapData::from_pin(pins.map(names::FLOWS4)).unwrap();
     let mut flows: HashMap<_, FlowKey<V4>, FlowImage4> =
         Map::from_map_data(data).unwrap().try_into().unwrap();

@@ -161,7 +161,7 @@ fn a_device_that_was_a_ports_becomes_an_uplink_when_it_is_released() {
 #[test]
 fn a_repair_attaches_to_another_uplink_and_tells_it() {
     let plan = uplinked(|_, observed| observed.uplinks = [ETH1].into()).unwrap().restoring();
-    assert_eq!(plan.repairs(), ["attached to uplink eth0", "detach from uplink eth1"]);
+    assert_eq!(plan.repairs(), ["attached to uplink eth0", "detached from uplink eth1"]);
 }
 
 #[test]
