@@ -79,21 +79,18 @@ pub(super) fn uplink_of<'a>(
         },
         Uplink::Device(device) => observed.by_name(device).ok_or(Unfit::Missing)?,
     };
-    match what_else(desired, observed, found) {
+    match what_else(desired, found) {
         Some(what) => Err(Unfit::Is(what, found)),
         None => Ok(Some(found)),
     }
 }
 
 /// What a device is if it is nothing that leads outside.
-fn what_else(desired: &Desired, observed: &Observed, link: &Link) -> Option<&'static str> {
+fn what_else(desired: &Desired, link: &Link) -> Option<&'static str> {
     let is_port = |attach: &Attach| matches!(attach, Attach::Device { device } if *device == link.name);
-    let is_in_network = link.master.and_then(|master| observed.links.get(&master)).is_some_and(Link::is_ours);
     match link.kind {
         _ if link.is_ours() => Some("one of vnet's own devices"),
         _ if desired.places().any(is_port) => Some("the device of a port"),
-        // It is released by the same change.
-        _ if is_in_network && !observed.attached.contains(&link.ifindex) => Some("on a bridge of vnet's"),
         Kind::Loopback => Some("the loopback device"),
         _ if link.mac.is_none() => Some("no Ethernet device"),
         _ if link.ifindex > MAX_IFINDEX => Some("a device with too high an interface index"),
