@@ -85,6 +85,7 @@ fn told(context: &Context<'_>, events: &[Event]) -> Result<Reader, Failure> {
 fn kind(kind: EventKind) -> (Tone, &'static str) {
     match kind {
         EventKind::Applied => (Tone::Good, "applied"),
+        EventKind::Followed => (Tone::Good, "followed"),
         EventKind::Repaired => (Tone::Warn, "repaired"),
         EventKind::Problem => (Tone::Bad, "problem"),
     }

@@ -21,9 +21,10 @@ use super::{
     records,
     sets::Sets,
     tables::check_sizes,
+    translation,
     work::{Lists, Rules, Work},
 };
-use crate::policy::{Network, Policy, Port};
+use crate::policy::{ElasticIp as PublicIp, Forward as Forwarded, Metadata, Network, Policy, Port};
 
 /// Compiles policies that follow one another.
 #[derive(Debug, Default)]
@@ -67,6 +68,9 @@ struct Known {
 struct World {
     networks: BTreeMap<String, Network>,
     ports: BTreeMap<String, Port>,
+    forwards: Vec<Forwarded>,
+    elastic_ips: BTreeMap<IpAddr, PublicIp>,
+    metadata: Vec<Metadata>,
     assigned: Assigned,
     devices: Devices,
     gates: GroupSet,
@@ -77,6 +81,9 @@ impl World {
         Self {
             networks: policy.networks.clone(),
             ports: policy.ports.clone(),
+            forwards: policy.forwards.clone(),
+            elastic_ips: policy.elastic_ips.clone(),
+            metadata: policy.metadata.clone(),
             assigned: assigned.clone(),
             devices: devices.clone(),
             gates: records::gates(policy),
@@ -86,6 +93,9 @@ impl World {
     fn is_that_of(&self, policy: &Policy, assigned: &Assigned, devices: &Devices) -> bool {
         self.networks == policy.networks
             && self.ports == policy.ports
+            && self.forwards == policy.forwards
+            && self.elastic_ips == policy.elastic_ips
+            && self.metadata == policy.metadata
             && self.assigned == *assigned
             && self.devices == *devices
             && self.gates == records::gates(policy)
@@ -180,6 +190,10 @@ impl Compiler {
                 endpoints: records::endpoints(&owners, new.of_members(), group_set),
                 peers: records::peers(new.of_prefixes()),
                 joins: records::joins(policy, devices),
+                uplinks: translation::uplinks(policy, devices),
+                exits: translation::exits(policy, devices),
+                elastic_ips: translation::elastic_ips(policy, assigned, devices),
+                forwards: translation::forwards(policy, assigned, devices),
                 ..Tables::default()
             };
             check_sizes(&records)?;

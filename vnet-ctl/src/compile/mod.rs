@@ -17,6 +17,7 @@ mod sets;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod translation;
 mod work;
 
 pub use assign::{AssignError, Assigned, Released, assign, assign_rested};
@@ -24,3 +25,4 @@ pub use compiler::Compiler;
 pub use difference::{Change, Changes, Difference};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
 pub use tables::{Bridge, Devices, ExitPlace, PortDevice, Tables, TooLarge, UplinkDevice, compile};
+pub use translation::exit_addresses;

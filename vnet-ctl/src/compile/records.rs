@@ -11,7 +11,7 @@ use vnet_common::{
     NetworkRecord, PortRecord,
 };
 
-use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member};
+use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member, translation};
 use crate::policy::{HostAccess, Network, NetworkKind, Policy, Port};
 
 /// The gates of a policy's acl: bits of a group set as records have it.
@@ -46,7 +46,8 @@ pub(super) fn ports(
 pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
     let record = |(name, network): (&String, &Network)| {
         let bridge = devices.bridges.get(name)?;
-        let is_joined = policy.joined(name).iter().any(|other| devices.bridges.contains_key(*other));
+        let is_joined = !network.no_snat.is_empty()
+            || policy.joined(name).iter().any(|other| devices.bridges.contains_key(*other));
         let flags = [
             (network.kind == NetworkKind::Nat, NetworkFlags::LEADS_OUTSIDE),
             (network.host == HostAccess::Excluded, NetworkFlags::EXCLUDES_HOST),
@@ -59,9 +60,10 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
     policy.networks.iter().filter_map(record).collect()
 }
 
-/// The prefixes that each network reaches in those that it is joined with, and the bridges there.
+/// The prefixes that each network reaches in those that it is joined with, and the bridges there; and those to
+/// which it leaves untranslated. Where both name the same prefix, the joined network has it.
 pub(super) fn joins(policy: &Policy, devices: &Devices) -> BTreeMap<(u32, IpNet), u32> {
-    let mut joins = BTreeMap::new();
+    let mut joins: BTreeMap<_, _> = translation::untranslated(policy, devices).collect();
     for name in policy.networks.keys() {
         let Some(own) = devices.bridges.get(name) else { continue };
         for other in policy.joined(name) {

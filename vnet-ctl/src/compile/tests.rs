@@ -5,6 +5,7 @@ mod explaining;
 mod following;
 mod random;
 mod tables;
+mod translation;
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 

@@ -1,41 +1,62 @@
-//! Ports that have to wait: their workload is not there, or the policy file took something from them.
+//! What has to wait: ports whose workload is not there, or from which the policy file took something, networks whose
+//! uplink is not there, and whatever does not go with the host's addresses.
 //!
-//! Pure. Which of them may wait is decided by the occasion; what they have stays as it is, and closed.
+//! Pure. Which of them may wait is decided by the occasion; what ports have stays as it is, and closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::declared::{Conflict, Conflicts};
 use crate::{
     compile::Released,
-    plan::{self, Desired, Observed, Obstacle, Obstacles, Plan},
+    plan::{self, Absent, Desired, Observed, Obstacle, Obstacles, Plan, Uplink},
     state::State,
 };
 
-/// The ports that are not in force, and why.
+/// The ports and what else is not in force, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     names: BTreeSet<String>,
     /// Those of them that conflict with the policy file.
     conflicting: BTreeSet<String>,
     reasons: BTreeMap<String, String>,
+    /// Networks without their uplink.
+    networks: BTreeMap<String, String>,
+    /// What does not go with the host's addresses.
+    misfits: BTreeMap<String, String>,
 }
 
 impl Waiting {
-    /// Those that conflict with the policy file, and those whose workload is absent.
-    pub(super) fn new(conflicts: &Conflicts, absent: Vec<Obstacle>) -> Self {
+    /// Ports that conflict with the policy file, what is absent for others and for networks, and what does not go
+    /// with the host's addresses.
+    pub(super) fn new(conflicts: &Conflicts, absent: &[Obstacle], misfits: BTreeMap<String, String>) -> Self {
         let taken = conflicts.0.iter().map(|conflict| {
             let message = format!(
                 "{conflict}; it is left out and its traffic dropped until the policy leaves it what it uses"
             );
             (conflict.port.clone(), message)
         });
-        let absent = absent.into_iter().filter_map(|obstacle| {
-            let message = format!("{obstacle}; it is attached when that comes");
-            Some((obstacle.absent()?.to_owned(), message))
-        });
-        let reasons: BTreeMap<_, _> = taken.chain(absent).collect();
+        let mut reasons: BTreeMap<_, _> = taken.collect();
+        let mut networks = BTreeMap::new();
+        for obstacle in absent {
+            match obstacle.absent() {
+                Some(Absent::Workload(port)) => {
+                    let message = format!("{obstacle}; it is attached when that comes");
+                    reasons.insert(port.to_owned(), message);
+                }
+                Some(Absent::Uplink(network)) => {
+                    let message = format!("{obstacle}; what it sends outside is dropped until that comes");
+                    networks.insert(network.to_owned(), message);
+                }
+                None => {}
+            }
+        }
         let conflicting = conflicts.0.iter().map(|conflict| conflict.port.clone()).collect();
-        Self { names: reasons.keys().cloned().collect(), conflicting, reasons }
+        Self { names: reasons.keys().cloned().collect(), conflicting, reasons, networks, misfits }
+    }
+
+    /// The same with these as what does not go with the host's addresses.
+    pub(super) fn with_misfits(self, misfits: BTreeMap<String, String>) -> Self {
+        Self { misfits, ..self }
     }
 
     /// The ports.
@@ -48,9 +69,18 @@ impl Waiting {
         &self.conflicting
     }
 
-    /// Whether none has to wait.
+    /// Whether nothing has to wait.
     pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.is_empty() && self.networks.is_empty() && self.misfits.is_empty()
+    }
+
+    /// Whether it is known what waits for what `obstacle` tells.
+    pub(super) fn knows(&self, obstacle: &Obstacle) -> bool {
+        match obstacle.absent() {
+            Some(Absent::Workload(port)) => self.names.contains(port),
+            Some(Absent::Uplink(network)) => self.networks.contains_key(network),
+            None => false,
+        }
     }
 
     /// Why the port called `name` has to wait, if it has.
@@ -58,20 +88,26 @@ impl Waiting {
         self.reasons.get(name).map(String::as_str)
     }
 
-    /// Why, in a sentence for each port.
+    /// Why, in a sentence for each.
     pub(super) fn messages(&self) -> Vec<String> {
-        self.reasons.values().cloned().collect()
+        self.all().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// The sentences that `before` did not have.
     pub(super) fn news(&self, before: &Self) -> Vec<String> {
-        let new = self.reasons.iter().filter(|(port, reason)| before.reasons.get(*port) != Some(reason));
+        let new = self.all().zip(before.all()).flat_map(|(reasons, before)| {
+            reasons.iter().filter(|(name, reason)| before.get(*name) != Some(reason))
+        });
         new.map(|(_, reason)| reason.clone()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &BTreeMap<String, String>> {
+        [&self.reasons, &self.networks, &self.misfits].into_iter()
     }
 }
 
-/// The way to `desired`, without the ports whose workload is not there and which `may_wait`: they are taken
-/// out of it, and returned with what they wait for.
+/// The way to `desired`, without the ports whose workload is not there and the uplinks that are not, as far as
+/// they `may_wait`: they are taken out of it, and returned with what they wait for.
 ///
 /// # Errors
 /// Whatever else is in the way.
@@ -79,7 +115,7 @@ pub(super) fn leave_out(
     desired: &mut Desired,
     observed: &Observed,
     state: &State,
-    may_wait: &dyn Fn(&str) -> bool,
+    may_wait: &dyn Fn(Absent<'_>) -> bool,
 ) -> Result<(Plan, Vec<Obstacle>), Obstacles> {
     let mut absent = Vec::new();
     loop {
@@ -92,9 +128,18 @@ pub(super) fn leave_out(
         if !blocking.is_empty() {
             return Err(Obstacles(blocking));
         }
-        for port in waiting.iter().filter_map(Obstacle::absent) {
-            if let Some(gone) = desired.ports.remove(port) {
-                desired.spared.insert(port.to_owned(), gone.attach);
+        for absent in waiting.iter().filter_map(Obstacle::absent) {
+            match absent {
+                Absent::Workload(port) => {
+                    if let Some(gone) = desired.ports.remove(port) {
+                        desired.spared.insert(port.to_owned(), gone.attach);
+                    }
+                }
+                Absent::Uplink(network) => {
+                    if let Some(network) = desired.networks.get_mut(network) {
+                        network.uplink = Uplink::None;
+                    }
+                }
             }
         }
         absent.extend(waiting);
@@ -122,6 +167,7 @@ mod tests {
             mac: vnet_common::MacAddr([2; 6]),
             mtu: 1500,
             gateways: Vec::new(),
+            uplink: Uplink::None,
         };
         let port = |attach| Port {
             network: "web".to_owned(),
@@ -150,13 +196,37 @@ mod tests {
         let (plan, absent) = leave_out(&mut both, &observed, &state, &|_| true).unwrap();
         assert_eq!((both.ports.len(), both.spared.len(), absent.len()), (0, 2, 2));
         assert!(!plan.is_empty(), "the network comes nonetheless");
-        let waiting = Waiting::new(&Conflicts::default(), absent);
+        let waiting = Waiting::new(&Conflicts::default(), &absent, BTreeMap::new());
         assert!(waiting.messages()[0].contains("there is no device tap0"), "{waiting:?}");
         assert_eq!((waiting.news(&Waiting::default()).len(), waiting.news(&waiting).len()), (2, 0));
 
-        let obstacles = leave_out(&mut desired(), &observed, &state, &|port| port == "a").unwrap_err();
+        let only_a = |absent: Absent<'_>| absent == Absent::Workload("a");
+        let obstacles = leave_out(&mut desired(), &observed, &state, &only_a).unwrap_err();
         assert_eq!(obstacles.0.len(), 1);
-        assert_eq!(obstacles.0[0].absent(), Some("b"));
+        assert_eq!(obstacles.0[0].absent(), Some(Absent::Workload("b")));
+    }
+
+    #[test]
+    fn a_network_without_its_uplink_waits_without_exit_if_it_may() {
+        let (observed, state) = (Observed::default(), State::default());
+        let mut wanted = desired();
+        wanted.ports.clear();
+        wanted.networks.get_mut("web").unwrap().uplink = Uplink::Device("eth9".to_owned());
+        let refused = leave_out(&mut wanted.clone(), &observed, &state, &|_| false).unwrap_err();
+        assert!(refused.to_string().starts_with("network web: there is no device eth9; "), "{refused}");
+
+        let (plan, absent) = leave_out(&mut wanted, &observed, &state, &|_| true).unwrap();
+
+        assert_eq!((wanted.networks["web"].uplink.clone(), plan.is_empty()), (Uplink::None, false));
+        let misfits = [("x".to_owned(), "x does not fit".to_owned())].into();
+        let waiting = Waiting::new(&Conflicts::default(), &absent, misfits);
+        assert!(!waiting.is_empty() && waiting.names().is_empty() && waiting.knows(&absent[0]));
+        let messages = waiting.messages();
+        assert!(
+            messages[0].contains("there is no device eth9; what it sends outside is dropped"),
+            "{messages:?}"
+        );
+        assert_eq!((waiting.news(&Waiting::default()), waiting.news(&waiting).len()), (messages, 0));
     }
 
     #[test]

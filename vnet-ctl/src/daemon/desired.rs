@@ -27,6 +27,15 @@ fn bridge(name: &str, network: &policy::Network) -> plan::Network {
         mac: bridge_mac(name),
         mtu: network.mtu,
         gateways: network.subnets.iter().map(gateway).collect(),
+        uplink: uplink(network),
+    }
+}
+
+fn uplink(network: &policy::Network) -> plan::Uplink {
+    match (network.kind, &network.uplink) {
+        (policy::NetworkKind::Private, _) => plan::Uplink::None,
+        (policy::NetworkKind::Nat, None) => plan::Uplink::DefaultRoute,
+        (policy::NetworkKind::Nat, Some(device)) => plan::Uplink::Device(device.clone()),
     }
 }
 
@@ -100,6 +109,7 @@ attach = { device = "tap0" }
         let network = &desired.networks["web"];
         assert_eq!((network.bridge.as_str(), network.mtu), ("vnet-web", 1400));
         assert_eq!(texts(&network.gateways), ["10.10.0.1/24", "10.20.0.1/16", "fd00:10::1/64"]);
+        assert_eq!(network.uplink, plan::Uplink::DefaultRoute);
         let port = &desired.ports["web-1"];
         assert_eq!(texts(&port.addresses), ["10.20.0.9/16", "fd00:10::a/64"]);
         assert_eq!(port.gateways, ["10.20.0.1".parse::<IpAddr>().unwrap(), "fd00:10::1".parse().unwrap()]);

@@ -2,21 +2,36 @@
 //!
 //! Pure: what was located in, data out.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use super::desired::bridge_mac;
 use crate::{
-    compile::{Bridge, Devices, PortDevice},
+    compile::{Bridge, Devices, PortDevice, UplinkDevice},
     datapath::names::Hook,
-    plan::Located,
-    policy::Policy,
+    plan::{Located, LocatedUplink},
+    policy::{NetworkKind, Policy},
 };
 
-/// Devices that do not exist, one for each network and port: the tables have the size that they will have.
+/// Devices that do not exist, one for each network, port and uplink: the tables have the size that they will have,
+/// as far as that does not depend on how many addresses the host has.
 pub(super) fn imagined(policy: &Policy) -> Devices {
     let mut indexes = 1..;
     let mut next = || indexes.next().unwrap_or(u32::MAX);
+    // None that a policy names as anybody's.
+    let addresses: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let uplink = |ifindex| UplinkDevice { ifindex, mac: bridge_mac(""), addresses: addresses.to_vec() };
+    let leads_outside = |(_, network): &(&String, &crate::policy::Network)| network.kind == NetworkKind::Nat;
     Devices {
+        uplinks: policy
+            .networks
+            .iter()
+            .filter(leads_outside)
+            .map(|(name, _)| (name.clone(), uplink(next())))
+            .collect(),
+        addresses: addresses.into(),
         bridges: policy
             .networks
             .keys()
@@ -29,7 +44,6 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
                 (name.clone(), PortDevice { ifindex: next(), delivery: vnet_common::Delivery::Device })
             })
             .collect(),
-        ..Devices::default()
     }
 }
 
@@ -44,14 +58,31 @@ pub(super) fn devices(located: &Located) -> Devices {
         ports: ports
             .map(|(name, port)| (name.clone(), PortDevice { ifindex: port.ifindex, delivery: port.delivery }))
             .collect(),
-        ..Devices::default()
+        uplinks: located.uplinks.iter().map(|(name, uplink)| (name.clone(), device(uplink))).collect(),
+        addresses: located.addresses.keys().copied().collect(),
     }
 }
 
-/// The indexes of the devices that are there.
+fn device(uplink: &LocatedUplink) -> UplinkDevice {
+    let LocatedUplink { ifindex, mac, addresses, .. } = uplink.clone();
+    UplinkDevice { ifindex, mac, addresses }
+}
+
+/// The indexes of the bridges and ports that are there.
 pub(super) fn indexes(located: &Located) -> BTreeSet<u32> {
     let bridges = located.bridges.values().map(|bridge| bridge.ifindex);
     bridges.chain(located.ports.values().map(|port| port.ifindex)).collect()
+}
+
+/// The indexes of the uplinks that are there.
+pub(super) fn uplink_indexes(located: &Located) -> BTreeSet<u32> {
+    located.uplinks.values().map(|uplink| uplink.ifindex).collect()
+}
+
+/// The devices with the program for uplinks.
+pub(super) fn attached_uplinks(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
+    let uplinks = hooks.iter().filter(|(_, hook)| *hook == Hook::FromUplink);
+    uplinks.map(|(ifindex, _)| *ifindex).collect()
 }
 
 /// The devices with all of a port's programs, or a network's. Half of them count as none.
@@ -77,7 +108,9 @@ mod tests {
             (5, Hook::FromPort),
             (5, Hook::ToPort),
             (7, Hook::FromPort),
+            (8, Hook::FromUplink),
         ];
         assert_eq!(attached(&hooks.into()), [3, 5].into());
+        assert_eq!(attached_uplinks(&hooks.into()), [8].into());
     }
 }

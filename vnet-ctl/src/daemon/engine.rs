@@ -21,8 +21,9 @@ use super::{
     at_length,
     declared::{Conflicts, Declared, Joined},
     desired::{desired, place},
-    devices::{attached, devices, imagined, indexes},
+    devices::{attached, attached_uplinks, devices, imagined, indexes, uplink_indexes},
     error::ApplyError,
+    own_addresses::misfits,
     progress::Progress,
     table_maker::TableMaker,
     view::View,
@@ -30,8 +31,8 @@ use super::{
 use crate::{
     compile::{self, Assigned},
     datapath::Committed,
-    host::{Announcement, ApplyError as HostError, Attach, Host},
-    plan::{self, Desired, Located, Observed, Obstacle, Plan},
+    host::{Announcement, ApplyError as HostError, Host},
+    plan::{self, Absent, Desired, Located, Observed, Plan},
     policy::Policy,
     state::{PortStore, State},
 };
@@ -137,10 +138,9 @@ impl Engine {
             let observed = self.observe(&desired, &Occasion::Repair).await?;
             let left_out = leave_out(&mut desired, &observed, &self.state, &|_| true);
             let is_as_it_was = left_out.is_ok_and(|(plan, absent)| {
-                let mut absent = absent.iter().filter_map(Obstacle::absent);
                 plan.restoring().is_empty()
                     && plan::locate(&desired, &observed).is_same_place(located)
-                    && absent.all(|port| self.waiting.names().contains(port))
+                    && absent.iter().all(|obstacle| self.waiting.knows(obstacle))
             });
             if is_as_it_was {
                 return Ok(None);
@@ -207,7 +207,8 @@ impl Engine {
         let origins = declared.origins();
         let change =
             Change { policy, origins, assigned, desired: wanted.clone(), wanted, ..Change::default() };
-        if let Some(waiting) = self.needs_no_look(&change, occasion) {
+        if let Some(Settled { located, .. }) = self.needs_no_look(&change, occasion) {
+            let waiting = self.waiting.clone().with_misfits(misfits(&change.policy, located, occasion)?);
             return Ok(Change { waiting, ..change });
         }
         at_length(|| compile::compile(&change.policy, &change.assigned, &imagined(&change.policy)))
@@ -215,23 +216,26 @@ impl Engine {
         self.progress.stage("looking at the host", 0);
         let observed = self.observe(&change.desired, occasion).await?;
         let mut desired = change.desired;
-        let may_wait = |port: &str| match occasion {
-            Occasion::Upkeep | Occasion::Repair => true,
-            Occasion::Edit => change.origins.contains_key(port),
-            Occasion::Ports(changed) => !changed.contains(port),
+        let may_wait = |absent: Absent<'_>| match (occasion, absent) {
+            (Occasion::Upkeep | Occasion::Repair, _) => true,
+            (Occasion::Edit, Absent::Workload(port)) => change.origins.contains_key(port),
+            (Occasion::Edit, Absent::Uplink(_)) => false,
+            (Occasion::Ports(changed), Absent::Workload(port)) => !changed.contains(port),
+            (Occasion::Ports(_), Absent::Uplink(_)) => true,
         };
         let (mut plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
             .map_err(|obstacles| unfit(&obstacles))?;
         if *occasion == Occasion::Repair {
             plan = plan.restoring();
         }
-        let waiting = Waiting::new(&conflicts, absent);
+        let misfits = misfits(&change.policy, &plan::locate(&desired, &observed), occasion)?;
+        let waiting = Waiting::new(&conflicts, &absent, misfits);
         Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
     }
 
     /// Whether the host is as `change` wants it, as far as one can know without looking: then only rules are
-    /// changed. Tells which ports wait.
-    fn needs_no_look(&self, change: &Change, occasion: &Occasion) -> Option<Waiting> {
+    /// changed. Tells where everything is.
+    fn needs_no_look(&self, change: &Change, occasion: &Occasion) -> Option<&Settled> {
         let settled = self.settled.as_ref().filter(|_| self.host.is_watched())?;
         let is_known = settled.wanted == change.wanted
             && match occasion {
@@ -239,7 +243,7 @@ impl Engine {
                 Occasion::Edit => self.waiting.is_empty(),
                 Occasion::Ports(changed) => self.waiting.names().is_disjoint(changed),
             };
-        is_known.then(|| self.waiting.clone())
+        is_known.then_some(settled)
     }
 
     /// Changes the tables alone.
@@ -343,7 +347,7 @@ impl Engine {
         let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
         let mut wanted = indexes(located);
         wanted.extend(plan::spared(&change.desired, &change.observed));
-        if let Err(error) = self.datapath.lock().retain_devices(&wanted) {
+        if let Err(error) = self.datapath.lock().retain_devices(&wanted, &uplink_indexes(located)) {
             problems.push(format!("{error:#}"));
         }
         if problems.is_empty() {
@@ -364,8 +368,9 @@ impl Engine {
         if !is_watched || matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
             datapath.look_after()?;
         }
-        observed.attached = attached(&datapath.attached());
+        let hooks = datapath.attached();
         drop(datapath);
+        (observed.attached, observed.uplinks) = (attached(&hooks), attached_uplinks(&hooks));
         Ok(observed)
     }
 
@@ -382,12 +387,13 @@ impl Outcome {
         let repairs = change.plan.as_ref().map(Plan::repairs).unwrap_or_default();
         let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
         let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
+        let uplinks = located.uplinks.values().map(|uplink| (uplink.ifindex, uplink.device.clone()));
         let view = View {
             policy: change.policy,
             origins: change.origins,
             assigned: change.assigned,
             devices: devices(located),
-            device_names: bridges.chain(ports).collect(),
+            device_names: bridges.chain(ports).chain(uplinks).collect(),
             namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
         };
         let (generation, view) = (committed.generation, Arc::new(view));
@@ -472,20 +478,6 @@ impl From<HostError> for Failed {
 /// The state, with what to do if it cannot be read.
 pub(super) fn load_state(dir: &Path) -> Result<State> {
     State::load(dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))
-}
-
-impl Attach for SharedDatapath {
-    fn attach_port(&mut self, ifindex: u32, _: &str) -> Result<()> {
-        self.lock().attach_port(ifindex)
-    }
-
-    fn attach_bridge(&mut self, ifindex: u32, _: &str) -> Result<()> {
-        self.lock().attach_bridge(ifindex)
-    }
-
-    fn detach(&mut self, ifindex: u32) -> Result<()> {
-        self.lock().detach(ifindex)
-    }
 }
 
 #[cfg(test)]

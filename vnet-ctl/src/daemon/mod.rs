@@ -9,6 +9,7 @@
 mod absent;
 mod answers;
 mod apply;
+mod attach;
 mod declared;
 mod desired;
 mod devices;
@@ -23,6 +24,7 @@ mod lock;
 mod lock_file;
 mod newcomers;
 mod notify;
+mod own_addresses;
 mod progress;
 mod reconcile;
 mod reload;
@@ -31,6 +33,7 @@ mod runtime;
 mod table_maker;
 mod teardown;
 mod view;
+mod ways_out;
 
 use std::{
     path::PathBuf,

@@ -1,9 +1,10 @@
 //! Who must be told that an address has a new owner.
 //!
 //! Decides it from the tables after a change and what changed in them: an address that is new or has another MAC is told
-//! to the ports that its network had before, since only they can remember the last owner.
+//! to the ports that its network had before, since only they can remember the last owner. An elastic IP that is new, or
+//! behind another device or port, is told beyond its uplink: whoever is there may remember another host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     compile::{Difference, Tables},
@@ -12,6 +13,29 @@ use crate::{
 
 /// What to announce once `after` is in force, which differs in `difference` from what is.
 pub(super) fn announcements(difference: &Difference, after: &Tables) -> Vec<Announcement> {
+    let mut due = inside(difference, after);
+    due.extend(outside(difference, after));
+    due
+}
+
+/// The elastic IPs that are to be known beyond their uplinks.
+fn outside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
+    let is_another_device = |uplink: u32| difference.uplinks.contains_key(&uplink);
+    let moved = after.elastic_ips.iter().filter(|(place, elastic)| {
+        let own = difference.elastic_ips.get(*place);
+        own.is_some_and(|change| change.before != change.after) || is_another_device(elastic.uplink)
+    });
+    // A port with several private addresses has it once for each.
+    let moved: BTreeSet<_> = moved.map(|(_, elastic)| (elastic.uplink, elastic.addr.to_std())).collect();
+    let announcement = |(uplink, addr)| {
+        let mac = after.uplinks.get(&uplink)?.mac;
+        Some(Announcement { claim: Claim { bridge: uplink, addr, mac }, listeners: vec![uplink] })
+    };
+    moved.into_iter().filter_map(announcement).collect()
+}
+
+/// The addresses that are to be known inside their networks.
+fn inside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
     let newcomers = difference.endpoints.iter().filter_map(|(place, change)| {
         let endpoint = change.after.filter(|now| change.before.is_none_or(|old| old.mac != now.mac))?;
         (!is_made_of_its_mac(place.1)).then_some((place, endpoint))
@@ -47,7 +71,7 @@ const fn is_made_of_its_mac(addr: std::net::IpAddr) -> bool {
 mod tests {
     use std::net::IpAddr;
 
-    use vnet_common::{Delivery, Endpoint, MacAddr, PortRecord};
+    use vnet_common::{Delivery, ElasticIp, Endpoint, Ip, MacAddr, PortRecord, UplinkRecord};
 
     use super::*;
 
@@ -71,6 +95,43 @@ mod tests {
         let (before, after) = (tables(before), tables(after));
         let due = announcements(&Difference::between(&before, &after), &after);
         due.into_iter().map(|due| (due.claim.addr, due.claim.mac.0[5], due.listeners)).collect()
+    }
+
+    /// Elastic IPs that end in these bytes, behind uplinks with a MAC that ends in the index and `n`.
+    fn public(elastic: &[(u8, u32)], n: u8) -> Tables {
+        let mut tables = Tables::default();
+        for &(last, uplink) in elastic {
+            let mac = MacAddr([2, 0, 0, 0, uplink as u8, n]);
+            tables.uplinks.insert(uplink, UplinkRecord::new(mac));
+            let addr = Ip::from_std([198, 51, 100, last].into());
+            for private in [last, last + 100] {
+                let place = (BRIDGE, [10, 0, 0, private].into());
+                tables.elastic_ips.insert(place, ElasticIp { addr, uplink });
+            }
+        }
+        tables
+    }
+
+    #[test]
+    fn an_elastic_ip_is_announced_once_beyond_its_uplink() {
+        let told = |before: &Tables, after: &Tables| {
+            let due = announcements(&Difference::between(before, after), after);
+            due.into_iter().map(|due| (due.claim.addr, due.claim.mac, due.listeners)).collect::<Vec<_>>()
+        };
+        let (none, one, both) = (Tables::default(), public(&[(1, 4)], 0), public(&[(1, 4), (2, 5)], 0));
+        let announced = |last: u8, uplink: u8, n: u8| {
+            let addr: IpAddr = [198, 51, 100, last].into();
+            (addr, MacAddr([2, 0, 0, 0, uplink, n]), vec![u32::from(uplink)])
+        };
+        assert_eq!(told(&none, &both), [announced(1, 4, 0), announced(2, 5, 0)]);
+        assert_eq!(told(&one, &both), [announced(2, 5, 0)]);
+        assert_eq!(told(&both, &one), []);
+        assert_eq!(told(&one, &public(&[(1, 5)], 0)), [announced(1, 5, 0)], "another uplink");
+        assert_eq!(told(&one, &public(&[(1, 4)], 9)), [announced(1, 4, 9)], "another MAC");
+        let mut moved = one.clone();
+        let elastic = moved.elastic_ips.remove(&(BRIDGE, [10, 0, 0, 1].into())).unwrap();
+        moved.elastic_ips.insert((BRIDGE, [10, 0, 0, 7].into()), elastic);
+        assert_eq!(told(&one, &moved), [announced(1, 4, 0)], "another port");
     }
 
     #[test]

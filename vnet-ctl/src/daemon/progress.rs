@@ -120,8 +120,16 @@ impl<A: Attach> Attach for Counting<A> {
         self.attach.attach_bridge(ifindex, device)
     }
 
+    fn attach_uplink(&mut self, ifindex: u32, device: &str) -> Result<()> {
+        self.attach.attach_uplink(ifindex, device)
+    }
+
     fn detach(&mut self, ifindex: u32) -> Result<()> {
         self.attach.detach(ifindex)
+    }
+
+    fn detach_uplink(&mut self, ifindex: u32) -> Result<()> {
+        self.attach.detach_uplink(ifindex)
     }
 
     fn carried_out(&mut self) {

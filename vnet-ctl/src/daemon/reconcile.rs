@@ -21,13 +21,13 @@ use std::{
 use anyhow::{Result, anyhow};
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use super::{Daemon, error::ApplyError, view::View};
+use super::{Daemon, error::ApplyError, view::View, ways_out::news};
 use crate::{
     api::types::EventKind,
     datapath::{Mended, Preflight, Unmended, names::Hook},
     host::monitor::{BUFFER, Dirt, Monitor, is_watchable},
     plan::{Action, NETNS_DIR, NetnsRef},
-    policy::{Attach, bridge_name},
+    policy::{Attach, NetworkKind, bridge_name},
 };
 
 /// Changes come in groups; how long to wait for the rest.
@@ -249,7 +249,9 @@ impl Daemon {
         let mut engine = self.engine.lock().await;
         let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
         let Some(outcome) = engine.restore().await? else { return Ok(Vec::new()) };
+        let followed = news(&self.view(), &outcome.view);
         self.publish(&outcome);
+        followed.into_iter().for_each(|(kind, message)| self.events.tell(kind, message));
         Ok(outcome.repairs)
     }
 }
@@ -295,12 +297,20 @@ struct Places {
     /// The files of the ports' namespaces, and their folders.
     files: BTreeSet<PathBuf>,
     folders: BTreeSet<PathBuf>,
+    /// Whether it matters which addresses the host has.
+    follows_addresses: bool,
+    /// Whether it matters where the host's default route leads.
+    follows_default_route: bool,
 }
 
 impl Places {
     fn of(view: Arc<View>) -> Self {
         let mut places = Self { folders: [PathBuf::from(NETNS_DIR)].into(), ..Self::default() };
         places.names.extend(view.policy.networks.keys().map(|network| bridge_name(network)));
+        let leading = || view.policy.networks.values().filter(|network| network.kind == NetworkKind::Nat);
+        places.names.extend(leading().filter_map(|network| network.uplink.clone()));
+        places.follows_default_route = leading().any(|network| network.uplink.is_none());
+        places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty());
         for port in view.policy.ports.values() {
             match &port.attach {
                 Attach::Device { device } => {
@@ -328,6 +338,8 @@ impl Places {
             || dirt.links.iter().any(|ifindex| self.view.device_names.contains_key(ifindex))
             || !dirt.names.is_disjoint(&self.names)
             || !dirt.namespaces.is_disjoint(&self.view.namespaces)
+            || (dirt.addresses && self.follows_addresses)
+            || (dirt.default_routes && self.follows_default_route)
             || dirt.files.iter().any(is_file)
     }
 }
@@ -377,8 +389,46 @@ attach = { device = "tap0" }
         for dirt in reasons {
             assert!(places.concern(&dirt), "{dirt:?}");
         }
-        for dirt in [link(8), namespace(4), name("tap1"), file("/run/netns/two"), Dirt::default()] {
+        let [addresses, default_routes] = host_wide();
+        for dirt in [
+            link(8),
+            namespace(4),
+            name("tap1"),
+            file("/run/netns/two"),
+            addresses,
+            default_routes,
+            Dirt::default(),
+        ] {
             assert!(!places.concern(&dirt), "{dirt:?}");
         }
+    }
+
+    /// A change of addresses, and one of default routes.
+    fn host_wide() -> [Dirt; 2] {
+        let addresses = Dirt { addresses: true, ..Dirt::default() };
+        [addresses, Dirt { default_routes: true, ..Dirt::default() }]
+    }
+
+    #[test]
+    fn a_way_out_is_of_vnet_as_well() {
+        let (mut policy, _) =
+            policy::parse(&POLICY.replace("private", "nat"), Path::new("policy.toml")).unwrap();
+        let [addresses, default_routes] = host_wide();
+        let concern = |policy: &policy::Policy, dirt: &Dirt| {
+            let policy = Arc::new(policy.clone());
+            Places::of(View { policy, ..View::default() }.into()).concern(dirt)
+        };
+        assert!(concern(&policy, &default_routes) && !concern(&policy, &addresses));
+        policy.networks.get_mut("web").unwrap().uplink = Some("eth9".to_owned());
+        assert!(!concern(&policy, &default_routes));
+        assert!(concern(&policy, &Dirt { names: ["eth9".to_owned()].into(), ..Dirt::default() }));
+        policy.forwards.push(policy::Forward {
+            listen: [0, 0, 0, 0].into(),
+            ports: (80, 80),
+            protocol: policy::Protocol::TCP,
+            to: "web-1".to_owned(),
+            to_port: 80,
+        });
+        assert!(concern(&policy, &addresses));
     }
 }

@@ -146,7 +146,15 @@ impl Attach for Later {
         Ok(())
     }
 
+    fn attach_uplink(&mut self, _: u32, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn detach(&mut self, _: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn detach_uplink(&mut self, _: u32) -> Result<()> {
         Ok(())
     }
 }

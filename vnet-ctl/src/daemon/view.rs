@@ -12,7 +12,7 @@ use crate::{
         AttachInfo, DropCount, DropReport, NetworkInfo, POLICY_ORIGIN, PortDrops, PortInfo, PortState,
         SubnetInfo,
     },
-    compile::{Assigned, Devices},
+    compile::{Assigned, Devices, exit_addresses},
     datapath::describe,
     policy::{Attach, HostAccess, Policy, Port, bridge_name},
 };
@@ -29,7 +29,7 @@ pub(super) struct View {
     pub(super) origins: BTreeMap<String, String>,
     /// The addresses of its ports.
     pub(super) assigned: Assigned,
-    /// Its bridges and the host-side devices of its ports.
+    /// Its bridges, the host-side devices of its ports, and its uplinks.
     pub(super) devices: Devices,
     /// The names of those devices.
     pub(super) device_names: BTreeMap<u32, String>,
@@ -43,7 +43,15 @@ impl View {
         if self.devices.bridges.values().any(|bridge| bridge.ifindex == ifindex) {
             return HOST.to_owned();
         }
+        if self.devices.uplinks.values().any(|uplink| uplink.ifindex == ifindex) {
+            return self.device(ifindex);
+        }
         self.port_at(ifindex).map_or_else(|| format!("if{ifindex}"), str::to_owned)
+    }
+
+    /// The name of the device `ifindex`, or its number.
+    pub(super) fn device(&self, ifindex: u32) -> String {
+        self.device_names.get(&ifindex).cloned().unwrap_or_else(|| format!("if{ifindex}"))
     }
 
     /// What a repair calls the device `ifindex`, now known as `device`.
@@ -63,6 +71,8 @@ impl View {
     pub(super) fn networks(&self) -> Vec<NetworkInfo> {
         let show = |(name, network): (&String, &crate::policy::Network)| {
             let bridge = self.devices.bridges.get(name);
+            let uplink = self.devices.uplinks.get(name);
+            let addresses = |uplink| [true, false].map(|is_ipv4| exit_addresses(network, uplink, is_ipv4));
             NetworkInfo {
                 name: name.clone(),
                 kind: network.kind.to_string(),
@@ -76,6 +86,8 @@ impl View {
                     .map(|subnet| SubnetInfo { subnet: subnet.net.to_string(), gateway: subnet.gateway })
                     .collect(),
                 connected: self.policy.joined(name).into_iter().map(str::to_owned).collect(),
+                uplink: uplink.map(|uplink| self.device(uplink.ifindex)),
+                exit_addresses: uplink.map(addresses).unwrap_or_default().concat(),
                 host: network.host == HostAccess::Trusted,
                 ports: self.policy.ports.values().filter(|port| port.network == *name).count(),
             }
@@ -172,7 +184,7 @@ mod tests {
     use vnet_common::{Delivery, MacAddr};
 
     use super::*;
-    use crate::compile::{Bridge, PortDevice};
+    use crate::compile::{Bridge, PortDevice, UplinkDevice};
 
     const POLICY: &str = r#"
 version = 1
@@ -194,12 +206,18 @@ attach = { device = "tap0" }
         let mut devices = Devices::default();
         devices.bridges.insert("web".to_owned(), Bridge { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]) });
         devices.ports.insert("web-1".to_owned(), PortDevice { ifindex: 5, delivery: Delivery::Peer });
+        let uplink = UplinkDevice {
+            ifindex: 7,
+            mac: MacAddr([2, 0, 0, 0, 0, 7]),
+            addresses: vec![[198, 51, 100, 2].into(), [198, 51, 100, 3].into()],
+        };
+        devices.uplinks.insert("web".to_owned(), uplink);
         View {
             assigned: crate::compile::assign(&policy, &BTreeMap::new()).unwrap(),
             policy: Arc::new(policy),
             origins: [("web-2".to_owned(), "cni".to_owned())].into(),
             devices,
-            device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned())].into(),
+            device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned()), (7, "eth0".to_owned())].into(),
             namespaces: BTreeSet::new(),
         }
     }
@@ -211,6 +229,10 @@ attach = { device = "tap0" }
             (view.party(3), view.party(5), view.party(9)),
             ("host".into(), "web-1".into(), "if9".into())
         );
+        assert_eq!(view.party(7), "eth0");
+        let web = view.networks().remove(0);
+        assert_eq!(web.uplink.as_deref(), Some("eth0"));
+        assert_eq!(web.exit_addresses, ["198.51.100.2".parse::<std::net::IpAddr>().unwrap()]);
         let drops = view.drops(&[(48, 3)].into(), &[((5, 48), 2), ((3, 16), 1), ((9, 16), 1)].into());
         let ports: Vec<&str> = drops.ports.iter().map(|drop| drop.port.as_str()).collect();
         assert_eq!(ports, ["vnet-web", "web-1", "if9"]);

@@ -13,7 +13,7 @@ use crate::api::types::FlowInfo;
 pub struct FlowFilter {
     /// A port at either end, or `host`.
     pub port: Option<String>,
-    /// Addresses that either end has.
+    /// Addresses that either end has, on either side of a translation.
     pub address: Option<IpNet>,
     /// The protocol, as `FlowInfo` names it.
     pub protocol: Option<String>,
@@ -33,7 +33,9 @@ impl FlowFilter {
     /// Whether `flow` is meant.
     #[must_use]
     pub fn matches(&self, flow: &FlowInfo) -> bool {
-        let touches = |net: &IpNet| net.contains(&flow.src) || net.contains(&flow.dst);
+        let translated = flow.translated.iter().flat_map(|leaves| [leaves.src, leaves.dst]);
+        let addresses: Vec<IpAddr> = [flow.src, flow.dst].into_iter().chain(translated).collect();
+        let touches = |net: &IpNet| addresses.iter().any(|addr| net.contains(addr));
         self.port.as_ref().is_none_or(|port| flow.from == *port || flow.to == *port)
             && self.address.as_ref().is_none_or(touches)
             && self.protocol.as_ref().is_none_or(|protocol| flow.protocol == *protocol)
@@ -94,6 +96,7 @@ mod tests {
             src_port: 40000,
             dst: "10.10.0.1".parse().unwrap(),
             dst_port: 443,
+            translated: None,
             original: Traffic::default(),
             reply: Traffic::default(),
             idle_secs: 0,

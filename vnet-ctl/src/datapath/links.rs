@@ -133,10 +133,10 @@ impl Links {
         Ok(())
     }
 
-    /// Detaches everything from the device `ifindex`; whether anything was attached.
-    pub(super) fn detach(&mut self, ifindex: u32) -> Result<bool> {
-        let hooks: Vec<Hook> =
-            Hook::ALL.into_iter().filter(|&hook| self.records.contains_key(&(ifindex, hook))).collect();
+    /// Detaches those of `hooks` that are attached to the device `ifindex`; whether any was.
+    pub(super) fn detach(&mut self, ifindex: u32, hooks: &[Hook]) -> Result<bool> {
+        let is_attached = |hook: &Hook| self.records.contains_key(&(ifindex, *hook));
+        let hooks: Vec<Hook> = hooks.iter().copied().filter(is_attached).collect();
         for &hook in &hooks {
             let path = self.pins.link(ifindex, hook);
             if let Some(link) = self.records.get(&(ifindex, hook)).and_then(|record| record.link.as_ref()) {

@@ -160,25 +160,32 @@ impl Datapath {
         self.links.attach(&mut self.object, ifindex, hook)
     }
 
-    /// Detaches every program from a device, and forgets its flows and counters.
+    /// Detaches `hooks` from a device, and forgets its flows and counters.
     ///
     /// # Errors
     /// When a pin cannot be removed.
-    pub fn detach(&mut self, ifindex: u32) -> Result<()> {
-        self.links.detach(ifindex)?;
+    pub fn detach(&mut self, ifindex: u32, hooks: &[Hook]) -> Result<()> {
+        self.links.detach(ifindex, hooks)?;
         self.flows.forget_devices(&self.object, &[ifindex])?;
         self.drops.forget_devices(&[ifindex])
     }
 
-    /// Detaches from every device but those in `wanted`, and returns those it left.
+    /// Detaches from every device but the bridges and ports in `wanted` and the `uplinks`, and returns those it
+    /// left.
     ///
     /// # Errors
     /// When a pin cannot be removed.
-    pub fn retain_devices(&mut self, wanted: &BTreeSet<u32>) -> Result<Vec<u32>> {
-        let gone: Vec<u32> = self.links.devices().difference(wanted).copied().collect();
-        for &ifindex in &gone {
-            self.links.detach(ifindex)?;
+    pub fn retain_devices(&mut self, wanted: &BTreeSet<u32>, uplinks: &BTreeSet<u32>) -> Result<Vec<u32>> {
+        let mut gone = Vec::new();
+        for ifindex in self.links.devices() {
+            let unwanted = [(wanted, &Hook::INSIDE[..]), (uplinks, &[Hook::FromUplink])];
+            for (_, hooks) in unwanted.into_iter().filter(|(wanted, _)| !wanted.contains(&ifindex)) {
+                if self.links.detach(ifindex, hooks)? {
+                    gone.push(ifindex);
+                }
+            }
         }
+        gone.dedup();
         self.flows.forget_devices(&self.object, &gone)?;
         self.drops.forget_devices(&gone)?;
         Ok(gone)
@@ -196,7 +203,7 @@ impl Datapath {
         let found = self.links.look_after(&mut self.object)?;
         self.mended.extend(found.mended);
         for ifindex in found.gone {
-            self.detach(ifindex)?;
+            self.detach(ifindex, &Hook::ALL)?;
         }
         Ok(found.unmended)
     }

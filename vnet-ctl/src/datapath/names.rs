@@ -80,6 +80,9 @@ impl Hook {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost, Self::FromUplink];
 
+    /// Those of ports and networks.
+    pub const INSIDE: [Self; 4] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost];
+
     /// The program's name in the object, in pins and in messages.
     #[must_use]
     pub const fn program(self) -> &'static str {

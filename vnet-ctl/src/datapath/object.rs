@@ -149,8 +149,9 @@ impl fmt::Display for Differences<'_> {
 #[cfg(test)]
 mod tests {
     use vnet_common::{
-        Control, Endpoint, EndpointKey, FlowImage4, FlowImage6, FlowKey, JoinPrefix, NetworkKey,
-        NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, V4, V6, limits,
+        Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, FlowImage4, FlowImage6, FlowKey, Forward,
+        ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
+        PortKey, PortRecord, UplinkKey, UplinkRecord, V4, V6, limits,
     };
 
     use super::*;
@@ -166,6 +167,10 @@ mod tests {
             ("PEERS", 4 + size_of::<PeerPrefix>(), 4, limits::PEERS),
             ("JOINS", 4 + size_of::<JoinPrefix>(), 4, limits::JOINS),
             ("POLICY", size_of::<PolicyKey>(), size_of::<PolicyEntry>(), limits::POLICY),
+            ("UPLINKS", size_of::<UplinkKey>(), size_of::<UplinkRecord>(), limits::UPLINKS),
+            ("EXITS", size_of::<ExitKey>(), size_of::<Exit>(), limits::EXITS),
+            ("ELASTIC_IPS", size_of::<EndpointKey>(), size_of::<ElasticIp>(), limits::ELASTIC_IPS),
+            ("FORWARDS", size_of::<ForwardKey>(), size_of::<Forward>(), limits::FORWARDS),
             ("FLOWS4", size_of::<FlowKey<V4>>(), size_of::<FlowImage4>(), limits::FLOWS4),
             ("FLOWS6", size_of::<FlowKey<V6>>(), size_of::<FlowImage6>(), limits::FLOWS6),
             ("DROPS", 4, 8, limits::DROP_REASONS),

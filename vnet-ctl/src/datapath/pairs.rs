@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap as Index, hash::Hash};
 
-use vnet_common::{Flow, FlowKey, FlowState, Ops, ticks_from_secs};
+use vnet_common::{Flow, FlowKey, FlowState, Ops, Tuple, ticks_from_secs};
 
 use super::flows::Version;
-use crate::api::types::{FlowInfo, Traffic};
+use crate::api::types::{FlowInfo, Traffic, Translated};
 
 /// A flow as its table holds it. An entry whose pair is gone stands alone, as the original direction.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,7 @@ impl<A: Version> Pair<A> {
         let flow: &Flow<A> = &self.original;
         let reply = self.reply.as_ref().map(|(_, reply)| traffic::<A>(reply)).unwrap_or_default();
         let [egress, ingress] = flow.rules.get();
+        let translated = flow.ops.get().has(Ops::TRANSLATE).then(|| translated(flow.leaving(&self.key)));
         FlowInfo {
             protocol: protocol_name(self.key.origin.protocol()),
             state: state_name(flow.state()).to_owned(),
@@ -52,6 +53,7 @@ impl<A: Version> Pair<A> {
             src_port: self.key.ports.src().get(),
             dst: self.key.dst.ip().to_std(),
             dst_port: self.key.ports.dst().get(),
+            translated,
             original: traffic::<A>(&self.original),
             reply,
             idle_secs: secs_from_ticks(self.idle_ticks(now)),
@@ -60,6 +62,15 @@ impl<A: Version> Pair<A> {
             egress_rule: rule_name(egress),
             ingress_rule: rule_name(ingress),
         }
+    }
+}
+
+fn translated<A: Version>(leaves: Tuple<A>) -> Translated {
+    Translated {
+        src: leaves.src.ip().to_std(),
+        src_port: leaves.ports.src().get(),
+        dst: leaves.dst.ip().to_std(),
+        dst_port: leaves.ports.dst().get(),
     }
 }
 
@@ -81,7 +92,7 @@ where
     let mut pairs: Vec<Pair<A>> = originals
         .into_iter()
         .map(|(key, original)| {
-            let reply = replies.remove_entry(&key.reversed(original.pair_device.get()));
+            let reply = replies.remove_entry(&original.pair_key(&key));
             Pair { key, original, reply }
         })
         .collect();
@@ -164,6 +175,35 @@ mod tests {
         let shown = pairs[0].show(103, &|ifindex| format!("if{ifindex}"));
         assert_eq!((shown.from.as_str(), shown.to.as_str(), shown.dst_port), ("if7", "if9", 80));
         assert_eq!((shown.state.as_str(), shown.reply.packets, shown.idle_secs), ("established", 5, 3));
+    }
+
+    #[test]
+    fn both_sides_of_a_translation_are_one_flow() {
+        let outside = vnet_common::Tuple {
+            src: V4::from_octets([198, 51, 100, 2]),
+            dst: key().dst,
+            ports: vnet_common::Ports::new(Be16::new(1024), Be16::new(80)),
+        };
+        let translating = |pair_device, ops: Ops, leaves| {
+            let entry = entry(pair_device, ops.and(Ops::TRANSLATE), 100);
+            entry.leaves.set(leaves);
+            entry
+        };
+        let reply = FlowKey::of(9, 6, outside.reversed());
+        let pairs = pair_up(vec![
+            (key(), translating(9, Ops::NONE, outside)),
+            (reply, translating(7, Ops::REPLY, key().tuple().reversed())),
+        ]);
+        assert_eq!(pairs.len(), 1);
+        let shown = pairs[0].show(100, &|ifindex| format!("if{ifindex}"));
+        assert_eq!(
+            (shown.src.to_string(), shown.src_port, shown.reply.packets),
+            ("10.0.0.1".into(), 40000, 5)
+        );
+        let translated = shown.translated.unwrap();
+        assert_eq!((translated.src.to_string(), translated.src_port), ("198.51.100.2".into(), 1024));
+        assert_eq!((translated.dst, translated.dst_port), (shown.dst, 80));
+        assert_eq!(flow(100, 90)[0].show(103, &|_| String::new()).translated, None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::{
     Handle,
-    packet_route::address::{AddressAttribute, AddressFlags, AddressMessage},
+    packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
 };
 
 use super::links::{is_errno, kernel};
@@ -74,4 +74,118 @@ pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
         })
     })?;
     IpNet::new(addr, message.header.prefix_len).ok()
+}
+
+/// An address that is of use beyond its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Global {
+    addr: IpAddr,
+    rank: Rank,
+}
+
+/// How well an address stands for its host for a longer time; the first is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It stays.
+    Lasting,
+    /// It stays, but the world does not know the way to it (RFC 4193).
+    Local,
+    /// It was made to be forgotten (RFC 8981).
+    Temporary,
+    /// It is on its way out.
+    Deprecated,
+}
+
+impl Global {
+    /// The address of `message`, if it is of use beyond the link, and in use at all.
+    pub(super) fn of(message: &AddressMessage, addr: IpAddr) -> Option<Self> {
+        let flags = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+        // Older kernels have them in the header alone, which has room for the lower eight.
+        let flags =
+            flags.unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
+        let is_here = !matches!(message.header.scope, AddressScope::Universe | AddressScope::Site);
+        let is_unusable = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+        if is_here || is_unusable || is_bound_to_a_link(addr) {
+            return None;
+        }
+        let rank = match addr {
+            _ if flags.contains(AddressFlags::Deprecated) => Rank::Deprecated,
+            // The same bit is that of a second address of a subnet in IPv4.
+            IpAddr::V6(_) if flags.contains(AddressFlags::Secondary) => Rank::Temporary,
+            IpAddr::V6(addr) if addr.is_unique_local() => Rank::Local,
+            _ => Rank::Lasting,
+        };
+        Some(Self { addr, rank })
+    }
+}
+
+const fn is_bound_to_a_link(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_loopback(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local() || addr.is_loopback(),
+    }
+}
+
+/// The addresses of a link that are of use beyond it, as the kernel lists them, the best first. Of equally good
+/// ones that is the oldest, so that another one that comes changes nothing: IPv4 addresses are listed in that order,
+/// those of IPv6 the other way round.
+pub(super) fn in_order(listed: Vec<Global>) -> Vec<IpAddr> {
+    let (mut v4, mut v6): (Vec<_>, Vec<_>) = listed.into_iter().partition(|global| global.addr.is_ipv4());
+    v6.reverse();
+    v4.append(&mut v6);
+    v4.sort_by_key(|global| (!global.addr.is_ipv4(), global.rank));
+    v4.into_iter().map(|global| global.addr).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(addr: &str, scope: AddressScope, flags: AddressFlags) -> Option<Global> {
+        let mut message = AddressMessage::default();
+        message.header.scope = scope;
+        message.attributes.push(AddressAttribute::Flags(flags));
+        Global::of(&message, addr.parse().unwrap())
+    }
+
+    #[test]
+    fn the_oldest_lasting_address_comes_first() {
+        let (none, temporary) = (AddressFlags::empty(), AddressFlags::Secondary);
+        let global = AddressScope::Universe;
+        let addresses = [
+            ("192.0.2.9", none),
+            ("192.0.2.1", none),
+            ("2001:db8::3", temporary),
+            ("2001:db8::2", none),
+            ("fd00::1", none),
+            ("2001:db8::4", AddressFlags::Deprecated),
+            ("2001:db8::1", none),
+        ];
+        let listed = addresses.iter().filter_map(|(addr, flags)| listed(addr, global, *flags)).collect();
+        let ordered: Vec<_> = in_order(listed).iter().map(ToString::to_string).collect();
+        let expected =
+            ["192.0.2.9", "192.0.2.1", "2001:db8::1", "2001:db8::2", "fd00::1", "2001:db8::3", "2001:db8::4"];
+        assert_eq!(ordered, expected);
+    }
+
+    #[test]
+    fn what_nobody_else_can_use_is_left_out() {
+        let none = AddressFlags::empty();
+        for (addr, scope, flags) in [
+            ("127.0.0.1", AddressScope::Host, none),
+            ("127.0.0.2", AddressScope::Universe, none),
+            ("::1", AddressScope::Host, none),
+            ("169.254.7.7", AddressScope::Universe, none),
+            ("fe80::1", AddressScope::Link, none),
+            ("192.0.2.1", AddressScope::Link, none),
+            ("2001:db8::1", AddressScope::Universe, AddressFlags::Tentative),
+            ("2001:db8::1", AddressScope::Universe, AddressFlags::Dadfailed),
+        ] {
+            assert_eq!(listed(addr, scope, flags), None, "{addr}");
+        }
+        assert!(listed("2001:db8::1", AddressScope::Site, none).is_some());
+    }
 }

@@ -1,4 +1,5 @@
-//! Announcements: that an address has a new owner, told to those who may remember the old one.
+//! Announcements: that an address has a new owner, told to those who may remember the old one, and to an uplink's
+//! neighbours that an address is behind it.
 //!
 //! The datapath answers all questions for neighbours itself, so nobody hears the newcomer ask, from which
 //! they would learn on a wire. Workloads are told by a packet on their own device, which is the datapath's
@@ -34,7 +35,7 @@ use super::{
 /// Who has an address now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The bridge of the network in which it is one's own.
+    /// The bridge of the network in which it is one's own, or the uplink behind which it is known.
     pub bridge: u32,
     /// The address.
     pub addr: IpAddr,
@@ -47,7 +48,7 @@ pub struct Claim {
 pub struct Announcement {
     /// What is told.
     pub claim: Claim,
-    /// The host-side devices of the ports that are told. The host itself always is.
+    /// The host-side devices of the ports that are told, or the uplink whose neighbours are. The host itself always is.
     pub listeners: Vec<u32>,
 }
 

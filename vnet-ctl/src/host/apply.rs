@@ -25,11 +25,23 @@ pub trait Attach {
     /// Whatever keeps it from being attached.
     fn attach_bridge(&mut self, ifindex: u32, device: &str) -> Result<()>;
 
-    /// Detaches every program of vnet from a device, which may be gone.
+    /// Attaches the program for what comes from outside to an uplink.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being attached.
+    fn attach_uplink(&mut self, ifindex: u32, device: &str) -> Result<()>;
+
+    /// Detaches the programs of a port or a network from a device, which may be gone.
     ///
     /// # Errors
     /// Whatever keeps them from being detached.
     fn detach(&mut self, ifindex: u32) -> Result<()>;
+
+    /// Detaches the program for what comes from outside from a device, which may be gone.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being detached.
+    fn detach_uplink(&mut self, ifindex: u32) -> Result<()>;
 
     /// Is told of each step that was carried out, whether the datapath had a part in it or not.
     fn carried_out(&mut self) {}
@@ -160,6 +172,13 @@ impl Host {
             }
             Action::Detach(Target::Device(device)) => attach.detach(links::index(netlink, device).await?),
             Action::Detach(Target::Ifindex(ifindex)) => attach.detach(*ifindex),
+            Action::AttachUplink { device } => {
+                attach.attach_uplink(links::index(netlink, device).await?, device)
+            }
+            Action::DetachUplink(Target::Device(device)) => {
+                attach.detach_uplink(links::index(netlink, device).await?)
+            }
+            Action::DetachUplink(Target::Ifindex(ifindex)) => attach.detach_uplink(*ifindex),
             Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
             Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
             Action::Configure(workload) => {

@@ -48,6 +48,10 @@ pub struct Dirt {
     pub links: BTreeSet<u32>,
     /// Names of links of the host that are new or changed.
     pub names: BTreeSet<String>,
+    /// Addresses of the host.
+    pub addresses: bool,
+    /// Default routes of the host.
+    pub default_routes: bool,
     /// Other namespaces, by the host's ids of them.
     pub namespaces: BTreeSet<i32>,
     /// Files that came or went in the folders that are watched.
@@ -237,6 +241,8 @@ fn drain(netlink: impl AsFd, dirt: &mut Dirt) -> io::Result<bool> {
                 for change in message::changes(buffer.get(..len).unwrap_or_default()) {
                     dirt.links.extend(change.ifindex);
                     dirt.names.extend(change.name);
+                    dirt.addresses |= change.is_address;
+                    dirt.default_routes |= change.is_default_route;
                 }
             }
         }

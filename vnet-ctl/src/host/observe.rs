@@ -21,6 +21,7 @@ use super::{
     ask::Asker,
     links::ownership,
     namespace::{Netns, Opened, on_thread},
+    routes,
 };
 use crate::{
     plan::{Attach, Desired, Inside, Kind, Link, Namespace, NetnsRef, Observed, Peer},
@@ -29,7 +30,7 @@ use crate::{
 
 impl Host {
     /// Looks at the host's links, and into the namespaces that `desired` and `state` name.
-    /// [`Observed::attached`] is left to the caller.
+    /// [`Observed::attached`] and [`Observed::uplinks`] are left to the caller.
     ///
     /// # Errors
     /// When the kernel does not answer, or a namespace cannot be entered.
@@ -54,17 +55,23 @@ impl Host {
         let made = state.namespaces.iter().map(|netns| NetnsRef::parse(netns));
         let made: Vec<_> = made.filter(|netns| !used.contains(netns)).collect();
         let (own, insides) = (self.own.another()?, self.insides.clone());
+        let follows_default_route = desired.follows_default_route();
         on_thread(move || {
             // The links first: listing them gives an id to each namespace that one of them leads to.
-            let links =
-                Asker::open().and_then(|mut host| links(&mut host)).context("look at the host's links")?;
+            let mut host = Asker::open()?;
+            let links = links(&mut host).context("look at the host's links")?;
+            let default_routes = if follows_default_route {
+                routes::ways_out(&mut host).context("look at the host's routes")?
+            } else {
+                Vec::new()
+            };
             let used: Vec<_> = used.into_iter().collect();
             let mut namespaces: BTreeMap<_, _> = insides.look(&used, &own)?.into_iter().collect();
             for netns in made {
                 let found = identity(&netns)?;
                 namespaces.insert(netns, found);
             }
-            Ok(Observed { links, namespaces, attached: BTreeSet::new() })
+            Ok(Observed { links, namespaces, default_routes, ..Observed::default() })
         })
         .await
     }
@@ -124,14 +131,18 @@ pub(super) fn links(netlink: &mut Asker) -> Result<BTreeMap<u32, Link>> {
     });
     let mut links: BTreeMap<_, _> = messages.map(|message| (message.header.index, link(message))).collect();
     let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let mut global: BTreeMap<u32, Vec<addresses::Global>> = BTreeMap::new();
     for answer in netlink.list(question).context("list addresses")? {
         let RouteNetlinkMessage::NewAddress(message) = answer else { continue };
-        if let (Some(link), Some(net)) = (links.get_mut(&message.header.index), addresses::net(&message)) {
+        let ifindex = message.header.index;
+        if let (Some(link), Some(net)) = (links.get_mut(&ifindex), addresses::net(&message)) {
             link.addresses.push(net);
+            global.entry(ifindex).or_default().extend(addresses::Global::of(&message, net.addr()));
         }
     }
     for link in links.values_mut() {
         link.addresses.sort_unstable();
+        link.global = addresses::in_order(global.remove(&link.ifindex).unwrap_or_default());
     }
     Ok(links)
 }

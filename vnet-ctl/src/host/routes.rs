@@ -1,4 +1,4 @@
-//! Default routes of workloads.
+//! Default routes: those of workloads, which vnet makes, and those of the host, which it follows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
-        RouteNetlinkMessage,
+        AddressFamily, RouteNetlinkMessage,
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
     },
 };
@@ -18,11 +18,12 @@ use super::{
     ask::Asker,
     links::{is_errno, kernel},
 };
+use crate::plan;
 
 /// `IP6_RT_PRIO_USER` of linux/ipv6_route.h: the metric of an IPv6 route that names none.
 const IPV6_METRIC: u32 = 1024;
 
-/// A default route of the main table.
+/// A default route of the main table with a next hop.
 #[derive(Debug)]
 pub(super) struct DefaultRoute {
     pub(super) ifindex: u32,
@@ -52,13 +53,22 @@ pub(super) async fn defaults(netlink: &Handle) -> Result<Vec<DefaultRoute>> {
 
 /// The same, from a thread in the namespace.
 pub(super) fn list(netlink: &mut Asker) -> Result<Vec<DefaultRoute>> {
+    Ok(messages(netlink)?.into_iter().filter_map(default_route).collect())
+}
+
+/// Where the default routes in the socket's namespace lead, with a next hop or straight out of a link.
+pub(super) fn ways_out(netlink: &mut Asker) -> Result<Vec<plan::DefaultRoute>> {
+    Ok(messages(netlink)?.iter().filter_map(way_out).collect())
+}
+
+fn messages(netlink: &mut Asker) -> Result<Vec<RouteMessage>> {
     let mut routes = Vec::new();
     for question in
         [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()]
     {
         let answers = netlink.list(RouteNetlinkMessage::GetRoute(question)).context("list routes")?;
         routes.extend(answers.into_iter().filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(message) => default_route(message),
+            RouteNetlinkMessage::NewRoute(message) => Some(message),
             _ => None,
         }));
     }
@@ -122,11 +132,30 @@ fn message(ifindex: u32, gateway: IpAddr, metric: u32, is_on_link: bool) -> Rout
     }
 }
 
-fn default_route(message: RouteMessage) -> Option<DefaultRoute> {
+fn is_default(message: &RouteMessage) -> bool {
     let header = &message.header;
-    let is_default = header.destination_prefix_length == 0
+    header.destination_prefix_length == 0
         && header.kind == RouteType::Unicast
-        && header.table == RouteHeader::RT_TABLE_MAIN;
+        && header.table == RouteHeader::RT_TABLE_MAIN
+}
+
+/// Of several next hops with one metric, the first counts.
+fn way_out(message: &RouteMessage) -> Option<plan::DefaultRoute> {
+    let is_ipv4 = message.header.address_family == AddressFamily::Inet;
+    let (mut ifindex, mut metric) = (None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = Some(*index),
+            RouteAttribute::MultiPath(hops) => ifindex = hops.first().map(|hop| hop.interface_index),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            _ => {}
+        }
+    }
+    let ifindex = ifindex.filter(|_| is_default(message))?;
+    Some(plan::DefaultRoute { ifindex, is_ipv4, metric })
+}
+
+fn default_route(message: RouteMessage) -> Option<DefaultRoute> {
     let (mut ifindex, mut gateway, mut metric) = (None, None, 0);
     for attribute in &message.attributes {
         match attribute {
@@ -137,6 +166,6 @@ fn default_route(message: RouteMessage) -> Option<DefaultRoute> {
             _ => {}
         }
     }
-    let (ifindex, gateway) = (ifindex.filter(|_| is_default)?, gateway?);
+    let (ifindex, gateway) = (ifindex.filter(|_| is_default(&message))?, gateway?);
     Some(DefaultRoute { ifindex, gateway, metric, message })
 }

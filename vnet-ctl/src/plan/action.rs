@@ -99,8 +99,15 @@ pub enum Action {
         /// Name of its bridge.
         device: String,
     },
-    /// Detaches every program of vnet from a device.
+    /// Attaches the program for what comes from outside.
+    AttachUplink {
+        /// Name of the uplink.
+        device: String,
+    },
+    /// Detaches the programs of a port or a network from a device.
     Detach(Target),
+    /// Detaches the program for what comes from outside.
+    DetachUplink(Target),
     /// Brings a device up.
     Up {
         /// Its name.
@@ -169,6 +176,11 @@ impl fmt::Display for Action {
             Self::Release { device } => write!(out, "take {device} off its bridge"),
             Self::AttachPort { device } | Self::AttachBridge { device } => {
                 write!(out, "attach the datapath to {device}")
+            }
+            Self::AttachUplink { device } => write!(out, "attach to uplink {device}"),
+            Self::DetachUplink(Target::Device(device)) => write!(out, "detach from uplink {device}"),
+            Self::DetachUplink(Target::Ifindex(ifindex)) => {
+                write!(out, "detach from the uplink that was device {ifindex}")
             }
             Self::Detach(Target::Device(device)) => write!(out, "detach the datapath from {device}"),
             Self::Detach(Target::Ifindex(ifindex)) => {

@@ -18,6 +18,12 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// Whether it matters where the host's default route leads.
+    #[must_use]
+    pub fn follows_default_route(&self) -> bool {
+        self.networks.values().any(|network| network.uplink == Uplink::DefaultRoute)
+    }
+
     /// Where ports are, those included that are left out for now.
     pub(super) fn places(&self) -> impl Iterator<Item = &Attach> {
         self.ports.values().map(|port| &port.attach).chain(self.spared.values())
@@ -35,6 +41,20 @@ pub struct Network {
     pub mtu: u32,
     /// The gateway's addresses with the length of their subnets.
     pub gateways: Vec<IpNet>,
+    /// The device that its packets leave by.
+    pub uplink: Uplink,
+}
+
+/// Which device a network leaves by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Uplink {
+    /// None: it is closed, or has to wait.
+    #[default]
+    None,
+    /// The one that the host's default route leads to.
+    DefaultRoute,
+    /// The one of this name.
+    Device(String),
 }
 
 impl Network {

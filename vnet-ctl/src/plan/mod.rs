@@ -20,8 +20,12 @@ mod records;
 mod restore;
 #[cfg(test)]
 mod tests;
+mod uplinks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use vnet_common::{Delivery, MacAddr};
 
@@ -29,10 +33,12 @@ use self::planner::Planner;
 pub(crate) use self::ports::is_link_local;
 pub use self::{
     action::{Action, Step, Target},
-    desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Workload, port_device},
+    desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Uplink, Workload, port_device},
     leftovers::spared,
-    observed::{Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer},
-    obstacle::{Obstacle, Obstacles},
+    observed::{
+        DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer,
+    },
+    obstacle::{Absent, Obstacle, Obstacles},
     records::with_namespace_ids,
 };
 use crate::state::State;
@@ -104,6 +110,23 @@ pub struct Located {
     pub bridges: BTreeMap<String, LocatedBridge>,
     /// The host-side devices, by port.
     pub ports: BTreeMap<String, LocatedPort>,
+    /// The devices that networks leave by, by network.
+    pub uplinks: BTreeMap<String, LocatedUplink>,
+    /// The host's own addresses, with the device of each.
+    pub addresses: BTreeMap<IpAddr, String>,
+}
+
+/// The device that a network leaves by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedUplink {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub device: String,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its addresses that are of use beyond the link; see [`Link::global`].
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Where a network's bridge is.
@@ -140,7 +163,10 @@ impl Located {
             let place = |(name, port): (&String, &LocatedPort)| (name.clone(), port.ifindex, port.delivery);
             located.ports.iter().map(place).collect()
         };
-        self.bridges == other.bridges && ports(self) == ports(other)
+        self.bridges == other.bridges
+            && ports(self) == ports(other)
+            && self.uplinks == other.uplinks
+            && self.addresses == other.addresses
     }
 }
 
@@ -168,5 +194,15 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
             },
         ))
     });
-    Located { bridges: bridges.collect(), ports: ports.collect() }
+    let uplinks = desired.networks.iter().filter_map(|(name, network)| {
+        let link = uplinks::uplink_of(desired, observed, network).ok()??;
+        let (ifindex, device, addresses) = (link.ifindex, link.name.clone(), link.global.clone());
+        Some((name.clone(), LocatedUplink { ifindex, device, mac: link.mac?, addresses }))
+    });
+    Located {
+        bridges: bridges.collect(),
+        ports: ports.collect(),
+        uplinks: uplinks.collect(),
+        addresses: observed.host_addresses(),
+    }
 }

@@ -21,9 +21,24 @@ pub struct Observed {
     pub links: BTreeMap<u32, Link>,
     /// The namespaces that were asked about.
     pub namespaces: BTreeMap<NetnsRef, Namespace>,
-    /// The links that vnet's programs are attached to, by ifindex. Netlink does not tell; the daemon fills
-    /// it in from the datapath.
+    /// The links that vnet's programs for ports or networks are attached to, by ifindex. Netlink does not tell;
+    /// the daemon fills it in from the datapath.
     pub attached: BTreeSet<u32>,
+    /// The links that vnet's program for uplinks is attached to; the same holds for it.
+    pub uplinks: BTreeSet<u32>,
+    /// The host's default routes; looked up only if a network follows them.
+    pub default_routes: Vec<DefaultRoute>,
+}
+
+/// A default route of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// The link that it leaves by.
+    pub ifindex: u32,
+    /// Whether it is one of IPv4.
+    pub is_ipv4: bool,
+    /// The lowest is the one in use.
+    pub metric: u32,
 }
 
 impl Observed {
@@ -36,6 +51,21 @@ impl Observed {
             _ => true,
         };
         state.namespaces.contains(&name) && is_same
+    }
+
+    /// The link that the host itself leaves by: that of its IPv4 default route, else of that of IPv6.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&Link> {
+        let routes = self.default_routes.iter().filter(|route| self.links.contains_key(&route.ifindex));
+        let best = routes.min_by_key(|route| (!route.is_ipv4, route.metric))?;
+        self.links.get(&best.ifindex)
+    }
+
+    /// The addresses that the host has, with the device of each; those of vnet's own devices aside.
+    #[must_use]
+    pub fn host_addresses(&self) -> BTreeMap<IpAddr, String> {
+        let links = self.links.values().filter(|link| !link.is_ours());
+        links.flat_map(|link| link.global.iter().map(|addr| (*addr, link.name.clone()))).collect()
     }
 
     /// The host's link of that name.
@@ -70,6 +100,8 @@ pub struct Link {
     pub makes_link_local: bool,
     /// Its addresses, in order.
     pub addresses: Vec<IpNet>,
+    /// Those of them that are of use beyond the link, the one first that a stranger should know it by.
+    pub global: Vec<IpAddr>,
     /// The next hops of default routes out of it; looked up in the workloads' namespaces only.
     pub gateways: Vec<IpAddr>,
 }

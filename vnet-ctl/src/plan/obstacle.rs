@@ -93,6 +93,24 @@ pub enum Obstacle {
         /// The bridge or bond.
         master: String,
     },
+    /// The uplink is not there.
+    #[error("network {network}: there is no device {device}")]
+    UplinkMissing {
+        /// The network.
+        network: String,
+        /// The device.
+        device: String,
+    },
+    /// The device is none that leads outside.
+    #[error("network {network}: {device} is {what}, which cannot be an uplink")]
+    NotAnUplink {
+        /// The network.
+        network: String,
+        /// The device.
+        device: String,
+        /// What it is instead.
+        what: &'static str,
+    },
     /// Two ports want the same place.
     #[error("port {port}: port {other} already has {place}")]
     PlaceTaken {
@@ -111,14 +129,24 @@ pub enum Obstacle {
     },
 }
 
+/// Whom something is missing for that may come, or come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent<'a> {
+    /// This port's workload.
+    Workload(&'a str),
+    /// This network's uplink.
+    Uplink(&'a str),
+}
+
 impl Obstacle {
-    /// The port whose workload is not there, if that is what is in the way: it may come, or come back.
+    /// What is not there, if that is what is in the way.
     #[must_use]
-    pub fn absent(&self) -> Option<&str> {
+    pub fn absent(&self) -> Option<Absent<'_>> {
         match self {
             Self::NamespaceMissing { port, .. }
             | Self::NotANamespace { port, .. }
-            | Self::DeviceMissing { port, .. } => Some(port),
+            | Self::DeviceMissing { port, .. } => Some(Absent::Workload(port)),
+            Self::UplinkMissing { network, .. } => Some(Absent::Uplink(network)),
             _ => None,
         }
     }
@@ -159,6 +187,12 @@ impl Obstacle {
             }
             Self::ForeignMaster { device, .. } => {
                 format!("take it off with `ip link set {device} nomaster`, or choose another device")
+            }
+            Self::UplinkMissing { .. } => {
+                "name a device of the host that leads outside, or none to follow its default route".to_owned()
+            }
+            Self::NotAnUplink { .. } => {
+                "name a device of the host that leads outside, such as \"eth0\"".to_owned()
             }
             Self::PlaceTaken { .. } => "give each port an interface or device of its own".to_owned(),
             Self::IfindexTooLarge { .. } => {

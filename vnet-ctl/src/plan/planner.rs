@@ -7,7 +7,8 @@ use vnet_common::limits::MAX_IFINDEX;
 use super::{Action, Desired, Link, Observed, Obstacle, Plan, Step, Target};
 use crate::state::State;
 
-/// Collects steps and obstacles; [`super::networks`], [`super::ports`] and [`super::leftovers`] add theirs.
+/// Collects steps and obstacles; [`super::networks`], [`super::ports`], [`super::uplinks`] and [`super::leftovers`]
+/// add theirs.
 pub(super) struct Planner<'a> {
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed,
@@ -46,6 +47,7 @@ impl<'a> Planner<'a> {
         }
         self.check_indexes();
         self.leftovers();
+        self.uplinks();
         self.records();
         (self.plan, self.obstacles)
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Plan, Step, Workload};
+use super::{Action, Plan, Step, Target, Workload};
 
 impl Plan {
     /// The same without what only takes away, or goes against a workload's own will.
@@ -23,7 +23,7 @@ impl Plan {
         let steps = || self.prepare.iter().chain(&self.finish);
         let created = steps().filter_map(|step| created(&step.action)).collect();
         let mut words: Vec<String> = steps().flat_map(|step| describe(step, &created)).collect();
-        words.extend(self.remove.iter().map(ToString::to_string));
+        words.extend(self.remove.iter().map(removed));
         words
     }
 }
@@ -105,6 +105,7 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         Action::AttachPort { device } | Action::AttachBridge { device } => {
             format!("the datapath was not attached to {device}: attached")
         }
+        Action::AttachUplink { device } => format!("attached to uplink {device}"),
         Action::SetMac { device, mac } => format!("the MAC of {device} had been changed: set to {mac} again"),
         Action::SetMtu { device, mtu } => format!("the MTU of {device} had been changed: set to {mtu} again"),
         Action::SetOwner { device, owner } => {
@@ -113,6 +114,13 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         other => format!("repaired: {other}"),
     };
     vec![text]
+}
+
+fn removed(action: &Action) -> String {
+    match action {
+        Action::DetachUplink(Target::Device(device)) => format!("detached from uplink {device}"),
+        other => other.to_string(),
+    }
 }
 
 /// What was wrong inside a namespace.

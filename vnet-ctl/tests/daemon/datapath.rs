@@ -325,7 +325,7 @@ fn links_of_vanished_devices_are_given_up() {
 
         assert_eq!(datapath.attached().len(), 2);
         assert_eq!(pinned(&scratch.pins()).iter().filter(|name| name.contains("port")).count(), 0);
-        assert_eq!(datapath.retain_devices(&BTreeSet::new()).unwrap(), [bridge]);
+        assert_eq!(datapath.retain_devices(&BTreeSet::new(), &BTreeSet::new()).unwrap(), [bridge]);
         assert!(programs("br0", TcAttachType::Egress).is_empty());
     });
 }
@@ -340,7 +340,7 @@ fn flow_key(device: u32, dst_port: u16) -> FlowKey<V4> {
 }
 
 /// Enters both directions of a closed TCP flow between two devices, silent for so many ticks.
-fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32; 2]) {
+pub(crate) fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32; 2]) {
     let data = MapData::from_pin(pins.map(names::FLOWS4)).unwrap();
     let mut flows: HashMap<_, FlowKey<V4>, FlowImage4> =
         Map::from_map_data(data).unwrap().try_into().unwrap();
@@ -396,7 +396,7 @@ fn flows_are_listed_and_flushed_by_filter_and_go_with_their_device() {
         assert_eq!(datapath.flow_counts().unwrap().v4, 5000);
         assert_eq!(datapath.flush_flows(&name, &|flow| one.matches(flow)).unwrap(), 1);
         assert_eq!(datapath.flow_counts().unwrap().v4, 4999);
-        datapath.detach(port).unwrap();
+        datapath.detach(port, &names::Hook::ALL).unwrap();
         assert_eq!(datapath.flow_counts().unwrap().v4, 0);
     });
 }

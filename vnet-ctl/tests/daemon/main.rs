@@ -16,4 +16,5 @@ mod server;
 mod support;
 mod traffic;
 mod upgrade;
+mod uplinks;
 mod world;

@@ -36,7 +36,7 @@ fn started<'a>(world: &mut World<'a>) -> PortInfo {
 }
 
 /// Detaches a pinned link, as bpftool does.
-fn detach(pin: &Path) {
+pub(crate) fn detach(pin: &Path) {
     let bpftool = std::process::Command::new("bpftool").args(["link", "detach", "pinned"]).arg(pin).status();
     if bpftool.is_ok_and(|status| status.success()) {
         return;

@@ -172,3 +172,34 @@ fn a_datapath_that_another_daemon_uses_is_not_carried_over() {
         assert_eq!(names_in(&scratch.bpffs().join("vnet")), [format!("v{ABI_VERSION}")].into());
     });
 }
+
+#[test]
+fn flows_of_a_lower_layout_are_carried_over() {
+    in_netns(|scratch| {
+        ip("link add vp0 type veth peer name eth0");
+        let port = crate::support::ifindex("vp0");
+        // ABI 1 wrote no layout.
+        for (abi, layout) in [(OTHER, 1), (1, 0)] {
+            let pins = scratch.pins();
+            let mut datapath = Datapath::open(&pins).unwrap();
+            datapath.attach_port(port).unwrap();
+            datapath.commit(&std::sync::Arc::default()).unwrap();
+            let before = datapath.flow_counts().unwrap().v4;
+            crate::datapath::track(&pins, [port, 99], 443 + layout, [0, 0]);
+            drop(datapath);
+            let mut map = control(&pins);
+            let mut old = map.get(&0, 0).unwrap();
+            old.flow_layout = u32::from(layout);
+            map.set(0, old, 0).unwrap();
+            rename(scratch, ABI_VERSION, abi);
+
+            let mut datapath = Datapath::open(&pins).unwrap();
+            datapath.commit(&std::sync::Arc::default()).unwrap();
+
+            let flows = datapath.flows(&|ifindex| ifindex.to_string(), &|_| true).unwrap();
+            assert_eq!(flows.len() as u64, before + 1, "{flows:?}");
+            assert!(flows.iter().all(|flow| flow.translated.is_none()), "{flows:?}");
+            assert_eq!(control(&pins).get(&0, 0).unwrap().flow_layout, vnet_common::FLOW_LAYOUT);
+        }
+    });
+}

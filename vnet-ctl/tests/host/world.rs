@@ -11,7 +11,9 @@ use nix::{
 use vnet_common::MacAddr;
 use vnet_ctl::{
     host::{Attach as Datapath, Host},
-    plan::{self, Attach, Desired, Located, NetnsRef, Network, Observed, Obstacles, Plan, Port, Step},
+    plan::{
+        self, Attach, Desired, Located, NetnsRef, Network, Observed, Obstacles, Plan, Port, Step, Uplink,
+    },
     state::State,
 };
 
@@ -60,6 +62,14 @@ impl Datapath for Notes {
 
     fn attach_bridge(&mut self, ifindex: u32, device: &str) -> Result<()> {
         self.attach(ifindex, device)
+    }
+
+    fn attach_uplink(&mut self, _: u32, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn detach_uplink(&mut self, _: u32) -> Result<()> {
+        Ok(())
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<()> {
@@ -146,6 +156,7 @@ pub(crate) fn desired() -> Desired {
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1400,
         gateways: vec![net("10.0.0.1/24"), net("fd00::1/64")],
+        uplink: Uplink::None,
     };
     Desired {
         spared: std::collections::BTreeMap::new(),

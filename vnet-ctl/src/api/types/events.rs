@@ -23,6 +23,8 @@ pub enum EventKind {
     Applied,
     /// What somebody else changed on the host was put right.
     Repaired,
+    /// What vnet follows changed on the host: the addresses of an uplink, or the default route.
+    Followed,
     /// Something is not as it should be.
     Problem,
 }

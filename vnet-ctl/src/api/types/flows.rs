@@ -28,6 +28,9 @@ pub struct FlowInfo {
     pub dst: IpAddr,
     /// The other end's port.
     pub dst_port: u16,
+    /// The addresses and ports with which its packets leave, if they are translated on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<Translated>,
     /// What the opener sent.
     pub original: Traffic,
     /// What came back.
@@ -42,6 +45,21 @@ pub struct FlowInfo {
     pub egress_rule: Option<String>,
     /// The receiver's ingress rule that allowed it.
     pub ingress_rule: Option<String>,
+}
+
+/// What the opener's packets carry once they are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Translated {
+    /// The source address.
+    #[schema(value_type = String)]
+    pub src: IpAddr,
+    /// The source port, or the identifier of an ICMP echo.
+    pub src_port: u16,
+    /// The destination address.
+    #[schema(value_type = String)]
+    pub dst: IpAddr,
+    /// The destination port.
+    pub dst_port: u16,
 }
 
 /// Query of `GET /v1/flows` and `DELETE /v1/flows`.

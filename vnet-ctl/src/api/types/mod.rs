@@ -17,7 +17,7 @@ pub use self::{
     drops::{DropCount, DropReport, PortDrops},
     errors::ApiError,
     events::{Event, EventKind, EventsQuery},
-    flows::{FlowInfo, FlowsQuery, FlowsRemoved},
+    flows::{FlowInfo, FlowsQuery, FlowsRemoved, Translated},
     ipam::{IpamFinding, Lease, LeaseState, Pool},
     networks::{NetworkInfo, SubnetInfo},
     policy::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},

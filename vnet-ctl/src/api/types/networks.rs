@@ -27,6 +27,13 @@ pub struct NetworkInfo {
     pub connected: Vec<String>,
     /// Whether the host and its ports may speak.
     pub host: bool,
+    /// The device that its packets leave by, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    /// The addresses that they leave with.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub exit_addresses: Vec<IpAddr>,
     /// How many ports are in it.
     pub ports: usize,
 }

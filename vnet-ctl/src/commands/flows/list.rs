@@ -50,12 +50,27 @@ fn table(flows: &[FlowInfo]) -> Table {
             flow.egress_rule.clone().unwrap_or_default(),
             flow.ingress_rule.clone().unwrap_or_default(),
             flow.generation.to_string(),
+            translated(flow),
         ]
     };
     Table::new(["PROTOCOL", "STATE", "FROM", "TO", "SENT", "RECEIVED", "IDLE"])
-        .wide(["PACKETS SENT", "PACKETS RECEIVED", "EGRESS RULE", "INGRESS RULE", "GENERATION"])
+        .wide([
+            "PACKETS SENT",
+            "PACKETS RECEIVED",
+            "EGRESS RULE",
+            "INGRESS RULE",
+            "GENERATION",
+            "TRANSLATED TO",
+        ])
         .empty("No flows.")
         .rows(flows.iter().map(row))
+}
+
+/// The other side of a translation.
+fn translated(flow: &FlowInfo) -> String {
+    let Some(leaves) = &flow.translated else { return String::new() };
+    let [src, dst] = [(leaves.src, leaves.src_port), (leaves.dst, leaves.dst_port)];
+    format!("{} to {}", end(flow, src.0, src.1), end(flow, dst.0, dst.1))
 }
 
 /// An address with its port, where the protocol has ports.

@@ -51,6 +51,8 @@ fn view(answer: &Answer) -> View {
         ("Subnets", subnets(network)),
         ("Gateways", gateways(network)),
         ("Connected", listed(&network.connected)),
+        ("Uplink", network.uplink.clone().unwrap_or_default()),
+        ("Leaves with", listed(&network.exit_addresses)),
         ("Host", if network.host { "may reach it" } else { "kept out" }.to_owned()),
         ("MTU", network.mtu.to_string()),
         ("Bridge", format!("{} (index {})", network.bridge, network.ifindex)),

@@ -1,6 +1,7 @@
-//! Messages of rtnetlink, as far as they tell which link they are about.
+//! Messages of rtnetlink, as far as they tell what they are about: which link, and whether it is an address or a
+//! default route.
 //!
-//! Read by hand: only two numbers and a name matter, in any version of the kernel, and on a busy host there
+//! Read by hand: only a few numbers and a name matter, in any version of the kernel, and on a busy host there
 //! are many.
 
 use std::{
@@ -27,6 +28,8 @@ const HEADER: usize = 16;
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 const ATTRIBUTE_HEADER: usize = 4;
+/// Where an `rtmsg` has the length of the destination's prefix.
+const ROUTE_PREFIX_LENGTH: usize = 1;
 
 /// What one read brought.
 pub(super) enum Received {
@@ -81,11 +84,17 @@ fn nsid(header: &libc::msghdr) -> Option<i32> {
     None
 }
 
-/// The link that a message is about.
+/// What a message is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
+    /// The link.
     pub(super) ifindex: Option<u32>,
+    /// The link's name.
     pub(super) name: Option<String>,
+    /// It is an address.
+    pub(super) is_address: bool,
+    /// It is a default route.
+    pub(super) is_default_route: bool,
 }
 
 /// The changes that a read tells of.
@@ -105,12 +114,17 @@ fn change(kind: u16, message: &[u8]) -> Option<Change> {
         RTM_NEWLINK | RTM_DELLINK => {
             let name = attribute(message.get(LINK_HEADER..)?, IFLA_IFNAME);
             let name = name.map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
-            Some(Change { ifindex: u32_at(message, 4), name })
+            Some(Change { ifindex: u32_at(message, 4), name, ..Change::default() })
         }
-        RTM_NEWADDR | RTM_DELADDR => Some(Change { ifindex: u32_at(message, 4), name: None }),
+        RTM_NEWADDR | RTM_DELADDR => {
+            Some(Change { ifindex: u32_at(message, 4), is_address: true, ..Change::default() })
+        }
         RTM_NEWROUTE | RTM_DELROUTE => {
-            let device = attribute(message.get(ROUTE_HEADER..)?, RTA_OIF)?;
-            Some(Change { ifindex: u32_at(device, 0), name: None })
+            let is_default_route = *message.get(ROUTE_PREFIX_LENGTH)? == 0;
+            // One with several next hops names no link here.
+            let device = attribute(message.get(ROUTE_HEADER..)?, RTA_OIF);
+            let ifindex = device.and_then(|device| u32_at(device, 0));
+            Some(Change { ifindex, is_default_route, ..Change::default() })
         }
         _ => None,
     }
@@ -163,8 +177,36 @@ mod tests {
     #[test]
     fn links_are_told_by_index_and_name() {
         let bytes = [link(7, "vnet-web"), message(3, &[]), link(8, "tap0")].concat();
-        let change = |ifindex, name: &str| Change { ifindex: Some(ifindex), name: Some(name.to_owned()) };
+        let change = |ifindex, name: &str| Change {
+            ifindex: Some(ifindex),
+            name: Some(name.to_owned()),
+            ..Change::default()
+        };
         assert_eq!(changes(&bytes), [change(7, "vnet-web"), change(8, "tap0")]);
+    }
+
+    #[test]
+    fn addresses_and_default_routes_are_told_as_such() {
+        let mut addr = vec![2, 24, 0, 0];
+        addr.extend(7_u32.to_ne_bytes());
+        let route = |prefix_length| {
+            let mut body = vec![0; ROUTE_HEADER];
+            body[..2].copy_from_slice(&[2, prefix_length]);
+            body.extend([8_u16, RTA_OIF].map(u16::to_ne_bytes).concat());
+            body.extend(9_u32.to_ne_bytes());
+            message(RTM_NEWROUTE, &body)
+        };
+        let bytes = [message(RTM_DELADDR, &addr), route(0), route(24)].concat();
+        let change = |ifindex, is_address, is_default_route| Change {
+            ifindex: Some(ifindex),
+            name: None,
+            is_address,
+            is_default_route,
+        };
+        assert_eq!(
+            changes(&bytes),
+            [change(7, true, false), change(9, false, true), change(9, false, false)]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod leftovers;
 mod obstacles;
 mod restore;
 mod steps;
+mod uplinks;
 
 use super::*;
 
@@ -18,6 +19,7 @@ fn desired() -> Desired {
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
         gateways: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+        uplink: Uplink::None,
     };
     let port = |last: u8, attach| Port {
         network: "web".to_owned(),
@@ -106,6 +108,7 @@ fn settled() -> (Observed, State) {
         links: [(BRIDGE, bridge), (VETH, veth), (TAP, tap)].into(),
         namespaces: [(name("one"), Namespace::Present(inside))].into(),
         attached: [BRIDGE, VETH, TAP].into(),
+        ..Observed::default()
     };
     let mut state = State::default();
     state.namespaces.insert("one".to_owned());

@@ -1,0 +1,220 @@
+//! Where networks leave, and what is translated on the way in: uplinks, exits, elastic IPs and forwards, made
+//! from a policy and its devices.
+//!
+//! A network whose uplink is not there has no exit: what would leave is dropped. Nothing leads to a port that
+//! has no device.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use vnet_common::{ElasticIp, Exit, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, Side, UplinkRecord};
+
+use super::{
+    Assigned, Bridge, Devices, ExitPlace, UplinkDevice,
+    ports::{Block, split},
+};
+use crate::policy::{self, Network, NetworkKind, Policy, PortRange, Protocol};
+
+/// The side that keys of tables have before it is known where they go.
+const NO_SIDE: Side = 0;
+
+/// A network that leads outside, its bridge and its uplink.
+type Leading<'a> = (&'a Network, Bridge, &'a UplinkDevice);
+
+/// The networks that lead outside and whose devices are there.
+fn leading<'a>(policy: &'a Policy, devices: &'a Devices) -> impl Iterator<Item = Leading<'a>> {
+    policy.networks.iter().filter(|(_, network)| network.kind == NetworkKind::Nat).filter_map(
+        |(name, network)| Some((network, *devices.bridges.get(name)?, devices.uplinks.get(name)?)),
+    )
+}
+
+/// The records of uplinks by their device.
+pub(super) fn uplinks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, UplinkRecord> {
+    leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, UplinkRecord::new(uplink.mac))).collect()
+}
+
+/// The addresses that each network leaves with.
+pub(super) fn exits(policy: &Policy, devices: &Devices) -> BTreeMap<ExitPlace, Exit> {
+    let mut exits = BTreeMap::new();
+    for (network, bridge, uplink) in leading(policy, devices) {
+        for is_ipv4 in [true, false] {
+            let addresses = exit_addresses(network, uplink, is_ipv4);
+            let slots = u16::try_from(addresses.len()).unwrap_or(u16::MAX);
+            let version = if is_ipv4 { 4 } else { 6 };
+            exits.extend((0..slots).zip(addresses).map(|(slot, addr)| {
+                let exit = Exit::new(uplink.ifindex, Ip::from_std(addr), slots, network.snat_ports);
+                (ExitPlace { network: bridge.ifindex, version, slot }, exit)
+            }));
+        }
+    }
+    exits
+}
+
+/// The addresses of one IP version that packets of `network` leave with by `uplink`; none where it has no
+/// subnet of that version, or the uplink no address.
+#[must_use]
+pub fn exit_addresses(network: &Network, uplink: &UplinkDevice, is_ipv4: bool) -> Vec<IpAddr> {
+    let is_right = |addr: &IpAddr| addr.is_ipv4() == is_ipv4;
+    if !network.subnets.iter().any(|subnet| is_right(&subnet.gateway)) {
+        return Vec::new();
+    }
+    let given: Vec<_> = network.snat.iter().copied().filter(is_right).collect();
+    if given.is_empty() {
+        return uplink.addresses.iter().copied().find(is_right).into_iter().collect();
+    }
+    given
+}
+
+/// The prefixes to which each network's packets leave untranslated.
+pub(super) fn untranslated<'a>(
+    policy: &'a Policy,
+    devices: &'a Devices,
+) -> impl Iterator<Item = ((u32, IpNet), u32)> + 'a {
+    policy.networks.iter().filter_map(|(name, network)| Some((network, devices.bridges.get(name)?))).flat_map(
+        |(network, bridge)| network.no_snat.iter().map(|net| ((bridge.ifindex, *net), JOIN_OUTSIDE)),
+    )
+}
+
+/// An elastic IP and the port that it stands for.
+struct Association<'a> {
+    addr: IpAddr,
+    bridge: Bridge,
+    uplink: &'a UplinkDevice,
+    /// The port's addresses of the same version, in order.
+    private: Vec<IpAddr>,
+}
+
+/// The elastic IPs whose ports and uplinks are there. One that the host itself has is the host's.
+fn associations<'a>(
+    policy: &'a Policy,
+    assigned: &'a Assigned,
+    devices: &'a Devices,
+) -> impl Iterator<Item = Association<'a>> {
+    policy.elastic_ips.iter().filter(|(addr, _)| !devices.addresses.contains(addr)).filter_map(
+        |(addr, elastic)| {
+            let (bridge, network) = place_of(policy, devices, &elastic.port)?;
+            let uplink = devices.uplinks.get(network)?;
+            let private = private(assigned, &elastic.port, *addr).collect();
+            Some(Association { addr: *addr, bridge, uplink, private })
+        },
+    )
+}
+
+/// The elastic IPs by private address in the network of a bridge.
+pub(super) fn elastic_ips(
+    policy: &Policy,
+    assigned: &Assigned,
+    devices: &Devices,
+) -> BTreeMap<(u32, IpAddr), ElasticIp> {
+    associations(policy, assigned, devices)
+        .flat_map(|Association { addr, bridge, uplink, private }| {
+            let elastic = ElasticIp { addr: Ip::from_std(addr), uplink: uplink.ifindex };
+            private.into_iter().map(move |private| ((bridge.ifindex, private), elastic))
+        })
+        .collect()
+}
+
+/// Heads and blocks of all that is translated on the way in.
+pub(super) fn forwards(
+    policy: &Policy,
+    assigned: &Assigned,
+    devices: &Devices,
+) -> BTreeMap<ForwardKey, Forward> {
+    let mut table = ForwardTable::default();
+    // What listens on one address comes before what listens on all of them.
+    for is_wildcard in [true, false] {
+        for forward in policy.forwards.iter().filter(|it| it.listen.is_unspecified() == is_wildcard) {
+            table.forward(policy, assigned, devices, forward);
+        }
+    }
+    for Association { addr, bridge, private, .. } in associations(policy, assigned, devices) {
+        let Some(target) = private.first() else { continue };
+        let to = Forward::to(ForwardKind::Elastic, bridge.ifindex, Ip::from_std(*target), (0, 0));
+        table.add(head(0, addr, ForwardKey::ANY_PROTOCOL), &[Block::ALL], to);
+    }
+    for service in &policy.metadata {
+        table.metadata(policy, devices, service);
+    }
+    table.0
+}
+
+#[derive(Default)]
+struct ForwardTable(BTreeMap<ForwardKey, Forward>);
+
+impl ForwardTable {
+    fn forward(
+        &mut self,
+        policy: &Policy,
+        assigned: &Assigned,
+        devices: &Devices,
+        forward: &policy::Forward,
+    ) {
+        let (first, last) = forward.ports;
+        let target = private(assigned, &forward.to, forward.listen).next();
+        let (Some((bridge, _)), Some(target)) = (place_of(policy, devices, &forward.to), target) else {
+            return;
+        };
+        let ports = (first, forward.to_port);
+        let to = Forward::to(ForwardKind::Forward, bridge.ifindex, Ip::from_std(target), ports);
+        let blocks = split(PortRange { first, last });
+        for addr in listened_on(policy, devices, forward.listen) {
+            self.add(head(0, addr, forward.protocol.0), &blocks, to);
+        }
+    }
+
+    /// A metadata service is the host's, at the gateway of the network that asks.
+    fn metadata(&mut self, policy: &Policy, devices: &Devices, service: &policy::Metadata) {
+        let (Some(network), Some(bridge)) =
+            (policy.networks.get(&service.network), devices.bridges.get(&service.network))
+        else {
+            return;
+        };
+        let (addr, port) = (service.listen.ip(), service.listen.port());
+        let mut gateways = network.subnets.iter().map(|subnet| subnet.gateway);
+        let Some(gateway) = gateways.find(|gateway| gateway.is_ipv4() == addr.is_ipv4()) else { return };
+        let ports = (port, service.to_port);
+        let to = Forward::to(ForwardKind::Metadata, bridge.ifindex, Ip::from_std(gateway), ports);
+        self.add(head(bridge.ifindex, addr, Protocol::TCP.0), &[Block { base: port, len: 16 }], to);
+    }
+
+    fn add(&mut self, head: ForwardKey, blocks: &[Block], to: Forward) {
+        let own = blocks.iter().fold(0, |sizes, block| sizes | 1 << block.len);
+        let sizes = self.0.get(&head).map_or(0, Forward::sizes);
+        self.0.insert(head, Forward::head(sizes | own));
+        self.0.extend(blocks.iter().map(|block| (head.block(block.base, block.len), to)));
+    }
+}
+
+const fn head(scope: u32, addr: IpAddr, protocol: u8) -> ForwardKey {
+    ForwardKey::head(scope, NO_SIDE, Ip::from_std(addr), protocol)
+}
+
+/// The addresses under which packets arrive that are meant for `listen`. Only the host's own processes reach
+/// what listens on loopback, and those are no packets that the datapath sees.
+fn listened_on(policy: &Policy, devices: &Devices, listen: IpAddr) -> BTreeSet<IpAddr> {
+    if listen.is_loopback() {
+        return BTreeSet::new();
+    }
+    if !listen.is_unspecified() {
+        return [listen].into();
+    }
+    let subnets = policy.networks.values().flat_map(|network| &network.subnets);
+    let all = devices.addresses.iter().copied().chain(subnets.map(|subnet| subnet.gateway));
+    all.filter(|addr| addr.is_ipv4() == listen.is_ipv4()).collect()
+}
+
+/// The bridge of a port's network, and the network's name, if port and bridge have their devices.
+fn place_of<'a>(policy: &'a Policy, devices: &Devices, port: &str) -> Option<(Bridge, &'a str)> {
+    devices.ports.get(port)?;
+    let network = policy.ports.get(port)?.network.as_str();
+    Some((*devices.bridges.get(network)?, network))
+}
+
+/// The addresses of a port that are of the version of `like`.
+fn private<'a>(assigned: &'a Assigned, port: &str, like: IpAddr) -> impl Iterator<Item = IpAddr> + 'a {
+    let own = assigned.get(port).into_iter().flatten().copied();
+    own.filter(move |addr| addr.is_ipv4() == like.is_ipv4())
+}

@@ -1,0 +1,134 @@
+//! What became of the ways out of networks while nobody changed the policy: in words.
+//!
+//! Pure: what was in force and what is, in; sentences out. Bringing it about is [`super::engine`]'s affair.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::view::View;
+use crate::{
+    api::types::EventKind,
+    compile::{UplinkDevice, exit_addresses},
+};
+
+/// What is to be told of the way from `before` to `after`.
+pub(super) fn news(before: &View, after: &View) -> Vec<(EventKind, String)> {
+    let mut told: BTreeMap<(bool, String), BTreeSet<&str>> = BTreeMap::new();
+    for (name, network) in &after.policy.networks {
+        // A network that was declared otherwise is no news.
+        if before.policy.networks.get(name) != Some(network) {
+            continue;
+        }
+        let (was, is) = (before.devices.uplinks.get(name), after.devices.uplinks.get(name));
+        let mut tell = |is_lost, what| _ = told.entry((is_lost, what)).or_default().insert(name);
+        match (was, is) {
+            (None, None) => {}
+            (_, Some(is)) if was.is_none_or(|was| was.ifindex != is.ifindex) => {
+                tell(false, format!("the way out is {} now", after.device(is.ifindex)));
+            }
+            (Some(was), None) => {
+                tell(true, format!("the way out by {} is gone", before.device(was.ifindex)));
+            }
+            (Some(was), Some(is)) if was.mac != is.mac => {
+                tell(false, format!("the MAC of {} is now {}", after.device(is.ifindex), is.mac));
+            }
+            _ => {}
+        }
+        let addresses = |uplink: Option<&UplinkDevice>, is_ipv4| {
+            let uplink = uplink.filter(|_| is.is_some());
+            uplink.map(|uplink| exit_addresses(network, uplink, is_ipv4)).unwrap_or_default()
+        };
+        for (is_ipv4, version) in [(true, "IPv4"), (false, "IPv6")] {
+            let (was, now) = (addresses(was, is_ipv4), addresses(is, is_ipv4));
+            let Some(is) = is.filter(|_| was != now) else { continue };
+            let device = after.device(is.ifindex);
+            match now.first() {
+                Some(addr) => tell(false, format!("the address of {device} is now {addr}")),
+                None => tell(true, format!("{device} has no {version} address any more")),
+            }
+        }
+    }
+    told.into_iter().map(|((is_lost, what), networks)| sentence(is_lost, &what, &networks)).collect()
+}
+
+fn sentence(is_lost: bool, what: &str, networks: &BTreeSet<&str>) -> (EventKind, String) {
+    let networks = networks.iter().copied().collect::<Vec<_>>().join(", ");
+    if is_lost {
+        return (EventKind::Problem, format!("{what}: what networks {networks} send there is dropped"));
+    }
+    (EventKind::Followed, format!("{what}: networks {networks} leave with it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use vnet_common::MacAddr;
+
+    use super::*;
+    use crate::compile::Devices;
+
+    const TEXT: &str = "version = 1\nnetworks.db = { type = \"nat\", subnets = [\"10.20.0.0/24\"] }\n\
+                        networks.web = { type = \"nat\", subnets = [\"10.10.0.0/24\", \"fd00::/64\"] }\n";
+
+    /// Both networks leave by a device with this index and these addresses.
+    fn view(uplink: Option<(u32, &[&str])>) -> View {
+        let (policy, _) = crate::policy::parse(TEXT, Path::new("policy.toml")).unwrap();
+        let mut devices = Devices::default();
+        if let Some((ifindex, addresses)) = uplink {
+            let addresses = addresses.iter().map(|addr| addr.parse().unwrap()).collect();
+            let uplink = UplinkDevice { ifindex, mac: MacAddr([2; 6]), addresses };
+            devices.uplinks = ["db", "web"].map(|network| (network.to_owned(), uplink.clone())).into();
+        }
+        let device_names = [(4, "eth0".to_owned()), (5, "eth1".to_owned())].into();
+        View { policy: policy.into(), devices, device_names, ..View::default() }
+    }
+
+    fn told(before: Option<(u32, &[&str])>, after: Option<(u32, &[&str])>) -> Vec<String> {
+        news(&view(before), &view(after)).into_iter().map(|(_, words)| words).collect()
+    }
+
+    #[test]
+    fn another_address_is_told_once_for_all_networks() {
+        assert_eq!(
+            told(Some((4, &["198.51.100.2"])), Some((4, &["198.51.100.7", "198.51.100.2"]))),
+            ["the address of eth0 is now 198.51.100.7: networks db, web leave with it"]
+        );
+        assert!(told(Some((4, &["198.51.100.2"])), Some((4, &["198.51.100.2", "198.51.100.3"]))).is_empty());
+        assert_eq!(
+            told(Some((4, &["198.51.100.2"])), Some((4, &[]))),
+            ["eth0 has no IPv4 address any more: what networks db, web send there is dropped"]
+        );
+    }
+
+    #[test]
+    fn another_way_out_is_told_with_its_addresses() {
+        assert_eq!(
+            told(Some((4, &["198.51.100.2"])), Some((5, &["203.0.113.2"]))),
+            [
+                "the address of eth1 is now 203.0.113.2: networks db, web leave with it",
+                "the way out is eth1 now: networks db, web leave with it",
+            ]
+        );
+        let lost = news(&view(Some((4, &["198.51.100.2"]))), &view(None));
+        let words = "the way out by eth0 is gone: what networks db, web send there is dropped";
+        assert_eq!(lost, [(EventKind::Problem, words.to_owned())]);
+        assert_eq!(
+            told(None, Some((4, &["2001:db8::2"]))),
+            [
+                "the address of eth0 is now 2001:db8::2: networks web leave with it",
+                "the way out is eth0 now: networks db, web leave with it",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_person_changed_is_no_news() {
+        let (before, mut after) = (view(None), view(Some((4, &["198.51.100.2"]))));
+        let mut policy = crate::policy::Policy::clone(&after.policy);
+        for network in policy.networks.values_mut() {
+            network.mtu = 1400;
+        }
+        after.policy = policy.into();
+        assert!(news(&before, &after).is_empty());
+    }
+}
