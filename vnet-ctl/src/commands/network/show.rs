@@ -43,6 +43,16 @@ impl Command {
     }
 }
 
+/// Which addresses and source ports its packets get outside.
+fn leaves_with(network: &NetworkInfo) -> String {
+    let Some(ports) = &network.snat_ports else { return String::new() };
+    let addresses = match network.snat.is_empty() {
+        true => "the uplink's own address".to_owned(),
+        false => listed(&network.snat),
+    };
+    format!("{addresses}, ports {ports}")
+}
+
 fn view(answer: &Answer) -> View {
     let network = &answer.network;
     let fields = [
@@ -50,6 +60,9 @@ fn view(answer: &Answer) -> View {
         ("Type", network.kind.clone()),
         ("Subnets", subnets(network)),
         ("Gateways", gateways(network)),
+        ("Uplink", network.uplink.clone().unwrap_or_default()),
+        ("Leaves with", leaves_with(network)),
+        ("Untranslated", listed(&network.no_snat)),
         ("Connected", listed(&network.connected)),
         ("Host", if network.host { "may reach it" } else { "kept out" }.to_owned()),
         ("MTU", network.mtu.to_string()),
