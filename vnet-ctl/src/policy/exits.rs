@@ -17,6 +17,7 @@ use super::{
     rule::parse_cidr,
     section::{Named, Node, Report, Schema, Section, integer, list_of, string},
     special::{check_plain, version},
+    targets::Targets,
     tree::Kind,
 };
 
@@ -177,16 +178,16 @@ pub(super) fn check_snats(
 /// The uplinks: those that are declared, and those that networks name.
 pub(super) fn uplinks(
     named: &[Named<'_>],
-    (networks, ports): (&BTreeMap<String, Network>, &BTreeMap<String, Port>),
+    targets: &Targets<'_, '_>,
     names: &Names<'_>,
     report: &mut Report,
 ) -> BTreeSet<String> {
-    let of_networks = networks.values().filter_map(|network| network.uplink.clone());
+    let of_networks = targets.networks.values().filter_map(|network| network.uplink.clone());
     let mut uplinks: BTreeSet<_> = of_networks.collect();
     for (name, place, node) in named {
         let title = format!("uplink `{name}`");
         let _ = Section::open((&format!("uplinks.{name}"), title, place.clone()), *node, &UPLINK, report);
-        let checked = check_uplink(name, names).and_then(|()| is_no_ports(name, ports));
+        let checked = check_uplink(name, names).and_then(|()| is_no_ports(name, targets.ports));
         if report.keep(place.clone(), checked).is_some() {
             uplinks.insert((*name).to_owned());
         }

@@ -130,30 +130,29 @@ fn read_file(
     let security_groups = groups::security_groups(&groups, &names, report);
     let named = file.named("ports", report);
     let ports = ports::ports(&named, &networks, &names, report);
-    let uplinks = exits::uplinks(&file.named("uplinks", report), (&networks, &ports), &names, report);
     let port_names = named.iter().map(|(name, ..)| *name).collect();
     let targets = Targets { networks: &networks, ports: &ports, port_names };
-    let read = |node| forwards::forwards(node, &targets, report);
-    let (forwards, forward_places) = file.get("forwards").map(read).unwrap_or_default();
-    let (elastic_ips, elastic_places) =
-        elastic_ips::elastic_ips(&file.named("elastic_ips", report), &targets, report);
-    let read = |node| metadata::metadata(node, (&targets, &names), report);
-    let metadata = file.get("metadata").map(read).unwrap_or_default();
-
-    let places = admission::Places { forwards: forward_places, elastic_ips: elastic_places };
-    let policy = Policy {
-        host,
-        networks,
-        prefix_lists,
-        acl,
-        security_groups,
-        ports,
-        uplinks,
-        forwards,
-        elastic_ips,
-        metadata,
-    };
+    let (outside, places) = outside(&file, &targets, &names, report);
+    let policy = Policy { host, networks, prefix_lists, acl, security_groups, ports, ..outside };
     Some((policy, places))
+}
+
+/// What the file says about the way outside and the ways in: a policy with nothing else in it.
+fn outside(
+    file: &Section<'_>,
+    targets: &Targets<'_, '_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> (Policy, admission::Places) {
+    let uplinks = exits::uplinks(&file.named("uplinks", report), targets, names, report);
+    let forwards = file.get("forwards").map(|node| forwards::forwards(node, targets, report));
+    let (forwards, forward_places) = forwards.unwrap_or_default();
+    let named = file.named("elastic_ips", report);
+    let (elastic_ips, elastic_places) = elastic_ips::elastic_ips(&named, targets, report);
+    let metadata = file.get("metadata").map(|node| metadata::metadata(node, (targets, names), report));
+    let metadata = metadata.unwrap_or_default();
+    let places = admission::Places { forwards: forward_places, elastic_ips: elastic_places };
+    (Policy { uplinks, forwards, elastic_ips, metadata, ..Policy::default() }, places)
 }
 
 /// Whether the file is written for this version of the schema. If not, nothing else in it is judged.

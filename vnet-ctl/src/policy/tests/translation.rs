@@ -131,7 +131,7 @@ fn a_forward_leads_a_port_or_a_range_to_a_workload() {
             forward("0.0.0.0:8080", "tcp", "web-1:80"),
             forward("[::]:8000-8010", "udp", "web-1:9000"),
             forward("10.10.0.1:53", "udp", "old"),
-            forward("127.0.0.1:9999", "sctp", "old:9999"),
+            forward("192.0.2.1:9999", "sctp", "old:9999"),
         ]
         .concat(),
     );
@@ -146,7 +146,7 @@ fn a_forward_leads_a_port_or_a_range_to_a_workload() {
             "tcp/0.0.0.0:8080 web-1:80 80",
             "udp/[::]:8000-8010 web-1:9000 9000-9010",
             "udp/10.10.0.1:53 old:53 53",
-            "sctp/127.0.0.1:9999 old:9999 9999",
+            "sctp/192.0.2.1:9999 old:9999 9999",
         ]
     );
     assert_eq!(policy.forwards[3].protocol, Protocol::SCTP);
