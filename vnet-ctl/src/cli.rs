@@ -8,8 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        acl, apply, completion, confirm, diff, drops, export, flows, ipam, man, monitor, network, port,
-        rollback, run, schema, sg, status, teardown, validate, version,
+        acl, apply, completion, confirm, diff, drops, eip, export, flows, forward, ipam, man, monitor,
+        network, port, rollback, run, schema, sg, status, teardown, validate, version,
     },
     output::{ColorWhen, Format},
 };
@@ -121,6 +121,12 @@ pub(crate) enum Command {
     /// Networks
     #[command(subcommand, alias = "networks")]
     Network(network::Command),
+    /// Ports of the host that lead to workloads
+    #[command(subcommand, alias = "forwards")]
+    Forward(forward::Command),
+    /// Elastic IPs: public addresses that stand for a port each
+    #[command(subcommand, alias = "elastic-ip")]
+    Eip(eip::Command),
     /// The pool of addresses
     #[command(subcommand)]
     Ipam(ipam::Command),

@@ -123,6 +123,109 @@ fn an_entry_of_the_acl_comes_in_its_place_and_goes() {
 }
 
 #[test]
+fn a_forward_comes_and_goes() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    let add = "forward add --listen 0.0.0.0:8443 -p tcp --to web-1:443";
+    assert_eq!(run(&bench, add).code(0).stdout, "added tcp/0.0.0.0:8443\n");
+    assert!(bench.text().contains("[[forwards]]\nlisten = \"0.0.0.0:8443\""), "{}", bench.text());
+    assert_eq!(daemon.texts(), [bench.text()]);
+    let ended = run(&bench, add).code(5);
+    assert!(ended.stderr.contains("forwarded to web-1:443 already"), "{}", ended.stderr);
+    let again = run(&bench, &format!("{add} --if-not-exists -o json")).code(0).json();
+    assert_eq!((&again["forward"], &again["changed"]), (&json!("tcp/0.0.0.0:8443"), &json!(false)));
+    let elsewhere = "forward add --listen 0.0.0.0:8443 -p tcp --to client:443 --if-not-exists";
+    run(&bench, elsewhere).code(5);
+    run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp --to client:443").code(4);
+    let removed = run(&bench, "forward remove --listen 0.0.0.0:8443 -p tcp").code(0);
+    assert_eq!(removed.stdout, "removed tcp/0.0.0.0:8443\n");
+    assert_eq!(bench.text(), before);
+    run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp").code(4);
+    run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp --if-exists").code(0);
+    assert_eq!(daemon.texts().len(), 2);
+}
+
+#[test]
+fn an_elastic_ip_comes_moves_and_goes() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    let ended = run(&bench, "eip associate 198.51.100.20 web-1").code(0);
+    assert_eq!(ended.stdout, "port web-1 has 198.51.100.20\n");
+    assert!(
+        bench.text().contains("[elastic_ips]\n\"198.51.100.20\" = { port = \"web-1\" }"),
+        "{}",
+        bench.text()
+    );
+    assert_eq!(
+        run(&bench, "eip associate 198.51.100.20 web-1").code(0).stdout,
+        "198.51.100.20 is so already\n"
+    );
+    let moved = run(&bench, "eip associate 198.51.100.20 client --on-change keep -o json").code(0).json();
+    assert_eq!((&moved["elastic_ip"], &moved["changed"]), (&json!("198.51.100.20"), &json!(true)));
+    assert!(bench.text().contains("{ port = \"client\", on_change = \"keep\" }"), "{}", bench.text());
+    run(&bench, "eip associate 198.51.100.20 nobody").code(4);
+    let ended = run(&bench, "port rm client").code(5);
+    assert!(ended.stderr.contains("elastic IP 198.51.100.20"), "{}", ended.stderr);
+    assert_eq!(run(&bench, "eip rm 198.51.100.20").code(0).stdout, "disassociated 198.51.100.20\n");
+    assert_eq!(bench.text(), before);
+    run(&bench, "eip disassociate 198.51.100.20").code(4);
+    run(&bench, "eip disassociate 198.51.100.20 --if-exists").code(0);
+    assert_eq!(daemon.texts().len(), 3);
+}
+
+#[test]
+fn forwards_and_elastic_ips_are_listed_as_they_are_in_force() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let row = |line: &str| -> Vec<String> {
+        let ended = run(&bench, line).code(0);
+        ended.stdout.lines().nth(1).expect("a row").split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(row("forward list"), ["0.0.0.0:8080", "tcp", "web-1:80"]);
+    assert_eq!(row("forward ls -o wide")[3..], ["front", "10.10.0.10"]);
+    assert_eq!(run(&bench, "forward ls -o name").code(0).stdout, "tcp/0.0.0.0:8080\n");
+    assert_eq!(run(&bench, "forward ls -o json").code(0).json()[0]["port"], "web-1");
+    assert!(run(&bench, "forward ls -o yaml").code(0).stdout.contains("to: web-1:80"));
+    assert_eq!(row("eip list"), ["198.51.100.20", "web-1", "10.10.0.10"]);
+    assert_eq!(row("eip ls -o wide")[3..], ["front", "eth0", "cut"]);
+    assert_eq!(run(&bench, "eip ls -o name").code(0).stdout, "198.51.100.20\n");
+    assert_eq!(run(&bench, "eip list -o json").code(0).json()[0]["elastic_ip"], "198.51.100.20");
+}
+
+#[test]
+fn a_network_is_told_how_it_leads_outside() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let create = "network create out --type nat --subnet 10.40.0.0/24 --uplink eth0 --snat 198.51.100.9 \
+                  --snat-ports 2000-2999 --no-snat 10.0.0.0/8,192.0.2.0/24";
+    run(&bench, &create.split_whitespace().collect::<Vec<_>>().join(" ")).code(0);
+    let keys = "uplink = \"eth0\"\nsnat = [\"198.51.100.9\"]\nsnat_ports = \"2000-2999\"\nno_snat = [\"10.0.0.0/8\", \"192.0.2.0/24\"]\n";
+    assert!(bench.text().contains(keys), "{}", bench.text());
+    run(&bench, "network set out --no-snat 10.0.0.0/8 --snat 198.51.100.9,198.51.100.10").code(0);
+    assert!(bench.text().contains("no_snat = [\"10.0.0.0/8\"]\n"), "{}", bench.text());
+    run(&bench, "network set out --no-uplink --snat uplink --no-snat-ports --no-snat none").code(0);
+    assert!(bench.text().contains("subnets = [\"10.40.0.0/24\"]\n\n"), "{}", bench.text());
+    let ended = run(&bench, "network set back --uplink eth0").code(2);
+    assert!(ended.stderr.contains("`uplink` does not go with a private network"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_no_rule_admits_is_warned_of_by_name() {
+    let forward = "[[forwards]]\nlisten = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = \"web-1\"\n";
+    let bench = Bench::with(&format!("{}\n{forward}", bench::POLICY));
+    let ended = run(&bench, "validate -f policy.toml").code(0);
+    for words in
+        ["policy.toml:", "forward tcp/0.0.0.0:80", "vnet-ctl sg add web ingress -p tcp --port 80 --from any"]
+    {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+    let json = run(&bench, "validate -f policy.toml -o json").code(0).json();
+    assert_eq!((json["warnings"].as_array().map(Vec::len), &json["forwards"]), (Some(1), &json!(1)));
+}
+
+#[test]
 fn a_group_is_described_and_says_what_a_change_does() {
     let bench = Bench::new();
     let _daemon = bench.daemon(Answer::Yes);
@@ -156,6 +259,14 @@ fn a_mistake_is_shown_at_its_place_and_changes_nothing() {
         ("port create p --network front --netns p --group none", "no security group `none`"),
         ("port set web-1 --mac 01:00:00:00:00:01", "no interface can have"),
         ("acl add deny ingress -p tcp --from sg:none", "no security group `none`"),
+        ("forward add --listen 0.0.0.0:80 -p tcp --to none:80", "no port `none`"),
+        ("forward add --listen 0.0.0.0:80 -p tcp --to db-1:80", "the private network `back`"),
+        ("forward add --listen [::]:80 -p tcp --to client:80", "no IPv6 address"),
+        ("forward add --listen 0.0.0.0:80 -p sctp --to web-1:81", "SCTP keeps its ports"),
+        ("eip associate 10.10.0.99 web-1", "in the subnet 10.10.0.0/24"),
+        ("eip associate 198.51.100.20 db-1", "the private network `back`"),
+        ("network set front --snat 10.20.0.9", "of network `back`, not outside"),
+        ("network set front --snat-ports 0", "0 is not a port"),
     ] {
         let ended = run(&bench, line).code(2);
         assert!(
@@ -181,6 +292,8 @@ fn a_refusal_of_the_daemon_leaves_the_file_as_it_was() {
         "port set web-1 --group db",
         "acl add deny ingress -p tcp --from any",
         "sg set web --on-change keep",
+        "forward add --listen 0.0.0.0:8443 -p tcp --to web-1:443",
+        "eip associate 198.51.100.20 web-1",
     ] {
         let ended = run(&bench, line).code(1);
         assert!(ended.stderr.contains("the kernel said no") && ended.stdout.is_empty(), "{ended:?}");
@@ -199,6 +312,8 @@ fn a_dry_run_needs_no_daemon_and_shows_the_diff() {
         ("port delete web-1", "-[ports.web-1]"),
         ("acl add deny ingress -p tcp --port 23 --from any", "+[[acl]]"),
         ("sg set web --description y", "+description = \"y\"   # a comment"),
+        ("forward add --listen 0.0.0.0:8443 -p tcp --to web-1:443", "+[[forwards]]"),
+        ("eip associate 198.51.100.20 web-1", "+[elastic_ips]"),
     ] {
         let ended = run(&bench, &format!("{line} --dry-run --policy policy.toml")).code(0);
         assert!(ended.stdout.contains(added), "{line}: {}", ended.stdout);

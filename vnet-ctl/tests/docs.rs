@@ -71,14 +71,22 @@ fn policies_in_the_readme_are_valid() {
     }
 }
 
+#[test]
+fn examples_are_valid_and_nothing_in_them_is_strange() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        match policy::parse(&text, &path) {
+            Ok((_, warnings)) => assert!(warnings.is_empty(), "{warnings:?}"),
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+}
+
 /// What README.md says is missing, and how somebody would write it.
 const REFUSED: &[(&str, &str)] = &[
-    ("uplinks", "[uplinks.eth0]"),
-    ("networks.*.uplink", "[networks.a]\nuplink = 'eth0'"),
-    ("networks.*.snat", "[networks.a]\nsnat = '198.51.100.9'"),
-    ("forwards", "[[forwards]]"),
-    ("elastic_ips", "[elastic_ips]"),
-    ("metadata", "[[metadata]]"),
+    ("uplinks.*.xdp", "[uplinks.eth0]\nxdp = 'auto'"),
     ("networks.*.vlan", "[networks.a]\nvlan = 120"),
     ("trunk", "[networks.a]\ntrunk = 'eth1'"),
     ("vni", "[networks.a]\nvni = 5001"),

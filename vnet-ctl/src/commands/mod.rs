@@ -7,8 +7,10 @@ pub(crate) mod completion;
 pub(crate) mod confirm;
 pub(crate) mod diff;
 pub(crate) mod drops;
+pub(crate) mod eip;
 pub(crate) mod export;
 pub(crate) mod flows;
+pub(crate) mod forward;
 pub(crate) mod ipam;
 pub(crate) mod man;
 pub(crate) mod monitor;
@@ -70,6 +72,8 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Outcome {
         Command::Sg(command) => command.run(context).await,
         Command::Port(command) => command.run(context).await,
         Command::Network(command) => command.run(context).await,
+        Command::Forward(command) => command.run(context).await,
+        Command::Eip(command) => command.run(context).await,
         Command::Ipam(command) => command.run(context).await,
         Command::Drops(command) => command.run(context).await,
         Command::Monitor(command) => command.run(context).await,

@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     ports: usize,
     security_groups: usize,
     rules: usize,
+    forwards: usize,
+    elastic_ips: usize,
     warnings: Vec<String>,
 }
 
@@ -68,6 +70,8 @@ impl Answer {
             ports: policy.ports.len(),
             security_groups: policy.security_groups.len(),
             rules: policy.rule_count(),
+            forwards: policy.forwards.len(),
+            elastic_ips: policy.elastic_ips.len(),
             warnings,
         }
     }

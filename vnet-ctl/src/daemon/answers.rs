@@ -8,7 +8,10 @@ use vnet_common::ABI_VERSION;
 
 use super::{Daemon, at_length, view::drops_at};
 use crate::{
-    api::types::{DropReport, Event, FlowInfo, NetworkInfo, PortInfo, PortState, PortStats, Status, Traffic},
+    api::types::{
+        DropReport, ElasticIpInfo, Event, FlowInfo, ForwardInfo, NetworkInfo, PortInfo, PortState, PortStats,
+        Status, Traffic,
+    },
     datapath::FlowFilter,
     plan::Desired,
     state::State,
@@ -42,6 +45,16 @@ impl Daemon {
     /// The networks in force.
     pub(crate) fn networks(&self) -> Vec<NetworkInfo> {
         self.view().networks()
+    }
+
+    /// The forwards in force.
+    pub(crate) fn forwards(&self) -> Vec<ForwardInfo> {
+        self.view().forwards()
+    }
+
+    /// The elastic IPs in force.
+    pub(crate) fn elastic_ips(&self) -> Vec<ElasticIpInfo> {
+        self.view().elastic_ips()
     }
 
     /// The ports in force, with the state of their devices now.

@@ -11,13 +11,15 @@ use std::{
 use vnet_common::{Direction, RuleId};
 
 use crate::policy::{
-    AclRule, Attach, HostAccess, Network, Policy, Port, Rule, SecurityGroup, direction_name, format_rule_id,
+    AclRule, Attach, ElasticIp, Forward, HostAccess, Network, Policy, Port, Rule, SecurityGroup,
+    direction_name, format_rule_id,
 };
 
 /// What would change if `after` came into the place of `before`, one sentence each.
 pub(super) fn differences(before: &Policy, after: &Policy) -> Vec<String> {
     let mut found = Found::default();
     found.list("host: failsafe port", &texts(&before.host.failsafe), &texts(&after.host.failsafe));
+    found.list("uplink", &texts(&before.uplinks), &texts(&after.uplinks));
     found.each("network", &before.networks, &after.networks, network);
     found.each("prefix list", &before.prefix_lists, &after.prefix_lists, |found, of, [before, after]| {
         found.list(&format!("{of}: prefix"), &texts(before), &texts(after));
@@ -27,6 +29,20 @@ pub(super) fn differences(before: &Policy, after: &Policy) -> Vec<String> {
         group(found, of, [before, after]);
     });
     found.each("port", &before.ports, &after.ports, port);
+    let forwards = |policy: &Policy| by_name(&policy.forwards, Forward::name);
+    found.each("forward", &forwards(before), &forwards(after), |found, of, [before, after]| {
+        found.value(of, "target", [before.target(), after.target()]);
+    });
+    let elastic_ips = |policy: &Policy| {
+        policy.elastic_ips.iter().map(|(addr, to)| (addr.to_string(), to.clone())).collect()
+    };
+    found.each("elastic IP", &elastic_ips(before), &elastic_ips(after), elastic_ip);
+    let metadata = |policy: &Policy| {
+        by_name(&policy.metadata, |service| format!("{} of network {}", service.listen, service.network))
+    };
+    found.each("metadata", &metadata(before), &metadata(after), |found, of, [before, after]| {
+        found.value(of, "port of the host", [before.to_port, after.to_port]);
+    });
     found.0
 }
 
@@ -93,6 +109,33 @@ fn network(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
             }
         ));
     }
+    way_out(found, of, [before, after]);
+}
+
+/// How the network leads outside.
+fn way_out(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
+    let uplink =
+        |network: &Network| network.uplink.clone().unwrap_or_else(|| "that of the default route".to_owned());
+    found.value(of, "uplink", [uplink(before), uplink(after)]);
+    let snat = |network: &Network| match network.snat.is_empty() {
+        true => "the uplink's own address".to_owned(),
+        false => joined(&network.snat),
+    };
+    found.value(of, "snat", [snat(before), snat(after)]);
+    let ports = |network: &Network| format!("{}-{}", network.snat_ports.0, network.snat_ports.1);
+    found.value(of, "snat_ports", [ports(before), ports(after)]);
+    found.list(&format!("{of}: untranslated prefix"), &texts(&before.no_snat), &texts(&after.no_snat));
+}
+
+fn elastic_ip(found: &mut Found, of: &str, [before, after]: [&ElasticIp; 2]) {
+    if before.port != after.port {
+        found.0.push(format!("{of}: moved from port {} to {}", before.port, after.port));
+    }
+    found.value(of, "on_change", [before.on_change, after.on_change]);
+}
+
+fn by_name<T: Clone>(items: &[T], name: impl Fn(&T) -> String) -> BTreeMap<String, T> {
+    items.iter().map(|item| (name(item), item.clone())).collect()
 }
 
 fn group(found: &mut Found, of: &str, [before, after]: [&SecurityGroup; 2]) {
@@ -193,8 +236,8 @@ fn joined<T: Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn texts<T: ToString>(items: &[T]) -> BTreeSet<String> {
-    items.iter().map(ToString::to_string).collect()
+fn texts<'i, T: ToString + 'i>(items: impl IntoIterator<Item = &'i T>) -> BTreeSet<String> {
+    items.into_iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
@@ -317,6 +360,91 @@ attach = { device = "tap0" }
         ] {
             assert_eq!(changed(&[(from, to)]), told, "{to}");
         }
+    }
+
+    /// What leads outside and in again, before and after.
+    const WAYS: [&str; 2] = [
+        r#"
+[uplinks.eth1]
+[networks.out]
+type = "nat"
+subnets = ["10.30.0.0/24"]
+no_snat = ["10.0.0.0/8"]
+[ports.b]
+network = "out"
+attach = { device = "tap1" }
+[ports.c]
+network = "out"
+attach = { device = "tap2" }
+[[forwards]]
+listen = "0.0.0.0:80"
+protocol = "tcp"
+to = "b"
+[[forwards]]
+listen = "0.0.0.0:53"
+protocol = "udp"
+to = "b"
+[elastic_ips]
+"198.51.100.20" = { port = "b" }
+[[metadata]]
+network = "out"
+listen = "169.254.169.254:80"
+to = "host:8775"
+"#,
+        r#"
+[networks.out]
+type = "nat"
+subnets = ["10.30.0.0/24"]
+uplink = "eth0"
+snat = ["198.51.100.9", "198.51.100.10"]
+snat_ports = "2000-2999"
+no_snat = ["192.0.2.0/24"]
+[ports.b]
+network = "out"
+attach = { device = "tap1" }
+[ports.c]
+network = "out"
+attach = { device = "tap2" }
+[[forwards]]
+listen = "0.0.0.0:80"
+protocol = "tcp"
+to = "c:8080"
+[[forwards]]
+listen = "[::]:53"
+protocol = "udp"
+to = "b"
+[elastic_ips]
+"198.51.100.20" = { port = "c", on_change = "keep" }
+[[metadata]]
+network = "out"
+listen = "169.254.169.254:80"
+to = "host:8776"
+"#,
+    ];
+
+    #[test]
+    fn the_ways_outside_and_in_are_told() {
+        let v6 = "[\"10.30.0.0/24\", \"fd00::/64\"]";
+        let [before, after] =
+            WAYS.map(|ways| policy(&format!("{POLICY}{ways}").replace("[\"10.30.0.0/24\"]", v6)));
+        assert_eq!(
+            differences(&before, &after),
+            [
+                "uplink removed: eth1",
+                "uplink added: eth0",
+                "network out: uplink changed from that of the default route to eth0",
+                "network out: snat changed from the uplink's own address to 198.51.100.9,198.51.100.10",
+                "network out: snat_ports changed from 1024-32767 to 2000-2999",
+                "network out: untranslated prefix removed: 10.0.0.0/8",
+                "network out: untranslated prefix added: 192.0.2.0/24",
+                "forward tcp/0.0.0.0:80: target changed from b:80 to c:8080",
+                "forward udp/0.0.0.0:53: removed",
+                "forward udp/[::]:53: created",
+                "elastic IP 198.51.100.20: moved from port b to c",
+                "elastic IP 198.51.100.20: on_change changed from cut to keep",
+                "metadata 169.254.169.254:80 of network out: port of the host changed from 8775 to 8776",
+            ]
+        );
     }
 
     #[test]

@@ -4,17 +4,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
 use crate::{
     api::types::{
-        AttachInfo, DropCount, DropReport, NetworkInfo, POLICY_ORIGIN, PortDrops, PortInfo, PortState,
-        SubnetInfo,
+        AttachInfo, DropCount, DropReport, ElasticIpInfo, ForwardInfo, NetworkInfo, POLICY_ORIGIN, PortDrops,
+        PortInfo, PortState, SubnetInfo,
     },
     compile::{Assigned, Devices, exit_addresses},
     datapath::describe,
-    policy::{Attach, HostAccess, Policy, Port, bridge_name},
+    policy::{Attach, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, bridge_name},
 };
 
 /// What people call the host in lists of flows.
@@ -86,13 +87,66 @@ impl View {
                     .map(|subnet| SubnetInfo { subnet: subnet.net.to_string(), gateway: subnet.gateway })
                     .collect(),
                 connected: self.policy.joined(name).into_iter().map(str::to_owned).collect(),
-                uplink: uplink.map(|uplink| self.device(uplink.ifindex)),
                 exit_addresses: uplink.map(addresses).unwrap_or_default().concat(),
                 host: network.host == HostAccess::Trusted,
                 ports: self.policy.ports.values().filter(|port| port.network == *name).count(),
+                uplink: self.uplink(name),
+                snat: network.snat.clone(),
+                snat_ports: (network.kind == NetworkKind::Nat).then(|| {
+                    let (first, last) = network.snat_ports;
+                    PortRange { first, last }.to_string()
+                }),
+                no_snat: network.no_snat.iter().map(ToString::to_string).collect(),
             }
         };
         self.policy.networks.iter().map(show).collect()
+    }
+
+    /// The device that packets of `network` leave by: the one in use, else the one that the policy names.
+    fn uplink(&self, network: &str) -> Option<String> {
+        let in_use = self.devices.uplinks.get(network).map(|uplink| self.device_name(uplink.ifindex));
+        let named = || self.policy.networks.get(network).and_then(|network| network.uplink.clone());
+        in_use.filter(|name| !name.is_empty()).or_else(named)
+    }
+
+    /// The address of a port of the same IP version as `addr`.
+    fn address(&self, port: &str, addr: IpAddr) -> Option<IpAddr> {
+        let mut own = self.assigned.get(port).into_iter().flatten();
+        own.find(|own| own.is_ipv4() == addr.is_ipv4()).copied()
+    }
+
+    fn network_of(&self, port: &str) -> String {
+        self.policy.ports.get(port).map(|port| port.network.clone()).unwrap_or_default()
+    }
+
+    /// The forwards, in the order of the policy.
+    pub(super) fn forwards(&self) -> Vec<ForwardInfo> {
+        let show = |forward: &Forward| ForwardInfo {
+            name: forward.name(),
+            listen: forward.listens().to_string(),
+            protocol: forward.protocol.to_string(),
+            to: format!("{}:{}", forward.to, forward.to_ports()),
+            port: forward.to.clone(),
+            network: self.network_of(&forward.to),
+            address: self.address(&forward.to, forward.listen),
+        };
+        self.policy.forwards.iter().map(show).collect()
+    }
+
+    /// The elastic IPs.
+    pub(super) fn elastic_ips(&self) -> Vec<ElasticIpInfo> {
+        let show = |(addr, elastic_ip): (&IpAddr, &ElasticIp)| {
+            let network = self.network_of(&elastic_ip.port);
+            ElasticIpInfo {
+                elastic_ip: *addr,
+                port: elastic_ip.port.clone(),
+                address: self.address(&elastic_ip.port, *addr),
+                uplink: self.uplink(&network),
+                network,
+                on_change: elastic_ip.on_change,
+            }
+        };
+        self.policy.elastic_ips.iter().map(show).collect()
     }
 
     /// The ports; `state` tells the state of a device.
@@ -199,6 +253,12 @@ attach = { netns = "web-1", create = true }
 network = "web"
 addresses = ["10.10.0.11"]
 attach = { device = "tap0" }
+[[forwards]]
+listen = "0.0.0.0:8000-8001"
+protocol = "tcp"
+to = "web-1:80"
+[elastic_ips]
+"198.51.100.20" = { port = "web-2", on_change = "keep" }
 "#;
 
     fn view() -> View {
@@ -242,6 +302,24 @@ attach = { device = "tap0" }
             (Some((5, "vp-1".to_owned())), None)
         );
         assert_eq!((drops.total[0].reason.as_str(), drops.total[0].packets), ("egress-denied", 3));
+    }
+
+    #[test]
+    fn what_leads_to_a_port_is_told_with_where_it_ends() {
+        let mut view = view();
+        let forward = &view.forwards()[0];
+        let told = (forward.name.as_str(), forward.to.as_str(), forward.network.as_str());
+        assert_eq!(told, ("tcp/0.0.0.0:8000-8001", "web-1:80-81", "web"));
+        assert_eq!(forward.address, Some("10.10.0.10".parse().unwrap()));
+        let elastic_ip = &view.elastic_ips()[0];
+        assert_eq!((elastic_ip.address, &elastic_ip.uplink), (Some("10.10.0.11".parse().unwrap()), &None));
+        let uplink = UplinkDevice { ifindex: 7, mac: MacAddr::default(), addresses: Vec::new() };
+        view.devices.uplinks.insert("web".to_owned(), uplink);
+        view.device_names.insert(7, "eth0".to_owned());
+        assert_eq!(view.elastic_ips()[0].uplink.as_deref(), Some("eth0"));
+        let network = &view.networks()[0];
+        let told = (network.uplink.as_deref(), network.snat_ports.as_deref());
+        assert_eq!(told, (Some("eth0"), Some("1024-32767")));
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use toml_edit::{InlineTable, Value};
 use vnet_common::{Direction, RuleId};
 
-use super::{EditError, IfExists, checked, document::Document, read, reread, rules, unforeseen};
+use super::{
+    EditError, IfExists, checked,
+    document::{Document, Listed},
+    read, reread, rules, unforeseen,
+};
 use crate::policy::{AclAction, AclRule, Mistake, Policy, RuleSpec, direction_name, format_rule_id};
 
 /// An entry that has no place yet.
@@ -85,7 +89,7 @@ pub fn add_acl(
     }
     let index = index_of(&policy, place)?;
     let mut document = Document::read(text)?;
-    document.acl()?.insert(index, spec.inline());
+    document.list(Listed::Acl)?.insert(index, spec.inline());
     let text = document.finish();
     let policy = reread(&text)?;
     let added = policy.acl.get(index).filter(|entry| spec.is_same(entry));
@@ -115,7 +119,7 @@ pub fn remove_acl(text: &str, selector: &AclSelector) -> Result<(String, RuleId)
         ));
     };
     let mut document = Document::read(text)?;
-    document.remove_acl(index)?;
+    document.remove(Listed::Acl, index)?;
     Ok((checked(document)?, entry.rule.id))
 }
 

@@ -1,5 +1,7 @@
 //! The policy file as a document: its named tables, and what becomes of the comments around them.
 
+use std::net::IpAddr;
+
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table};
 
 use super::{
@@ -11,8 +13,6 @@ use super::{
 };
 use crate::policy::Mistake;
 
-const ACL: &str = "acl";
-
 /// A part of the file that holds tables by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
@@ -22,6 +22,8 @@ pub(super) enum Section {
     Groups,
     /// `[ports.NAME]`
     Ports,
+    /// `[elastic_ips]`
+    ElasticIps,
 }
 
 impl Section {
@@ -30,6 +32,25 @@ impl Section {
             Self::Networks => "networks",
             Self::Groups => "security_groups",
             Self::Ports => "ports",
+            Self::ElasticIps => "elastic_ips",
+        }
+    }
+}
+
+/// A part of the file that holds tables in an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// `[[acl]]`
+    Acl,
+    /// `[[forwards]]`
+    Forwards,
+}
+
+impl Listed {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Acl => "acl",
+            Self::Forwards => "forwards",
         }
     }
 }
@@ -120,15 +141,16 @@ impl Document {
         true
     }
 
-    /// The entries of the acl; without one, an empty one.
-    pub(super) fn acl(&mut self) -> Result<List<'_>, EditError> {
-        let acl = self.toml.entry(ACL).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
-        List::of(acl, WhenEmpty::Lines).ok_or_else(|| unforeseen("the acl cannot be found"))
+    /// The entries of a list; without one, an empty one.
+    pub(super) fn list(&mut self, listed: Listed) -> Result<List<'_>, EditError> {
+        let key = listed.key();
+        let item = self.toml.entry(key).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        List::of(item, WhenEmpty::Lines).ok_or_else(|| unforeseen(&format!("`{key}` cannot be found")))
     }
 
-    /// Takes the acl's entry at `index` out, with the comment directly above it.
-    pub(super) fn remove_acl(&mut self, index: usize) -> Result<(), EditError> {
-        let removed = self.acl()?.remove(index);
+    /// Takes the list's entry at `index` out, with the comment directly above it.
+    pub(super) fn remove(&mut self, listed: Listed, index: usize) -> Result<(), EditError> {
+        let removed = self.list(listed)?.remove(index);
         if let Some(table) = &removed {
             self.keep_headings(table);
         }
@@ -136,10 +158,54 @@ impl Document {
             item.as_array_of_tables().is_some_and(ArrayOfTables::is_empty)
                 || item.as_array().is_some_and(is_bare)
         };
-        if self.toml.get(ACL).is_some_and(is_empty) {
-            self.toml.remove(ACL);
+        if self.toml.get(listed.key()).is_some_and(is_empty) {
+            self.toml.remove(listed.key());
         }
         Ok(())
+    }
+
+    /// The elastic IPs as one table; without one, an empty one. `None` if each is a table with its own heading.
+    pub(super) fn elastic_ips(&mut self) -> Option<Entry<'_>> {
+        let item = self.toml.entry(Section::ElasticIps.key()).or_insert_with(toml_edit::table);
+        let is_apart = item.as_table().is_some_and(|table| table.is_implicit() && !table.is_empty());
+        let layout = if item.is_inline_table() { WhenEmpty::OneLine } else { WhenEmpty::Lines };
+        Some(Entry::new(item.as_table_like_mut().filter(|_| !is_apart)?, layout))
+    }
+
+    /// How the file writes the elastic IP `addr`.
+    pub(super) fn key_of(&self, addr: IpAddr) -> Option<String> {
+        let named = self.toml.get(Section::ElasticIps.key())?.as_table_like()?;
+        named.iter().map(|(key, _)| key).find(|key| key.parse() == Ok(addr)).map(str::to_owned)
+    }
+
+    /// Takes the elastic IP that the file writes as `key` out, with the comment directly above it, and the
+    /// section with the last of them unless something else is said in it.
+    pub(super) fn delete_elastic_ip(&mut self, key: &str) {
+        let section = Section::ElasticIps.key();
+        if let Some(table) = self.toml.get_mut(section).and_then(Item::as_table_mut)
+            && let Some(above) = kept_above(table, key)
+        {
+            let next = table.iter().map(|(name, _)| name.to_owned()).skip_while(|name| name != key).nth(1);
+            if let Some(mut next) = next.and_then(|next| table.key_mut(&next)) {
+                let own = prefix_of(next.leaf_decor());
+                let blank = if own.starts_with('\n') { "" } else { "\n" };
+                next.leaf_decor_mut().set_prefix(format!("{above}\n{blank}{own}"));
+            } else {
+                let position = table.position().unwrap_or_default();
+                self.keep_above(&above, position);
+            }
+        }
+        match self.elastic_ips() {
+            Some(mut elastic_ips) => elastic_ips.unset(key),
+            None => _ = self.delete(Section::ElasticIps, key),
+        }
+        let is_done = |item: &Item| match item {
+            Item::Table(table) => table.is_empty() && !list::prefix(table).contains('#'),
+            item => item.as_table_like().is_some_and(|table| table.is_empty()),
+        };
+        if self.toml.get(section).is_some_and(is_done) {
+            self.toml.remove(section);
+        }
     }
 
     /// Moves what stands above the heading of a removed table to the next one, but for the comment that
@@ -150,6 +216,11 @@ impl Document {
             return;
         };
         let Some(position) = removed.position() else { return };
+        self.keep_above(kept, position);
+    }
+
+    /// Keeps comments above the table that follows `position`, or at the end of the file.
+    fn keep_above(&mut self, kept: &str, position: isize) {
         if let Some(next) = next_table(self.toml.as_table_mut(), position) {
             let prefix = format!("{kept}\n{}", list::prefix(next));
             next.decor_mut().set_prefix(prefix);
@@ -159,6 +230,17 @@ impl Document {
             self.toml.set_trailing(trailing);
         }
     }
+}
+
+/// What stands above `key` and is not about it: all but the comment with no blank line between.
+fn kept_above(table: &Table, key: &str) -> Option<String> {
+    let above = prefix_of(table.key(key)?.leaf_decor());
+    let (kept, _) = above.rsplit_once("\n\n").filter(|(kept, _)| kept.contains('#'))?;
+    Some(kept.to_owned())
+}
+
+fn prefix_of(decor: &toml_edit::Decor) -> String {
+    decor.prefix().and_then(|raw| raw.as_str()).unwrap_or_default().to_owned()
 }
 
 /// Whether nothing is in it, not even a comment.

@@ -60,9 +60,12 @@ impl<'d> Entry<'d> {
     pub(super) fn apply_list(&mut self, key: &str, setting: &Setting<Vec<String>>) {
         match setting {
             Setting::Keep => {}
-            Setting::Set(wanted) => match self.table.get_mut(key).and_then(Item::as_array_mut) {
-                Some(array) => change_list(array, wanted),
-                None => self.set(key, Value::Array(wanted.iter().map(String::as_str).collect())),
+            Setting::Set(wanted) => match (self.table.get_mut(key).and_then(Item::as_value_mut), &wanted[..])
+            {
+                (Some(Value::Array(array)), _) => change_list(array, wanted),
+                // A list of one may be written as that one alone.
+                (Some(Value::String(_)), [one]) => self.set(key, one.as_str().into()),
+                _ => self.set(key, Value::Array(wanted.iter().map(String::as_str).collect())),
             },
             Setting::Unset => self.unset(key),
         }
@@ -82,7 +85,8 @@ impl<'d> Entry<'d> {
         self.table.insert(key, Item::Value(value));
     }
 
-    fn unset(&mut self, key: &str) {
+    /// Takes `key` out.
+    pub(super) fn unset(&mut self, key: &str) {
         let is_last = self.table.iter().last().is_some_and(|(last, _)| last == key);
         let removed = self.table.remove(key);
         if self.layout != WhenEmpty::OneLine || !is_last {

@@ -5,7 +5,9 @@
 
 mod acl;
 mod document;
+mod elastic_ips;
 mod entry;
+mod forwards;
 mod groups;
 mod layout;
 mod list;
@@ -22,7 +24,9 @@ use thiserror::Error;
 use self::document::Document;
 pub use self::{
     acl::{AclSelector, AclSpec, Place, add_acl, remove_acl},
+    elastic_ips::{associate, disassociate},
     entry::Setting,
+    forwards::{ForwardSpec, add_forward, remove_forward},
     groups::{GroupEdit, Selector, add_rule, create_group, delete_group, remove_rule, set_group},
     networks::{NetworkEdit, create_network, delete_network, set_network},
     ports::{AttachEdit, PortEdit, create_port, delete_port, set_port},

@@ -24,6 +24,14 @@ pub struct NetworkEdit {
     pub connect: Setting<Vec<String>>,
     /// Whether the host takes part.
     pub host: Setting<bool>,
+    /// The device that its packets leave by.
+    pub uplink: Setting<String>,
+    /// The addresses that they leave with.
+    pub snat: Setting<Vec<String>>,
+    /// The source ports that they may get: a port, or a range as `1024-32767`.
+    pub snat_ports: Setting<String>,
+    /// The prefixes to which they leave untranslated.
+    pub no_snat: Setting<Vec<String>>,
 }
 
 impl NetworkEdit {
@@ -34,6 +42,10 @@ impl NetworkEdit {
         entry.apply("mtu", &self.mtu);
         entry.apply_list("connect", &self.connect);
         entry.apply("host", &self.host);
+        entry.apply("uplink", &self.uplink);
+        entry.apply_list("snat", &self.snat);
+        entry.apply("snat_ports", &self.snat_ports);
+        entry.apply_list("no_snat", &self.no_snat);
     }
 }
 
@@ -65,7 +77,7 @@ pub fn set_network(text: &str, name: &str, edit: &NetworkEdit) -> Result<String,
 /// Takes a network out, with the comments directly above it.
 ///
 /// # Errors
-/// When there is none of that name, or ports, networks or rules still name it.
+/// When there is none of that name, or ports, networks, rules or metadata still name it.
 pub fn delete_network(text: &str, name: &str) -> Result<String, EditError> {
     let policy = read(text)?;
     require(&policy, name)?;
@@ -74,7 +86,7 @@ pub fn delete_network(text: &str, name: &str) -> Result<String, EditError> {
         let mistake = Mistake::new(format!("network `{name}` is still in use: {}", users.join(", ")));
         return Err(EditError::Conflict(mistake.help(
             "delete these ports (`vnet-ctl port delete`), connections (`vnet-ctl network set NAME --connect …`) \
-             and rules (`vnet-ctl sg remove`, `vnet-ctl acl remove`) first",
+             and rules (`vnet-ctl sg remove`, `vnet-ctl acl remove`) first, and its metadata in the policy file",
         )));
     }
     let mut document = Document::read(text)?;
@@ -98,5 +110,7 @@ fn users_of(policy: &Policy, network: &str) -> Vec<String> {
         policy.networks.iter().filter(|(name, other)| *name != network && other.connect.contains(network));
     let connected = connected.map(|(name, _)| format!("`connect` of network `{name}`"));
     let rules = naming(policy, &Peer::Network(network.to_owned()), None);
-    ports.chain(connected).chain(rules).collect()
+    let metadata = policy.metadata.iter().filter(|service| service.network == network);
+    let metadata = metadata.map(|service| format!("metadata {}", service.listen));
+    ports.chain(connected).chain(rules).chain(metadata).collect()
 }

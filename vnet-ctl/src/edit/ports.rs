@@ -8,7 +8,7 @@ use super::{
     entry::Entry,
     no_such, read, taken, unforeseen,
 };
-use crate::policy::Policy;
+use crate::policy::{Mistake, Policy};
 
 /// What to change about a port. What the values may be is the policy's affair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,12 +96,27 @@ pub fn set_port(text: &str, name: &str, edit: &PortEdit) -> Result<String, EditE
 /// Takes a port out, with the comments directly above it.
 ///
 /// # Errors
-/// When there is none of that name.
+/// When there is none of that name, or forwards or elastic IPs lead to it.
 pub fn delete_port(text: &str, name: &str) -> Result<String, EditError> {
-    require(&read(text)?, name)?;
+    let policy = read(text)?;
+    require(&policy, name)?;
+    let users = users_of(&policy, name);
+    if !users.is_empty() {
+        let mistake = Mistake::new(format!("port `{name}` is still in use: {}", users.join(", ")));
+        let help = "remove these first (`vnet-ctl forward remove`, `vnet-ctl eip disassociate`), or lead them elsewhere";
+        return Err(EditError::Conflict(mistake.help(help)));
+    }
     let mut document = Document::read(text)?;
     document.delete(Section::Ports, name);
     checked(document)
+}
+
+/// The forwards and elastic IPs that lead to the port.
+fn users_of(policy: &Policy, port: &str) -> Vec<String> {
+    let forwards = policy.forwards.iter().filter(|forward| forward.to == port);
+    let forwards = forwards.map(|forward| format!("forward {}", forward.name()));
+    let elastic_ips = policy.elastic_ips.iter().filter(|(_, elastic_ip)| elastic_ip.port == port);
+    forwards.chain(elastic_ips.map(|(addr, _)| format!("elastic IP {addr}"))).collect()
 }
 
 fn require(policy: &Policy, name: &str) -> Result<(), EditError> {

@@ -5,6 +5,7 @@ mod groups;
 mod networks;
 mod ports;
 mod rules;
+mod translation;
 
 use std::path::Path;
 

@@ -41,6 +41,11 @@ impl View {
         Self { names, sections: vec![Section::Table(table)] }
     }
 
+    /// The same, with other names than the first column for `-o name`.
+    pub(crate) fn named(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect(), ..self }
+    }
+
     /// Adds `label: value` lines.
     pub(crate) fn fields<const N: usize>(mut self, fields: [(&'static str, String); N]) -> Self {
         self.sections.push(Section::Fields(fields.into()));

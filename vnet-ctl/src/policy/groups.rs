@@ -65,7 +65,8 @@ pub(super) fn security_groups(
     groups
 }
 
-fn on_change(node: Node<'_>, report: &mut Report) -> Option<OnChange> {
+/// What is to become of flows, as the file says it.
+pub(super) fn on_change(node: Node<'_>, report: &mut Report) -> Option<OnChange> {
     let words = [("cut", OnChange::Cut), ("keep", OnChange::Keep)];
     one_of(node, "what can become of established flows", words, report)
 }

@@ -5,10 +5,16 @@
 //! left to [`crate::host`], what becomes of it in the kernel to [`crate::compile`].
 
 mod acl;
+mod admission;
 mod alone;
 mod diagnostic;
+mod elastic_ips;
+mod exits;
+mod forwards;
 mod groups;
 mod host;
+mod listen;
+mod metadata;
 mod mistake;
 mod model;
 mod names;
@@ -23,6 +29,8 @@ mod read;
 mod rule;
 mod rules;
 mod section;
+mod special;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -33,6 +41,7 @@ pub(crate) use read::{open, read_open};
 pub(crate) use rule::direction_name;
 
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
+pub use listen::{Listen, Target};
 pub use mistake::Mistake;
 pub use model::{
     AclAction, AclRule, Attach, DEFAULT_SNAT_PORTS, ElasticIp, Failsafe, Forward, HostAccess, HostPolicy,

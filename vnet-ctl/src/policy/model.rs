@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use vnet_common::MacAddr;
 
-use super::{Peer, Protocol, Rule};
+use super::{Peer, PortRange, Protocol, Rule};
 
 /// Everything that a policy file declares; each name in it refers to something in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -36,12 +36,12 @@ pub struct Policy {
     pub forwards: Vec<Forward>,
     /// Public addresses that stand for a port, 1:1.
     pub elastic_ips: BTreeMap<IpAddr, ElasticIp>,
-    /// Metadata services, at most one for each network and address listened on.
+    /// Metadata services, at most one for each network, address and port listened on.
     pub metadata: Vec<Metadata>,
 }
 
 /// A port of the host, or a range of them, that leads to a workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// The address that is listened on: one of the host's, unspecified for all of them, or loopback.
     pub listen: IpAddr,
@@ -65,7 +65,7 @@ pub struct ElasticIp {
 }
 
 /// A service of the host under an address that only a network's ports know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// The network.
     pub network: String,
@@ -209,6 +209,7 @@ pub struct Network {
     /// The addresses that its packets leave with; none: the uplink's own first one.
     pub snat: Vec<IpAddr>,
     /// The first and the last source port that they may get.
+    #[serde(serialize_with = "as_range")]
     pub snat_ports: (u16, u16),
     /// Prefixes to which they leave untranslated.
     pub no_snat: Vec<IpNet>,
@@ -355,6 +356,10 @@ fn as_values<T: Serialize, S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(shared.iter().map(|(name, value)| (name, value.as_ref())))
+}
+
+fn as_range<S: Serializer>(&(first, last): &(u16, u16), serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&PortRange { first, last })
 }
 
 fn as_text<S: Serializer>(mac: &MacAddr, serializer: S) -> Result<S::Ok, S::Error> {

@@ -124,6 +124,16 @@ pub(super) fn check_interface(name: &str) -> Result<(), Mistake> {
     Ok(())
 }
 
+/// Whether it is another interface than the loopback one.
+pub(super) fn is_not_loopback(name: &str) -> Result<(), Mistake> {
+    if name == "lo" {
+        return Err(
+            Mistake::new("`lo` is the loopback interface").help("choose another name, such as \"eth0\"")
+        );
+    }
+    Ok(())
+}
+
 /// What of `known` a person probably meant by `word`.
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -9,8 +9,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    DEFAULT_SNAT_PORTS, HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
+    HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
     diagnostic::Finding,
+    exits::{Snat, Whose, check_snats, way_out},
     model::is_reserved,
     names::check_network,
     parse::{Names, unknown},
@@ -19,8 +20,19 @@ use super::{
 };
 
 pub(super) const NETWORK: Schema = Schema {
-    keys: &["type", "subnets", "gateway", "mtu", "connect", "host"],
-    later: &["uplink", "snat", "vlan", "trunk", "vni", "peers"],
+    keys: &[
+        "type",
+        "subnets",
+        "gateway",
+        "mtu",
+        "connect",
+        "host",
+        "uplink",
+        "snat",
+        "snat_ports",
+        "no_snat",
+    ],
+    later: &["vlan", "trunk", "vni", "peers"],
 };
 
 /// Bytes of IP packet in an Ethernet frame, IEEE 802.3.
@@ -40,16 +52,18 @@ pub(super) fn networks(
     report: &mut Report,
 ) -> BTreeMap<String, Network> {
     let mut networks = BTreeMap::new();
-    let (mut subnets, mut joints) = (Vec::new(), Vec::new());
+    let (mut subnets, mut joints, mut snats) = (Vec::new(), Vec::new(), Vec::new());
     for (name, place, node) in named {
         let valid_name = report.keep(place.clone(), check_network(name));
-        let mut reader = Reader { names, subnets: &mut subnets, joints: &mut joints, report };
+        let mut reader =
+            Reader { names, subnets: &mut subnets, joints: &mut joints, snats: &mut snats, report };
         let network = reader.network(name, place.clone(), *node);
         if let (Some(()), Some(network)) = (valid_name, network) {
             networks.insert((*name).to_owned(), network);
         }
     }
     report_overlaps(&subnets, report);
+    check_snats(&snats, &subnets, &networks, report);
     warn_of_mtus(&joints, &networks, report);
     networks
 }
@@ -65,6 +79,7 @@ struct Reader<'a, 't> {
     names: &'a Names<'t>,
     subnets: &'a mut Vec<Claimed<'t>>,
     joints: &'a mut Vec<Joint<'t>>,
+    snats: &'a mut Vec<Snat<'t>>,
     report: &'a mut Report,
 }
 
@@ -101,17 +116,19 @@ impl<'t> Reader<'_, 't> {
             Some(node) => host(node, self.report),
             None => Some(HostAccess::default()),
         };
+        let way_out = way_out(&section, Whose { name, kind, names: self.names }, self.snats, self.report);
         let subnets = place_gateways(&nets?, &given?, self.report)?;
+        let way_out = way_out?;
         Some(Network {
             kind: kind?,
             subnets,
             mtu: mtu?,
             connect: connect?,
             host: host?,
-            uplink: None,
-            snat: Vec::new(),
-            snat_ports: DEFAULT_SNAT_PORTS,
-            no_snat: Vec::new(),
+            uplink: way_out.uplink,
+            snat: way_out.snat,
+            snat_ports: way_out.snat_ports,
+            no_snat: way_out.no_snat,
         })
     }
 

@@ -6,15 +6,28 @@ use std::{
 };
 
 use super::{
-    DEFAULT_GROUP, Diagnostics, HostPolicy, Mistake, Policy, Warning, acl, closest, groups, host, networks,
-    ports,
+    DEFAULT_GROUP, Diagnostics, HostPolicy, Mistake, Policy, Warning, acl, admission, closest, elastic_ips,
+    exits, forwards, groups, host, metadata, networks, ports,
     section::{Node, Report, Schema, Section, integer},
+    targets::Targets,
     tree::Tree,
 };
 
 pub(super) const FILE: Schema = Schema {
-    keys: &["version", "host", "networks", "prefix_lists", "acl", "security_groups", "ports"],
-    later: &["uplinks", "forwards", "elastic_ips", "metadata"],
+    keys: &[
+        "version",
+        "host",
+        "uplinks",
+        "networks",
+        "prefix_lists",
+        "acl",
+        "security_groups",
+        "ports",
+        "forwards",
+        "elastic_ips",
+        "metadata",
+    ],
+    later: &[],
 };
 
 /// The version of the schema that this vnet understands.
@@ -26,13 +39,21 @@ const VERSION: i64 = 1;
 /// Everything that is wrong with it, at once.
 pub fn parse(text: &str, origin: &Path) -> Result<(Policy, Vec<Warning>), Diagnostics> {
     let mut report = Report::default();
-    let policy = read_text(text, origin, &mut report);
-    match policy {
-        Some(policy) if report.errors.is_empty() => {
+    match read_text(text, origin, &mut report) {
+        Some((policy, places)) if report.errors.is_empty() => {
+            report.warnings.extend(admission::warnings(&policy, &places));
             Ok((policy, Diagnostics::new(origin, text, report.warnings).iter().collect()))
         }
         _ => Err(Diagnostics::new(origin, text, report.errors)),
     }
+}
+
+/// The policy that `text` declares, unless anything is wrong or strange about it; but whether its groups admit
+/// anything is not looked at.
+pub(super) fn parse_all_but_admission(text: &str, origin: &Path) -> Option<Policy> {
+    let mut report = Report::default();
+    let (policy, _) = read_text(text, origin, &mut report)?;
+    (report.errors.is_empty() && report.warnings.is_empty()).then_some(policy)
 }
 
 /// Names that other parts of the file may refer to, whether or not what they name is right.
@@ -67,7 +88,7 @@ impl Names<'_> {
 }
 
 /// Always records an error when it gives none.
-fn read_text(text: &str, origin: &Path, report: &mut Report) -> Option<Policy> {
+fn read_text(text: &str, origin: &Path, report: &mut Report) -> Option<(Policy, admission::Places)> {
     if text.trim().is_empty() {
         let mistake = Mistake::new("the policy file is empty");
         report.error(0..0, mistake.help("begin with `version = 1`; examples/quickstart.toml is a start"));
@@ -84,7 +105,11 @@ pub(super) fn is_json(text: &str, origin: &Path) -> bool {
 }
 
 /// What the file declares; an error is recorded if anything in it is wrong.
-fn read_file(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report) -> Option<Policy> {
+fn read_file(
+    root: Node<'_>,
+    start: std::ops::Range<usize>,
+    report: &mut Report,
+) -> Option<(Policy, admission::Places)> {
     if !is_understood(root, start.clone(), report) {
         return None;
     }
@@ -103,8 +128,31 @@ fn read_file(root: Node<'_>, start: std::ops::Range<usize>, report: &mut Report)
     let prefix_lists = groups::prefix_lists(&lists, report);
     let acl = file.get("acl").map(|node| acl::acl(node, &names, report)).unwrap_or_default();
     let security_groups = groups::security_groups(&groups, &names, report);
-    let ports = ports::ports(&file.named("ports", report), &networks, &names, report);
-    Some(Policy { host, networks, prefix_lists, acl, security_groups, ports, ..Policy::default() })
+    let named = file.named("ports", report);
+    let ports = ports::ports(&named, &networks, &names, report);
+    let port_names = named.iter().map(|(name, ..)| *name).collect();
+    let targets = Targets { networks: &networks, ports: &ports, port_names };
+    let (outside, places) = outside(&file, &targets, &names, report);
+    let policy = Policy { host, networks, prefix_lists, acl, security_groups, ports, ..outside };
+    Some((policy, places))
+}
+
+/// What the file says about the way outside and the ways in: a policy with nothing else in it.
+fn outside(
+    file: &Section<'_>,
+    targets: &Targets<'_, '_>,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> (Policy, admission::Places) {
+    let uplinks = exits::uplinks(&file.named("uplinks", report), targets, names, report);
+    let forwards = file.get("forwards").map(|node| forwards::forwards(node, targets, report));
+    let (forwards, forward_places) = forwards.unwrap_or_default();
+    let named = file.named("elastic_ips", report);
+    let (elastic_ips, elastic_places) = elastic_ips::elastic_ips(&named, targets, report);
+    let metadata = file.get("metadata").map(|node| metadata::metadata(node, (targets, names), report));
+    let metadata = metadata.unwrap_or_default();
+    let places = admission::Places { forwards: forward_places, elastic_ips: elastic_places };
+    (Policy { uplinks, forwards, elastic_ips, metadata, ..Policy::default() }, places)
 }
 
 /// Whether the file is written for this version of the schema. If not, nothing else in it is judged.

@@ -8,10 +8,10 @@
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use super::{
-    Diagnostics, Peer, Policy, SecurityGroup, Warning,
+    Diagnostics, Peer, Policy, SecurityGroup, Warning, admission,
     groups::security_groups,
     outline::{Edit, empty_chunk, group_of, is_plain, split},
-    parse::{Names, is_json, names_of, parse},
+    parse::{Names, is_json, names_of, parse, parse_all_but_admission},
     patch::patch,
     section::Report,
     tree::Tree,
@@ -115,6 +115,10 @@ impl Last {
         } else {
             self.with_rest(text, &chunks, origin)?
         };
+        // Whether rules admit what forwards bring takes both, and to tell where they don't takes the whole text.
+        if admission::warns(&policy) {
+            return None;
+        }
         Some(Self { text: Arc::clone(text), chunks, policy: Arc::new(policy) })
     }
 
@@ -153,14 +157,14 @@ impl Last {
 fn without_groups(text: &str, chunks: &[Range<usize>], origin: &Path) -> Option<Policy> {
     let chunks = || chunks.iter().map(|chunk| &text[chunk.clone()]);
     let heading = |chunk| group_of(chunk).map_or(Cow::Borrowed(chunk), |name| empty_chunk(name).into());
-    let (policy, warnings) = parse(&chunks().map(heading).collect::<String>(), origin).ok()?;
+    let policy = parse_all_but_admission(&chunks().map(heading).collect::<String>(), origin)?;
     let names = names_of(&policy);
     let says_nothing = |name| {
         let nothing = read_group(name, &empty_chunk(name), &names);
         nothing.is_some_and(|nothing| policy.security_groups.get(name).is_some_and(|group| *group == nothing))
     };
     let is_apart = chunks().filter_map(group_of).all(says_nothing);
-    (is_apart && warnings.is_empty()).then_some(policy)
+    is_apart.then_some(policy)
 }
 
 /// Whether `names` has all that the group's rules name.

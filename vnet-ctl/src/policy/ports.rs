@@ -11,9 +11,10 @@ use std::{
 use vnet_common::MacAddr;
 
 use super::{
-    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Port, bridge_name,
+    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Port,
     diagnostic::Finding,
-    names::{check_interface, check_port, parse_mac, port_mac},
+    exits::is_no_networks,
+    names::{check_interface, check_port, is_not_loopback, parse_mac, port_mac},
     networks::parse_address,
     parse::{Names, unknown},
     section::{Named, Node, Report, Schema, Section, boolean, list_of, string},
@@ -229,11 +230,7 @@ impl Reader<'_, '_> {
         }
         let device = string(node, self.report)?;
         self.report.keep(node.span(), check_interface(device).and_then(|()| is_not_loopback(device)))?;
-        if self.names.networks.iter().any(|network| bridge_name(network) == device) {
-            let mistake = Mistake::new(format!("`{device}` is the bridge of a network, not a port's device"));
-            self.report.error(node.span(), mistake.help("name a veth or a tap"));
-            return None;
-        }
+        self.report.keep(node.span(), is_no_networks(device, self.names, self.networks))?;
         claim(&mut self.claims.devices, device.to_owned(), "the device", (port, node.span()), self.report)?;
         Some(Attach::Device { device: device.to_owned() })
     }
@@ -308,13 +305,4 @@ fn parse_netns(text: &str) -> Result<NetnsRef, Mistake> {
             .help("give a name as `ip netns` shows it, or an absolute path"));
     }
     Ok(NetnsRef::Name(text.to_owned()))
-}
-
-fn is_not_loopback(name: &str) -> Result<(), Mistake> {
-    if name == "lo" {
-        return Err(
-            Mistake::new("`lo` is the loopback interface").help("choose another name, such as \"eth0\"")
-        );
-    }
-    Ok(())
 }

@@ -183,6 +183,7 @@ impl Schema {
         }
         let help = match closest(name, self.keys.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
+            None if self.keys.is_empty() => "take it out: no key is known here yet".to_owned(),
             None => format!("known here: {}", self.keys.join(", ")),
         };
         Mistake::new(format!("unknown key `{full}`")).help(help)

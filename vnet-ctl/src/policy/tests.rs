@@ -5,6 +5,8 @@ mod damaged;
 mod json;
 mod mistakes;
 mod schema;
+mod translation;
+mod unadmitted;
 mod valid;
 
 use std::path::Path;

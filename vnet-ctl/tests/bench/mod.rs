@@ -260,12 +260,22 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
         "different": true, "text_differs": true, "changes": ["network back: created"],
         "devices": ["create bridge vnet-back of network back"], "warnings": []
     });
+    let forwards = json!([{
+        "name": "tcp/0.0.0.0:8080", "listen": "0.0.0.0:8080", "protocol": "tcp", "to": "web-1:80",
+        "port": "web-1", "network": "front", "address": "10.10.0.10"
+    }]);
+    let elastic_ips = json!([{
+        "elastic_ip": "198.51.100.20", "port": "web-1", "network": "front", "address": "10.10.0.10",
+        "uplink": "eth0", "on_change": "cut"
+    }]);
     Router::new()
         .route("/v1/progress", routing::get(|| async { Json(progress) }))
         .route("/v1/status", routing::get(|| async { Json(status) }))
         .route("/v1/policy", routing::post(apply).get(in_force))
         .route("/v1/policy/diff", routing::post(|| async { Json(diff) }))
         .route("/v1/networks", routing::get(|| async { Json(json!([])) }))
+        .route("/v1/forwards", routing::get(|| async { Json(forwards) }))
+        .route("/v1/elastic_ips", routing::get(|| async { Json(elastic_ips) }))
         .route("/v1/drops", routing::get(|| async { Json(json!({"total": [], "ports": []})) }))
         .route("/v1/flows", routing::get(|| async { Json(json!([])) }))
 }

@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::{drops, events, flows, ipam, networks, policy, ports, progress, status};
+use super::{drops, events, flows, ipam, networks, policy, ports, progress, status, translation};
 use crate::api::types::ApiError;
 
 /// What the daemon answers with, made once.
@@ -47,6 +47,8 @@ What is no HTTP at all is answered with a status and no body.";
         policy::rollback,
         policy::diff,
         networks::list,
+        translation::forwards,
+        translation::elastic_ips,
         ports::list,
         ports::put,
         ports::delete,
@@ -64,7 +66,7 @@ What is no HTTP at all is answered with a status and no body.";
     tags(
         (name = "policy", description = "What is to hold: people declare it in the policy file"),
         (name = "ports", description = "The workloads' network cards"),
-        (name = "networks", description = "Segments with their subnets"),
+        (name = "networks", description = "Segments with their subnets, and what leads into them"),
         (name = "flows", description = "What passes, and what is dropped"),
         (name = "daemon", description = "The daemon itself")
     ),

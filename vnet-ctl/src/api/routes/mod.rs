@@ -10,6 +10,7 @@ mod policy;
 mod ports;
 mod progress;
 mod status;
+mod translation;
 
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ fn routes() -> Vec<Route> {
         Route::post("/v1/policy/rollback", policy::rollback),
         Route::post("/v1/policy/diff", policy::diff),
         Route::get("/v1/networks", networks::list),
+        Route::get("/v1/forwards", translation::forwards),
+        Route::get("/v1/elastic_ips", translation::elastic_ips),
         Route::get("/v1/ports", ports::list),
         Route::put("/v1/ports/{name}", ports::put),
         Route::delete("/v1/ports/{name}", ports::delete),

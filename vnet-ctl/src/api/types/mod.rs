@@ -12,6 +12,7 @@ mod policy;
 mod ports;
 mod progress;
 mod status;
+mod translation;
 
 pub use self::{
     drops::{DropCount, DropReport, PortDrops},
@@ -27,5 +28,6 @@ pub use self::{
     },
     progress::{ProgressInfo, StageTime},
     status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
+    translation::{ElasticIpInfo, ForwardInfo},
 };
 pub use crate::policy::Diagnostic;

@@ -27,15 +27,25 @@ pub struct NetworkInfo {
     pub connected: Vec<String>,
     /// Whether the host and its ports may speak.
     pub host: bool,
-    /// The device that its packets leave by, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uplink: Option<String>,
-    /// The addresses that they leave with.
+    /// The addresses that its packets leave with outside, if there is a way out.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub exit_addresses: Vec<IpAddr>,
     /// How many ports are in it.
     pub ports: usize,
+    /// The device that its packets leave by: the one in use, else the one that the policy names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    /// The addresses that they leave with, as the policy has them; none: the uplink's own.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub snat: Vec<IpAddr>,
+    /// The source ports that they may get, as in `1024-32767`; absent for private networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snat_ports: Option<String>,
+    /// The prefixes to which they leave untranslated.
+    #[serde(default)]
+    pub no_snat: Vec<String>,
 }
 
 /// A subnet of a network.

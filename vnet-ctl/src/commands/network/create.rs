@@ -13,6 +13,7 @@ Examples:
   vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --subnet fd00:10::/64
   vnet-ctl network create backend --type private --subnet 10.20.0.0/24 --connect web
   vnet-ctl network create vault --type private --subnet 10.30.0.0/24 --no-host
+  vnet-ctl network create out --type nat --subnet 10.40.0.0/24 --uplink eth0 --snat 198.51.100.9
   vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --if-not-exists
   vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --dry-run    show the diff only";
 
@@ -44,6 +45,18 @@ pub(crate) struct Command {
     /// Keep the host itself out
     #[arg(long)]
     no_host: bool,
+    /// nat: the device that its packets leave by [default: that of the default route]
+    #[arg(long, value_name = "DEVICE")]
+    uplink: Option<String>,
+    /// nat: the addresses that they leave with [default: the uplink's own]
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
+    snat: Vec<String>,
+    /// nat: the source ports that they may get outside [default: 1024-32767]
+    #[arg(long, value_name = "FIRST-LAST")]
+    snat_ports: Option<String>,
+    /// nat: prefixes to which they leave with the workload's own address
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    no_snat: Vec<String>,
     /// Succeed if the network is there already, and leave it as it is
     #[arg(long)]
     if_not_exists: bool,
@@ -60,6 +73,10 @@ impl Command {
             mtu: Setting::of(self.mtu),
             connect: Setting::of_list(self.connect),
             host: Setting::of(self.no_host.then_some(false)),
+            uplink: Setting::of(self.uplink),
+            snat: Setting::of_list(self.snat),
+            snat_ports: Setting::of(self.snat_ports),
+            no_snat: Setting::of_list(self.no_snat),
         };
         let tolerate = Tolerate::Existing.when(self.if_not_exists);
         let create = |text: &str| edit::create_network(text, name, &settings);

@@ -38,10 +38,11 @@ fn table(networks: &[NetworkInfo]) -> Table {
             network.mtu.to_string(),
             network.bridge.clone(),
             network.mac.clone(),
+            network.uplink.clone().unwrap_or_default(),
         ]
     };
     Table::new(["NAME", "TYPE", "SUBNETS", "PORTS"])
-        .wide(["GATEWAYS", "MTU", "BRIDGE", "MAC"])
+        .wide(["GATEWAYS", "MTU", "BRIDGE", "MAC", "UPLINK"])
         .empty("The policy in force has no networks.")
         .rows(networks.iter().map(row))
 }

@@ -15,7 +15,16 @@ Examples:
   vnet-ctl network set web --connect backend
   vnet-ctl network set web --no-connect --no-mtu                 back to the defaults
   vnet-ctl network set vault --no-host                           keep the host out
-  vnet-ctl network set vault --host                              let it in again";
+  vnet-ctl network set vault --host                              let it in again
+  vnet-ctl network set web --uplink eth1 --snat 198.51.100.9     the way outside
+  vnet-ctl network set web --no-uplink --snat uplink             back to the default route's device
+  vnet-ctl network set web --no-snat 10.0.0.0/8                  untranslated to there
+  vnet-ctl network set web --no-snat none --no-snat-ports        back to the defaults";
+
+/// What `--snat` takes for the uplink's own address.
+const OF_UPLINK: &str = "uplink";
+/// What `--no-snat` takes for no prefix at all.
+const NONE: &str = "none";
 
 /// Change a network, at once and in the policy file.
 ///
@@ -57,6 +66,30 @@ pub(crate) struct Command {
     /// Keep the host itself out
     #[arg(long, conflicts_with = "host", group = "what")]
     no_host: bool,
+    /// nat: the device that its packets leave by
+    #[arg(long, value_name = "DEVICE", group = "what")]
+    uplink: Option<String>,
+    /// Leave by the device of the default route
+    #[arg(long, conflicts_with = "uplink", group = "what")]
+    no_uplink: bool,
+    /// nat: the addresses that they leave with, all of them; `uplink` for the uplink's own
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',', group = "what")]
+    snat: Vec<String>,
+    /// nat: the source ports that they may get outside
+    #[arg(long, value_name = "FIRST-LAST", group = "what")]
+    snat_ports: Option<String>,
+    /// The usual source ports
+    #[arg(long, conflicts_with = "snat_ports", group = "what")]
+    no_snat_ports: bool,
+    /// nat: prefixes to which they leave with the workload's own address, all of them; or `none`
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', group = "what")]
+    no_snat: Vec<String>,
+}
+
+/// The list, or its absence if it is `word` alone.
+fn list_or(given: Vec<String>, word: &str) -> Setting<Vec<String>> {
+    let is_word = given == [word];
+    Setting::of_list(given).or_unset(is_word)
 }
 
 impl Command {
@@ -70,6 +103,10 @@ impl Command {
             mtu: Setting::of(self.mtu).or_unset(self.no_mtu),
             connect: Setting::of_list(self.connect).or_unset(self.no_connect),
             host: Setting::of(self.no_host.then_some(false)).or_unset(self.host),
+            uplink: Setting::of(self.uplink).or_unset(self.no_uplink),
+            snat: list_or(self.snat, OF_UPLINK),
+            snat_ports: Setting::of(self.snat_ports).or_unset(self.no_snat_ports),
+            no_snat: list_or(self.no_snat, NONE),
         };
         let set = |text: &str| edit::set_network(text, name, &settings);
         Named { noun: "network", name }.change(context, "changed", Tolerate::Nothing, set).await

@@ -43,6 +43,15 @@ impl Command {
     }
 }
 
+/// Which addresses and source ports its packets get outside.
+fn leaves_with(network: &NetworkInfo) -> String {
+    let Some(ports) = &network.snat_ports else { return String::new() };
+    if network.exit_addresses.is_empty() {
+        return String::new();
+    }
+    format!("{}, ports {ports}", listed(&network.exit_addresses))
+}
+
 fn view(answer: &Answer) -> View {
     let network = &answer.network;
     let fields = [
@@ -50,9 +59,10 @@ fn view(answer: &Answer) -> View {
         ("Type", network.kind.clone()),
         ("Subnets", subnets(network)),
         ("Gateways", gateways(network)),
-        ("Connected", listed(&network.connected)),
         ("Uplink", network.uplink.clone().unwrap_or_default()),
-        ("Leaves with", listed(&network.exit_addresses)),
+        ("Leaves with", leaves_with(network)),
+        ("Untranslated", listed(&network.no_snat)),
+        ("Connected", listed(&network.connected)),
         ("Host", if network.host { "may reach it" } else { "kept out" }.to_owned()),
         ("MTU", network.mtu.to_string()),
         ("Bridge", format!("{} (index {})", network.bridge, network.ifindex)),

@@ -83,6 +83,8 @@ fn edited(text: &str, random: &mut Random) -> String {
         " [networks.other]\ntype = \"private\"\nsubnets = [\"10.9.0.0/16\"]\n",
         "[[acl]]\naction = \"deny\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nfrom = [\"any\"]\n",
         "[security_groups.default]\ndescription = \"own\"\n",
+        "[[forwards]]\nlisten = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = \"port-1:80\"\n",
+        "[elastic_ips]\n\"198.51.100.20\" = { port = \"port-2\" }\n",
         "[[security_groups.group-0.egress]]\nprotocol = \"tcp\"\nto = [\"any\"]\n",
     ];
     match random.below(16) {
@@ -195,4 +197,61 @@ fn a_rule_keeps_the_id_that_the_whole_text_gives_it() {
     let other = rule.replace("[9]", "[10]");
     assert!(checked.parse(&base.replacen("ingress = [\n", &format!("ingress = [\n{other}"), 1)));
     assert_eq!(checked.in_part, 1);
+}
+
+/// A large policy with a forward and an elastic IP to `port-1`, whose group `group-1` admits what they bring.
+fn with_forward() -> String {
+    let rule = "  { protocol = \"tcp\", ports = [80], from = [\"any\"] },\n";
+    let heading = "[security_groups.group-1]\ningress = [\n";
+    let base = large::policy(300).replacen(heading, &format!("{heading}{rule}"), 1);
+    format!(
+        "{base}\n[[forwards]]\nlisten = \"0.0.0.0:8080\"\nprotocol = \"tcp\"\nto = \"port-1:80\"\n\
+         \n[elastic_ips]\n\"198.51.100.20\" = {{ port = \"port-1\" }}\n"
+    )
+}
+
+#[test]
+fn a_change_of_forwards_is_read_like_any_other() {
+    let base = with_forward();
+    let mut checked = Checked::new();
+    assert!(checked.parse(&base));
+    for (n, next) in [
+        base.replacen("port-1:80", "port-1:81", 1).replacen("ports = [80]", "ports = [81]", 1),
+        base.replacen("0.0.0.0:8080", "[::]:8080", 1),
+        format!(
+            "{base}\n[[metadata]]\nnetwork = \"front\"\nlisten = \"169.254.169.254:80\"\nto = \"host:80\"\n"
+        ),
+        base.replacen(
+            "[networks.front]\n",
+            "[networks.front]\nsnat = \"198.51.100.9\"\nuplink = \"eth0\"\n",
+            1,
+        ),
+        base.replacen("tcp", "sctp", 2),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert!(checked.parse(next), "{n}");
+        assert_eq!(checked.in_part, n + 1, "{next}");
+    }
+}
+
+#[test]
+fn a_group_that_no_longer_admits_what_a_forward_brings_is_told_of() {
+    let base = with_forward();
+    let rule = "  { protocol = \"tcp\", ports = [80], from = [\"any\"] },\n";
+    let mut checked = Checked::new();
+    assert!(checked.parse(&base));
+    let heading = "[security_groups.group-1]\n";
+    let begin = base.find(heading).unwrap();
+    let end = begin + base[begin..].find("]\n\n").unwrap();
+    let closed = format!("{}{heading}ingress = [\n{}", &base[..begin], &base[end..]);
+    assert!(checked.parse(&closed));
+    assert_eq!(checked.in_part, 0);
+    let (_, warnings) = parse(&closed, Path::new(ORIGIN)).unwrap();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(checked.parse(&closed.replacen("ingress = [\n]", &format!("ingress = [\n{rule}]"), 1)));
+    // A port that is gone, an address that is taken: told by the whole parser.
+    assert!(!checked.parse(&base.replacen("[ports.port-1]", "[ports.port-x]", 1)));
+    assert!(!checked.parse(&base.replacen("0.0.0.0:8080", "10.0.0.9:8080", 1)));
 }

@@ -13,6 +13,30 @@ type = "nat"
 subnets = ["10.10.0.0/24"]
 mtu = 9000
 host = false
+uplink = "eth0"
+snat = ["198.51.100.9", "198.51.100.10"]
+snat_ports = "5000-5999"
+no_snat = ["10.0.0.0/8"]
+[uplinks.eth1]
+[[forwards]]
+listen = "[::]:8000-8010"
+protocol = "tcp"
+to = "b:9100"
+[elastic_ips]
+"198.51.100.20" = { port = "b", on_change = "keep" }
+[[metadata]]
+network = "open"
+listen = "169.254.169.254:80"
+to = "host:8775"
+[networks.open]
+type = "nat"
+subnets = ["10.20.0.0/24", "fd00::/64"]
+[security_groups.all]
+ingress = [{ protocol = "any", from = ["any"] }]
+[ports.b]
+network = "open"
+security_groups = ["all"]
+attach = { device = "tap0" }
 [[acl]]
 action = "deny"
 direction = "ingress"
@@ -27,9 +51,16 @@ attach = { netns = "ä", create = true }
 const JSON: &str = r#"{
   "version": 1,
   "host": { "failsafe_ports": ["udp/68"] },
-  "networks": { "web": { "type": "nat", "subnets": ["10.10.0.0/24"], "mtu": 9000, "host": false } },
+  "networks": { "web": { "type": "nat", "subnets": ["10.10.0.0/24"], "mtu": 9000, "host": false,
+      "uplink": "eth0", "snat": ["198.51.100.9", "198.51.100.10"], "snat_ports": "5000-5999", "no_snat": ["10.0.0.0/8"] },
+    "open": { "type": "nat", "subnets": ["10.20.0.0/24", "fd00::/64"] } },
+  "security_groups": { "all": { "ingress": [{ "protocol": "any", "from": ["any"] }] } },
+  "uplinks": { "eth1": {} },
+  "forwards": [{ "listen": "[::]:8000-8010", "protocol": "tcp", "to": "b:9100" }],
+  "elastic_ips": { "198.51.100.20": { "port": "b", "on_change": "keep" } },
+  "metadata": [{ "network": "open", "listen": "169.254.169.254:80", "to": "host:8775" }],
   "acl": [{ "action": "deny", "direction": "ingress", "protocol": "tcp", "ports": [23, "100-200"], "from": ["any"] }],
-  "ports": { "a": { "network": "web", "attach": { "netns": "\u00e4", "create": true } } }
+  "ports": { "b": { "network": "open", "security_groups": ["all"], "attach": { "device": "tap0" } }, "a": { "network": "web", "attach": { "netns": "\u00e4", "create": true } } }
 }
 "#;
 
@@ -53,13 +84,13 @@ fn json_means_the_same_as_toml() {
 
 #[test]
 fn mistakes_in_json_are_told_at_their_places() {
-    let wrong = JSON.replace("\"nat\"", "\"natt\"").replace("9000", "1.5").replace("[23,", "[0,");
+    let wrong = JSON.replacen("\"nat\"", "\"natt\"", 1).replace("9000", "1.5").replace("[23,", "[0,");
     let diagnostics = parse(&wrong, Path::new("p.json")).expect_err("accepted");
     let places: Vec<_> = diagnostics.iter().map(|found| (found.line, found.column, found.message)).collect();
     assert_eq!(places.len(), 3, "{diagnostics}");
     assert_eq!((places[0].0, places[0].1), (4, 34));
     assert!(places[1].2.contains("expected a number, found a number with a fraction"));
-    assert_eq!(places[2].0, 5);
+    assert_eq!(places[2].0, 12);
     assert!(diagnostics.to_string().contains("--> p.json:4:34"), "{diagnostics}");
 }
 

@@ -61,11 +61,8 @@ fn unknown_keys_are_told_with_a_suggestion() {
 
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
-    for heading in ["[uplinks.eth0]", "[[forwards]]", "[elastic_ips]", "[[metadata]]"] {
-        let name = heading.trim_matches(['[', ']']).split('.').next().unwrap();
-        one_mistake(&format!("{heading}\n"), &[&format!("not supported yet: `{name}`")], name);
-    }
-    for key in ["uplink", "snat", "vlan", "trunk", "vni", "peers"] {
+    one_mistake("[uplinks.eth0]\nxdp = \"auto\"\n", &["not supported yet: `uplinks.eth0.xdp`"], "xdp");
+    for key in ["vlan", "trunk", "vni", "peers"] {
         let text = format!("[networks.x]\ntype = \"nat\"\nsubnets = [\"10.1.0.0/24\"]\n{key} = 1\n");
         one_mistake(&text, &[&format!("not supported yet: `networks.x.{key}`")], key);
     }

@@ -10,7 +10,7 @@ use crate::policy::{self, JSON_SCHEMA, section::Schema};
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(JSON_SCHEMA).expect("JSON"));
 
 /// Where the schema describes each table that the parser reads.
-const TABLES: [(&str, &Schema); 8] = [
+const TABLES: [(&str, &Schema); 12] = [
     ("", &policy::parse::FILE),
     ("/properties/host", &policy::host::HOST),
     ("/$defs/network", &policy::networks::NETWORK),
@@ -19,6 +19,10 @@ const TABLES: [(&str, &Schema); 8] = [
     ("/$defs/rule", &policy::rules::RULE),
     ("/$defs/port", &policy::ports::PORT),
     ("/$defs/attach", &policy::ports::ATTACH),
+    ("/$defs/uplink", &policy::exits::UPLINK),
+    ("/$defs/forward", &policy::forwards::FORWARD),
+    ("/$defs/elastic_ip", &policy::elastic_ips::ELASTIC_IP),
+    ("/$defs/metadata", &policy::metadata::METADATA),
 ];
 
 fn at(pointer: &str) -> &'static Value {
@@ -61,17 +65,25 @@ fn every_key_is_described() {
 
 #[test]
 fn defaults_are_those_of_the_parser() {
-    let policy = super::valid(&format!("{BASE}[ports.a]\nnetwork = \"web\"\nattach = {{ netns = \"a\" }}\n"));
+    let policy = super::valid(&format!(
+        "{BASE}[ports.a]\nnetwork = \"web\"\nattach = {{ netns = \"a\" }}\nsecurity_groups = [\"web\"]\n\
+         [ports.b]\nnetwork = \"web\"\nattach = {{ netns = \"b\" }}\n\
+         [elastic_ips]\n\"198.51.100.20\" = {{ port = \"a\" }}\n"
+    ));
     let parsed = serde_json::to_value(&policy).unwrap();
     let default = |pointer: &str| at(&format!("{pointer}/default"));
     assert_eq!(*default("/properties/host/properties/failsafe_ports"), parsed["host"]["failsafe_ports"]);
-    for key in ["mtu", "connect", "host"] {
+    for key in ["mtu", "connect", "host", "snat_ports", "no_snat"] {
         assert_eq!(*default(&format!("/$defs/network/properties/{key}")), parsed["networks"]["web"][key]);
     }
     for key in ["create", "name"] {
         assert_eq!(*default(&format!("/$defs/attach/properties/{key}")), parsed["ports"]["a"]["attach"][key]);
     }
-    assert_eq!(*default("/$defs/port/properties/security_groups"), parsed["ports"]["a"]["security_groups"]);
+    assert_eq!(*default("/$defs/port/properties/security_groups"), parsed["ports"]["b"]["security_groups"]);
+    assert_eq!(
+        *default("/$defs/elastic_ip/properties/on_change"),
+        parsed["elastic_ips"]["198.51.100.20"]["on_change"]
+    );
     assert_eq!(
         *default("/$defs/security_group/properties/on_change"),
         parsed["security_groups"]["web"]["on_change"]
@@ -137,6 +149,43 @@ fn what_the_parser_accepts_is_valid() {
         network = "backend"
         security_groups = []
         attach = { device = "tap0" }
+        [uplinks.eth0]
+        [uplinks.eth1]
+        [networks.fourth]
+        type = "nat"
+        subnets = ["10.40.0.0/24", "fd00:40::/64"]
+        uplink = "eth0"
+        snat = ["198.51.100.9", "2001:db8::9"]
+        snat_ports = "20000-29999"
+        no_snat = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"]
+        [networks.fifth]
+        type = "nat"
+        subnets = ["10.50.0.0/24"]
+        snat = "198.51.100.9"
+        snat_ports = 5000
+        [[forwards]]
+        listen = "0.0.0.0:8080"
+        protocol = "tcp"
+        to = "b:80"
+        [[forwards]]
+        listen = "[::]:8000-8010"
+        protocol = "udp"
+        to = "b"
+        [[forwards]]
+        listen = "127.0.0.1:9999"
+        protocol = "sctp"
+        to = "a:9999"
+        [elastic_ips]
+        "198.51.100.20" = { port = "b", on_change = "keep" }
+        "2001:db8::20" = { port = "b" }
+        [[metadata]]
+        network = "web"
+        listen = "169.254.169.254:80"
+        to = "host:8775"
+        [[metadata]]
+        network = "web"
+        listen = "[fd00:ec2::254]:80"
+        to = "host:8775"
     "#;
     texts.extend([BASE.to_owned(), format!("{BASE}{more}"), "version = 1".to_owned()]);
     for text in texts {
@@ -150,11 +199,16 @@ fn what_the_schema_can_see_is_invalid_for_both() {
     let group = |rule: &str| format!("{BASE}[security_groups.x]\ningress = [{{ {rule} }}]\n");
     let network = |lines: &str| format!("{BASE}[networks.x]\n{lines}\n");
     let port = |lines: &str| format!("{BASE}[ports.x]\n{lines}\n");
+    let forward = |lines: &str| {
+        format!("{}[[forwards]]\n{lines}\n", port("network = \"web\"\nattach = { netns = \"a\" }"))
+    };
+    let metadata = |lines: &str| format!("{BASE}[[metadata]]\n{lines}\n");
     for text in [
         "networks = {}".to_owned(),
         "version = 2".to_owned(),
         format!("{BASE}[network]\n"),
-        format!("{BASE}[uplinks]\n"),
+        format!("{BASE}[uplinks.eth0]\nxdp = \"auto\"\n"),
+        format!("{BASE}[uplinks.\"a b\"]\n"),
         format!("{BASE}[host]\nfailsafe_ports = [\"icmp/1\"]\n"),
         group("protocol = \"TCP\", from = [\"any\"]"),
         group("protocol = \"tcp\", ports = [0], from = [\"any\"]"),
@@ -176,6 +230,23 @@ fn what_the_schema_can_see_is_invalid_for_both() {
         port("network = \"web\""),
         port("network = \"web\"\nattach = { netns = \"a\", device = \"b\" }"),
         port("network = \"web\"\naddresses = []\nattach = { netns = \"a\" }"),
+        network("type = \"private\"\nsubnets = [\"10.9.0.0/24\"]\nsnat = \"198.51.100.9\""),
+        network("type = \"private\"\nsubnets = [\"10.9.0.0/24\"]\nno_snat = []"),
+        network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nsnat = []"),
+        network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nsnat_ports = 0"),
+        network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nuplink = \"a/b\""),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\""),
+        forward("listen = \"0.0.0.0\"\nprotocol = \"tcp\"\nto = \"a:80\""),
+        forward("listen = \"::1:80\"\nprotocol = \"tcp\"\nto = \"a:80\""),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"icmp\"\nto = \"a:80\""),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = \"a:80-90\""),
+        format!("{BASE}[forwards]\n"),
+        format!("{BASE}[elastic_ips]\n\"198.51.100.20\" = \"a\"\n"),
+        format!("{BASE}[elastic_ips]\n\"198.51.100.20\" = {{}}\n"),
+        format!("{BASE}[elastic_ips]\n\"public\" = {{ port = \"a\" }}\n"),
+        metadata("network = \"web\"\nlisten = \"169.254.169.254:80\""),
+        metadata("network = \"web\"\nlisten = \"169.254.169.254\"\nto = \"host:80\""),
+        metadata("network = \"web\"\nlisten = \"169.254.169.254:80\"\nto = \"a:80\""),
     ] {
         assert!(parse_text(&text).is_err(), "the parser accepts {text}");
         assert!(is_valid(&text).is_err(), "the schema accepts {text}");
