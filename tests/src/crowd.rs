@@ -52,8 +52,23 @@ impl Crowd {
     /// When one cannot be opened.
     #[must_use]
     pub fn open(from: &Namespace, to: &Namespace, address: SocketAddr, size: usize) -> Self {
+        Self::open_by(from, address, (to, address.port()), size)
+    }
+
+    /// Opens `size` connections from `from` to `address`, behind which `port` of `to` stands, and
+    /// begins to talk.
+    ///
+    /// # Panics
+    /// When one cannot be opened.
+    #[must_use]
+    pub fn open_by(
+        from: &Namespace,
+        address: SocketAddr,
+        (to, port): (&Namespace, u16),
+        size: usize,
+    ) -> Self {
         let any: IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let listener = to.enter(|| TcpListener::bind((any, address.port())).expect("listen"));
+        let listener = to.enter(|| TcpListener::bind((any, port)).expect("listen"));
         let connect = || TcpStream::connect_timeout(&address, ANSWER).expect("connect");
         let pairs = from.enter(|| {
             let pair = |_| (connect(), listener.accept().expect("accept").0);
