@@ -104,6 +104,19 @@ impl RawSocket {
     }
 }
 
+/// Sends an IPv4 packet of `protocol` with `payload` from inside `namespace`, past its transport layer.
+///
+/// # Panics
+/// When its kernel refuses it.
+#[track_caller]
+pub fn send_ip(namespace: &Namespace, protocol: u8, to: &str, payload: &[u8]) {
+    const SCRIPT: &str = "import socket, sys; \
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[1])); \
+        raw.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[2], 0))";
+    let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let _ = namespace.exec(&["python3", "-c", SCRIPT, &protocol.to_string(), to, &hex]).ok();
+}
+
 fn packet_socket(index: u32) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;

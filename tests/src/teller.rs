@@ -1,7 +1,8 @@
 //! A server that tells who asks, and those who ask it: what an address becomes on the way is seen by
 //! the one who is asked.
 //!
-//! Over TCP it speaks enough HTTP for curl; a UDP datagram of any content is a question.
+//! Over TCP it speaks enough HTTP for curl; over UDP the same question is a datagram. Whatever is no
+//! question comes back as it is, so that a [`Probe`] is answered too.
 
 use std::{
     io::{self, ErrorKind, Read, Write as _},
@@ -26,7 +27,7 @@ use nix::{
 
 use crate::{
     Namespace,
-    traffic::{ANSWER, Probe},
+    traffic::{self, ANSWER, Probe},
 };
 
 const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nHost: teller\r\n\r\n";
@@ -52,11 +53,9 @@ impl Teller {
     /// When the port is taken.
     #[must_use]
     pub fn serve(namespace: &Namespace, port: u16) -> Self {
-        let any = (Ipv6Addr::UNSPECIFIED, port);
-        let (tcp, udp) = namespace.enter(|| {
-            (TcpListener::bind(any).expect("listen on TCP"), UdpSocket::bind(any).expect("bind UDP"))
-        });
-        let (tcp, udp, asked_by) = (Arc::new(tcp), Arc::new(udp), Log::default());
+        let tcp = Arc::new(traffic::listen(namespace, port));
+        let udp = Arc::new(traffic::bind(namespace, port));
+        let asked_by = Log::default();
         let (listener, tcp_log) = (Arc::clone(&tcp), Arc::clone(&asked_by));
         let (socket, udp_log) = (Arc::clone(&udp), Arc::clone(&asked_by));
         let threads = vec![
@@ -105,7 +104,11 @@ fn tell_over_tcp(mut stream: TcpStream, from: SocketAddr, log: &Log) -> io::Resu
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut asked = String::new();
     while read_some(&mut stream, &mut asked)? {
-        if asked.ends_with(END_OF_HEADERS) {
+        if !asked.as_bytes().starts_with(&QUESTION[..1]) {
+            note(log, from);
+            stream.write_all(asked.as_bytes())?;
+            asked.clear();
+        } else if asked.ends_with(END_OF_HEADERS) {
             asked.clear();
             let body = format!("{}\n", note(log, from));
             let length = body.len();
@@ -131,7 +134,11 @@ fn tell_all(socket: &UdpSocket, log: &Log) {
             // Nothing from nobody: the socket was shut down.
             Ok((0, _)) => return,
             // An answer that cannot be sent is one that the client misses.
-            Ok((_, from)) => drop(socket.send_to(note(log, from).to_string().as_bytes(), from)),
+            Ok((len, from)) => {
+                let told = note(log, from).to_string();
+                let answer = if buffer[..len] == *QUESTION { told.as_bytes() } else { &buffer[..len] };
+                drop(socket.send_to(answer, from));
+            }
             // An ICMP error about an earlier answer.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             Err(_) => return,

@@ -2,12 +2,15 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     thread,
     time::Duration,
 };
 
-use crate::{Namespace, traffic::ANSWER};
+use crate::{
+    Namespace,
+    traffic::{ANSWER, listen},
+};
 
 /// What is written and read at once; each begins with its own number.
 const BLOCK: usize = 1 << 20;
@@ -29,7 +32,7 @@ impl Pipe {
     #[must_use]
     pub fn open(from: &Namespace, address: &str, (to, port): (&Namespace, u16)) -> Self {
         let address: SocketAddr = address.parse().expect("ADDRESS:PORT");
-        let listener = to.enter(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).expect("listen"));
+        let listener = listen(to, port);
         let near = from.enter(|| TcpStream::connect_timeout(&address, ANSWER).expect("connect"));
         let (far, _) = listener.accept().expect("accept");
         for end in [&near, &far] {

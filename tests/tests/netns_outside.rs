@@ -89,6 +89,9 @@ fn a_teller_tells_who_asks() {
         assert_eq!(fetched_as(world.host(), &format!("http://{to}/")).ip().to_string(), own);
     }
     assert_eq!(teller.asked_by().len(), 6);
+    for probe in asked.map(tcp).into_iter().chain(asked.map(udp)) {
+        assert_eq!(probe.run(world.host(), ANSWER), Outcome::Answered, "{probe:?}");
+    }
     for probe in [tcp("203.0.113.5:80"), udp("[2001:db8:5::5]:80")] {
         let mut line = Line::open(world.host(), 4000, probe);
         for _ in 0..2 {
