@@ -12,10 +12,11 @@ use std::net::IpAddr;
 use vnet_common::DropReason;
 use vnet_tests::{
     World, eventually,
-    raw::RawSocket,
+    raw::{RawSocket, send_ip},
     teller::{Line, Teller, address_seen, fetched_as, seen_as},
     traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, ping, tcp, udp},
     transfer::Pipe,
+    watch::Packet,
     world::{rows, shell},
 };
 
@@ -294,6 +295,32 @@ fn elastic_ip_gives_way_to_a_forward() {
     assert_eq!(who_answers(&world, &tellers, "198.51.100.1:80"), "web-2");
     assert_eq!(who_answers(&world, &tellers, "198.51.100.20:80"), "web-1");
     assert_eq!(address_seen(&world.outside(), udp("198.51.100.20:80")), "203.0.113.5");
+}
+
+#[test]
+fn elastic_ip_carries_every_protocol() {
+    let open = at("web-1").replace("protocol = \"icmp\", icmp_type = 8", "protocol = \"any\"");
+    let world = World::running_with_outside(&open);
+    // As GRE, a header without options that announces IPv4 (RFC 2784 section 2.1).
+    let payload = *b"\0\0\x08\0 neither TCP nor UDP, with 48 bytes in all";
+    let (workload, outside) = (world.port("web-1"), world.outside());
+    let [at_workload, at_outside] = [&workload, &outside].map(|at| RawSocket::open(at, "eth0"));
+    // GRE, ESP, and one for experiments (RFC 3692).
+    for protocol in [47, 50, 253] {
+        let carries = |frame: &[u8], src: &str, dst: &str| {
+            let Some(packet) = Packet::parse(frame) else { return false };
+            let between = (packet.src.to_string(), packet.dst.to_string(), packet.protocol);
+            between == (src.to_owned(), dst.to_owned(), protocol) && frame.ends_with(&payload)
+        };
+        send_ip(&outside, protocol, "198.51.100.20", &payload);
+        at_workload.receive(&format!("protocol {protocol} at the workload"), |frame| {
+            carries(frame, "203.0.113.5", "10.10.0.10")
+        });
+        send_ip(&workload, protocol, "203.0.113.5", &payload);
+        at_outside.receive(&format!("protocol {protocol} outside"), |frame| {
+            carries(frame, "198.51.100.20", "203.0.113.5")
+        });
+    }
 }
 
 #[test]

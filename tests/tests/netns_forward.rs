@@ -17,10 +17,10 @@ use vnet_common::DropReason;
 use vnet_tests::{
     World,
     frames::{Eth, MacAddr, udp4},
-    raw::RawSocket,
+    raw::{RawSocket, send_ip},
     teller::{Line, Teller, address_seen, fetched_as, seen_as},
     traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, ping, tcp, udp},
-    watch::Watch,
+    watch::{Packet, Watch},
     world::{rows, shell},
 };
 
@@ -126,6 +126,47 @@ fn forward_of_udp_brings_questions_and_answers() {
         // The same port of the other protocol is the host's own.
         assert_eq!(tcp(to).run(&world.outside(), ANSWER), Outcome::Refused, "{to}");
     }
+}
+
+/// Chunk types of SCTP (RFC 9260 section 3.2).
+const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
+
+/// An SCTP packet (RFC 9260 section 3.1) with one chunk that opens an association of tag 1.
+fn sctp_packet(ports: (u16, u16), tag: u32, chunk: u8) -> Vec<u8> {
+    let mut packet = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
+    packet.extend_from_slice(&tag.to_be_bytes());
+    // The checksum, for now; type, flags and length; the tag, a window, a stream each way, a number.
+    packet.extend_from_slice(&[0, 0, 0, 0, chunk, 0, 0, 20]);
+    packet.extend_from_slice(&[0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 7]);
+    // CRC32c covers no address (appendix A): it stays right on the way.
+    let bit = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    let crc = packet.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit));
+    packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
+    packet
+}
+
+#[test]
+fn forward_of_sctp_brings_packets_both_ways() {
+    const SCTP: u8 = 132;
+    let group = POLICY.replace(
+        "ports = [80]",
+        "ports = [80], from = [\"any\"] },\n  { protocol = \"sctp\", ports = [3868]",
+    );
+    let world = World::running_with_outside(&(group + &forward("0.0.0.0:3868", "sctp", "web-1:3868")));
+    let (there, back) = (sctp_packet((4000, 3868), 0, INIT), sctp_packet((3868, 4000), 1, INIT_ACK));
+    let at_workload = RawSocket::open(&world.port("web-1"), "eth0");
+    let at_stranger = RawSocket::open(&world.outside(), "eth0");
+    let carries = |frame: &[u8], src: &str, dst: &str, payload: &[u8]| {
+        let Some(packet) = Packet::parse(frame) else { return false };
+        let between = (packet.src.to_string(), packet.dst.to_string());
+        between == (src.to_owned(), dst.to_owned()) && packet.protocol == SCTP && frame.ends_with(payload)
+    };
+    send_ip(&world.outside(), SCTP, "198.51.100.1", &there);
+    at_workload.receive("the stranger's INIT", |frame| carries(frame, "203.0.113.5", "10.10.0.10", &there));
+    send_ip(&world.port("web-1"), SCTP, "203.0.113.5", &back);
+    at_stranger
+        .receive("the workload's INIT ACK", |frame| carries(frame, "198.51.100.1", "203.0.113.5", &back));
 }
 
 #[test]

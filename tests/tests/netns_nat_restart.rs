@@ -3,8 +3,6 @@
 //!
 //! The world is that of `netns_nat`; web-1 has a forward and web-2 an elastic IP besides.
 
-use std::time::Duration;
-
 use vnet_tests::{
     World,
     crowd::{Crowd, CrowdReport},
@@ -76,7 +74,6 @@ fn assert_none_lost(crowds: [Crowd; 5]) {
     for CrowdReport { connections, lost, longest_gap, .. } in crowds.map(Crowd::finish) {
         println!("{connections} connections, longest gap {longest_gap:.1?}");
         assert!(lost.is_empty(), "{} of {connections} lost:\n{}", lost.len(), lost.join("\n"));
-        assert!(longest_gap < Duration::from_secs(2), "it stood still for {longest_gap:?}");
     }
 }
 
