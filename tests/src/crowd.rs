@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsFd as _,
     sync::{
         Arc,
@@ -15,7 +15,10 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{Namespace, traffic::ANSWER};
+use crate::{
+    Namespace,
+    traffic::{ANSWER, listen},
+};
 
 /// Each end of each connection sends a record as often.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -52,8 +55,22 @@ impl Crowd {
     /// When one cannot be opened.
     #[must_use]
     pub fn open(from: &Namespace, to: &Namespace, address: SocketAddr, size: usize) -> Self {
-        let any: IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let listener = to.enter(|| TcpListener::bind((any, address.port())).expect("listen"));
+        Self::open_by(from, address, (to, address.port()), size)
+    }
+
+    /// Opens `size` connections from `from` to `address`, behind which `port` of `to` stands, and
+    /// begins to talk.
+    ///
+    /// # Panics
+    /// When one cannot be opened.
+    #[must_use]
+    pub fn open_by(
+        from: &Namespace,
+        address: SocketAddr,
+        (to, port): (&Namespace, u16),
+        size: usize,
+    ) -> Self {
+        let listener = listen(to, port);
         let connect = || TcpStream::connect_timeout(&address, ANSWER).expect("connect");
         let pairs = from.enter(|| {
             let pair = |_| (connect(), listener.accept().expect("accept").0);

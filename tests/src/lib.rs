@@ -3,7 +3,8 @@
 //!
 //! The suites under `tests/` are black-box: they know the policy schema, the command tree and the
 //! drop reasons, and nothing of how they are implemented. They need root, iproute2, iputils,
-//! iperf3, tcpdump, curl, python3, iptables, nftables and bpftool, and fail where one is missing.
+//! iperf3, tcpdump, curl, ethtool, python3, iptables, nftables and bpftool, and fail where one is
+//! missing.
 
 pub mod api;
 pub mod binary;
@@ -19,8 +20,11 @@ pub mod snapshot;
 pub mod soak;
 pub mod stream;
 pub mod tap;
+pub mod teller;
 pub mod traffic;
+pub mod transfer;
 pub mod wait;
+pub mod watch;
 pub mod world;
 
 pub use netns::Namespace;

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{IoSlice, Read as _, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -12,7 +12,8 @@ use nix::{
     net::if_::if_nametoindex,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, socket,
+        AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, setsockopt,
+        socket, sockopt,
     },
 };
 
@@ -59,16 +60,36 @@ impl RawSocket {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut wait = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut wait, timeout) {
-                Err(Errno::EINTR) => continue,
-                ready => assert!(ready.expect("poll") > 0, "no {what} arrived"),
-            }
+            assert!(self.wait(left), "no {what} arrived");
             if let Some(frame) = self.pending().find(|frame| wanted(frame)) {
                 return frame;
             }
         }
+    }
+
+    /// Waits until a frame is there, or `patience` has passed; tells whether one is.
+    ///
+    /// # Panics
+    /// When the kernel refuses to wait.
+    #[must_use]
+    pub fn wait(&self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
+                Err(Errno::EINTR) => {}
+                ready => return ready.expect("poll") > 0,
+            }
+        }
+    }
+
+    /// Has `bytes` of room for frames that nobody has taken yet.
+    ///
+    /// # Panics
+    /// When the kernel refuses it, for lack of root.
+    pub fn make_room(&self, bytes: usize) {
+        setsockopt(&self.socket, sockopt::RcvBufForce, &bytes).expect("a large buffer, as root");
     }
 
     /// The frames that are there already.
@@ -81,6 +102,19 @@ impl RawSocket {
             Some(buffer)
         })
     }
+}
+
+/// Sends an IPv4 packet of `protocol` with `payload` from inside `namespace`, past its transport layer.
+///
+/// # Panics
+/// When its kernel refuses it.
+#[track_caller]
+pub fn send_ip(namespace: &Namespace, protocol: u8, to: &str, payload: &[u8]) {
+    const SCRIPT: &str = "import socket, sys; \
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[1])); \
+        raw.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[2], 0))";
+    let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let _ = namespace.exec(&["python3", "-c", SCRIPT, &protocol.to_string(), to, &hex]).ok();
 }
 
 fn packet_socket(index: u32) -> nix::Result<OwnedFd> {

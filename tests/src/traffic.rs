@@ -12,7 +12,7 @@ use std::{
 
 use nix::sys::socket::shutdown;
 
-use crate::{Namespace, Running};
+use crate::{Namespace, Running, eventually};
 
 /// How long an answer may take that is expected.
 pub const ANSWER: Duration = Duration::from_secs(8);
@@ -173,16 +173,39 @@ impl Echo {
     /// When the port is taken.
     #[must_use]
     pub fn serve(namespace: &Namespace, port: u16) -> Self {
-        let any = (Ipv6Addr::UNSPECIFIED, port);
-        let (tcp, udp) = namespace.enter(|| {
-            (TcpListener::bind(any).expect("listen on TCP"), UdpSocket::bind(any).expect("bind UDP"))
-        });
-        let (tcp, udp) = (Arc::new(tcp), Arc::new(udp));
+        let (tcp, udp) = (Arc::new(listen(namespace, port)), Arc::new(bind(namespace, port)));
         let (listener, socket) = (Arc::clone(&tcp), Arc::clone(&udp));
         let threads =
             vec![thread::spawn(move || accept_all(&listener)), thread::spawn(move || return_all(&socket))];
         Self { tcp, udp, threads }
     }
+}
+
+/// A TCP socket of `namespace` that listens on `port` of all its addresses.
+///
+/// # Panics
+/// When the port is taken, and stays it.
+#[must_use]
+pub fn listen(namespace: &Namespace, port: u16) -> TcpListener {
+    free_again(port, || namespace.enter(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))))
+}
+
+/// A UDP socket of `namespace` on `port` of all its addresses.
+///
+/// # Panics
+/// When the port is taken, and stays it.
+#[must_use]
+pub fn bind(namespace: &Namespace, port: u16) -> UdpSocket {
+    free_again(port, || namespace.enter(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))))
+}
+
+/// What `open` gives once `port` is free: a program that another test starts at this moment holds a
+/// copy of every socket until it has become that program.
+fn free_again<T>(port: u16, open: impl Fn() -> io::Result<T>) -> T {
+    eventually(&format!("port {port} to be free"), || match open() {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        opened => Some(opened.unwrap_or_else(|error| panic!("bind port {port}: {error}"))),
+    })
 }
 
 fn accept_all(listener: &TcpListener) {

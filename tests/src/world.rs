@@ -5,6 +5,7 @@
 //! its own. Everything is removed when the world is dropped, and described first if its test failed.
 
 mod daemon;
+mod outside;
 mod probes;
 mod queries;
 mod remains;
@@ -29,6 +30,7 @@ use crate::{
 };
 
 use daemon::Daemon;
+pub use outside::shell;
 pub use queries::rows;
 
 /// A host in which one daemon runs at most.

@@ -6,10 +6,20 @@ use super::World;
 use crate::snapshot::namespaces;
 
 /// What the daemon knows, and what the kernel knows of the host.
-const CLIENT: &[&[&str]] = &[&["status"], &["drops"], &["port", "list"], &["sg", "list"], &["flows", "list"]];
+const CLIENT: &[&[&str]] = &[
+    &["status"],
+    &["drops"],
+    &["port", "list"],
+    &["sg", "list"],
+    &["forward", "list"],
+    &["eip", "list"],
+    &["flows", "list"],
+];
 const HOST: &[&[&str]] = &[
     &["ip", "-details", "link"],
     &["ip", "address"],
+    &["ip", "route"],
+    &["ip", "-6", "route"],
     &["ip", "neigh"],
     &["tc", "qdisc"],
     &["bpftool", "net"],
