@@ -291,8 +291,11 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         if case.from.is_outside() && !is_forwarded(snapshot, case) {
             return Ok(Verdict::PASS);
         }
-        if case.step != Step::Single {
-            track::may_open(&case.datagram.message)?;
+        if case.step != Step::Single
+            && let Err(reason) = track::may_open(&case.datagram.message)
+        {
+            // It may answer a connection of the host's own, from a port that is forwarded.
+            return if case.from.is_outside() { Ok(Verdict::PASS) } else { Err(reason) };
         }
     }
     if case.step != Step::Continue
