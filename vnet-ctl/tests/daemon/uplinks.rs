@@ -34,6 +34,9 @@ fn uplink(name: &str, addresses: &[&str]) {
     }
     ip(&format!("link set {name} up"));
     ip(&format!("link set out-{name} up"));
+    // Until then it drops what it is to send.
+    let is_up = || output(&format!("ip link show {name}")).contains("state UP");
+    wait_until(is_up, || format!("{name} does not come up"));
 }
 
 /// A world whose network leads outside.
