@@ -54,7 +54,7 @@ fn a_named_uplink_that_is_missing_is_refused_and_waited_for() {
 
         fs::write(world.policy_path(), &named).unwrap();
         world.start(world.options());
-        assert_eq!(world.get::<Vec<NetworkInfo>>("/v1/networks")[0].uplink, None);
+        assert!(world.get::<Vec<NetworkInfo>>("/v1/networks")[0].exit_addresses.is_empty());
         uplink("up0", &["198.51.100.2/24"]);
         world.wait_for_event(EventKind::Followed, "the way out is up0 now: networks web leave with it");
         wait_for_exits(scratch, &[("up0", "198.51.100.2")]);
