@@ -6,10 +6,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{apply::Occasion, error::ApplyError};
-use crate::{
-    plan::Located,
-    policy::{Forward, Policy},
-};
+use crate::{plan::Located, policy::Policy};
 
 /// What of `policy` does not go with the host's addresses: in a sentence each, by what it is about.
 ///
@@ -35,7 +32,7 @@ fn find(policy: &Policy, located: &Located) -> BTreeMap<String, String> {
         addr.is_unspecified() || addr.is_loopback() || host.contains_key(addr) || gateways.contains(addr)
     };
     let deaf = policy.forwards.iter().filter(|forward| !is_the_hosts(&forward.listen)).map(|forward| {
-        let (name, addr) = (name_of(forward), forward.listen);
+        let (name, addr) = (format!("forward {}", forward.name()), forward.listen);
         let like = host.iter().filter(|(other, _)| other.is_ipv4() == addr.is_ipv4());
         let present: Vec<_> = like.map(|(addr, device)| format!("{addr} ({device})")).collect();
         let all = if addr.is_ipv4() { "0.0.0.0" } else { "[::]" };
@@ -54,20 +51,12 @@ fn find(policy: &Policy, located: &Located) -> BTreeMap<String, String> {
     deaf.chain(elastic).collect()
 }
 
-/// What people call a forward.
-fn name_of(forward: &Forward) -> String {
-    let ((first, last), addr) = (forward.ports, forward.listen);
-    let addr = if addr.is_ipv4() { addr.to_string() } else { format!("[{addr}]") };
-    let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
-    format!("forward {addr}:{ports}/{}", forward.protocol)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::policy::{ElasticIp, OnChange, Protocol, parse};
+    use crate::policy::{ElasticIp, Forward, OnChange, Protocol, parse};
 
     fn found(listens: &[&str], elastic: &[&str]) -> Vec<String> {
         let text = "version = 1\nnetworks.web = { type = \"nat\", subnets = [\"10.10.0.0/24\"] }\n";
@@ -99,7 +88,7 @@ mod tests {
         assert_eq!(
             found(&["192.0.2.2"], &[]),
             [
-                "forward 192.0.2.2:8080-8089/tcp: no device of the host has the address 192.0.2.2; listen on one \
+                "forward tcp/192.0.2.2:8080-8089: no device of the host has the address 192.0.2.2; listen on one \
               that there is, 192.0.2.1 (eth0), 192.0.2.9 (eth1), or on 0.0.0.0"
             ]
         );

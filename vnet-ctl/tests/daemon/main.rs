@@ -7,6 +7,7 @@
 mod datapath;
 mod history;
 mod lifecycle;
+mod outside;
 mod partial;
 mod process;
 mod reload;

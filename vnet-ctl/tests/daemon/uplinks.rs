@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Makes a device that leads outside, up, with these addresses; its other end is `out-NAME`.
-fn uplink(name: &str, addresses: &[&str]) {
+pub(crate) fn uplink(name: &str, addresses: &[&str]) {
     ip(&format!("link add {name} type veth peer name out-{name}"));
     for addr in addresses {
         let at_once = if addr.contains(':') { "nodad" } else { "" };
@@ -34,6 +34,9 @@ fn uplink(name: &str, addresses: &[&str]) {
     }
     ip(&format!("link set {name} up"));
     ip(&format!("link set out-{name} up"));
+    // Until then it drops what it is to send.
+    let is_up = || output(&format!("ip link show {name}")).contains("state UP");
+    wait_until(is_up, || format!("{name} does not come up"));
 }
 
 /// A world whose network leads outside.
@@ -43,7 +46,7 @@ fn leading<'a>(scratch: &'a Scratch) -> World<'a> {
     world
 }
 
-fn text(world: &World<'_>, kind: &str) -> String {
+pub(crate) fn text(world: &World<'_>, kind: &str) -> String {
     policy(&world.tag).replace("private", kind)
 }
 
@@ -53,23 +56,23 @@ fn programs(device: &str) -> Vec<String> {
     programs.iter().map(|program| program.name_as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn is_attached(scratch: &Scratch, device: &str) -> bool {
+pub(crate) fn is_attached(scratch: &Scratch, device: &str) -> bool {
     let is_pinned = scratch.pins().link(ifindex(device), Hook::FromUplink).exists();
     assert_eq!(is_pinned, programs(device) == [Hook::FromUplink.program()], "{:?}", programs(device));
     is_pinned
 }
 
-fn map(pins: &Pins, name: &str) -> Map {
+pub(crate) fn map(pins: &Pins, name: &str) -> Map {
     Map::from_map_data(MapData::from_pin(pins.map(name)).unwrap()).unwrap()
 }
 
-fn side(pins: &Pins) -> u32 {
+pub(crate) fn side(pins: &Pins) -> u32 {
     let control: Array<MapData, Control> = map(pins, names::CONTROL).try_into().unwrap();
     control.get(&0, 0).unwrap().generation & 1
 }
 
 /// The devices and addresses that packets leave by and with, as the datapath reads them.
-fn exits(scratch: &Scratch) -> BTreeSet<(u32, IpAddr)> {
+pub(crate) fn exits(scratch: &Scratch) -> BTreeSet<(u32, IpAddr)> {
     let pins = scratch.pins();
     let (side, table) = (side(&pins), map(&pins, names::EXITS));
     let table: HashMap<MapData, ExitKey, Exit> = table.try_into().unwrap();
@@ -86,13 +89,13 @@ fn uplinks(scratch: &Scratch) -> Vec<(u32, MacAddr)> {
     entries.map(|(key, record)| (key.ifindex, record.mac)).collect()
 }
 
-fn wait_for_exits(scratch: &Scratch, expected: &[(&str, &str)]) {
+pub(crate) fn wait_for_exits(scratch: &Scratch, expected: &[(&str, &str)]) {
     let expected: BTreeSet<(u32, IpAddr)> =
         expected.iter().map(|(device, addr)| (ifindex(device), addr.parse().unwrap())).collect();
     wait_until(|| exits(scratch) == expected, || format!("{:?} is not {expected:?}", exits(scratch)));
 }
 
-fn problems(world: &World<'_>) -> Vec<String> {
+pub(crate) fn problems(world: &World<'_>) -> Vec<String> {
     let events = world.events().into_iter().filter(|event| event.kind == EventKind::Problem);
     events.map(|event| event.message).collect()
 }
