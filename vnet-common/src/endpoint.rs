@@ -292,7 +292,7 @@ pub const JOIN_OUTSIDE: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JoinPrefix {
-    /// The bridge of the network that asks.
+    /// The bridge of the network that asks; 0 for the prefixes of all networks.
     pub network: u32,
     /// Which copy.
     pub side: Side,

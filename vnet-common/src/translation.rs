@@ -174,8 +174,8 @@ pub enum ForwardKind {
 
 /// What stands behind a block of ports; in a head, only which blocks there are.
 ///
-/// Layout: `target` 16, `network` u32, `listen` u16, `port` u16, `kind` u32 (in a head: bit n set when blocks
-/// of n significant bits exist).
+/// Layout: `target` 16, `network` u32, `listen` u16, `port` u16, `kind` u32, with bit 8 set if it keeps
+/// its flows (in a head: bit n set when blocks of n significant bits exist).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forward {
@@ -197,6 +197,22 @@ impl Forward {
         Self { target: Ip::UNSPECIFIED, network: 0, listen: 0, port: 0, word: sizes }
     }
 
+    /// The bit of `word` that tells [`Forward::keeps`].
+    const KEEPS: u32 = 1 << 8;
+
+    /// The same, whose flows stay with whoever had them when it leads to somebody else.
+    #[must_use]
+    pub const fn keeping(self) -> Self {
+        Self { word: self.word | Self::KEEPS, ..self }
+    }
+
+    /// Whether established flows stay with whoever had them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keeps(&self) -> bool {
+        self.word & Self::KEEPS != 0
+    }
+
     /// To `target` of `network`; a range that begins at `listen` becomes one that begins at `port`.
     #[must_use]
     pub const fn to(kind: ForwardKind, network: u32, target: Ip, (listen, port): (u16, u16)) -> Self {
@@ -214,7 +230,7 @@ impl Forward {
     #[inline(always)]
     #[must_use]
     pub const fn is(&self, kind: ForwardKind) -> bool {
-        self.word == kind as u32
+        self.word & !Self::KEEPS == kind as u32
     }
 
     /// What `port` becomes.

@@ -53,11 +53,13 @@ pub struct Target {
     pub network: u32,
     /// 1 if it is a metadata service, which no rule is asked about.
     pub is_metadata: u32,
+    /// 1 if flows stay with whoever had them when it stands for somebody else.
+    pub keeps: u32,
 }
 
 impl Target {
     /// Itself.
-    pub const NONE: Self = Self { network: 0, is_metadata: 0 };
+    pub const NONE: Self = Self { network: 0, is_metadata: 0, keeps: 0 };
 }
 
 /// The source with which a packet leaves.

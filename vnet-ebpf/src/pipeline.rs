@@ -381,6 +381,7 @@ fn admit<A: Address + Default, T: Tables>(
     } else {
         case.ask();
         if translate::destination(snapshot, case) {
+            translate::keep_target(snapshot, case);
             route::target(snapshot, case)?;
         } else if case.from.is_outside() {
             return Err(DropReason::TranslationChanged);
@@ -404,7 +405,7 @@ fn admit<A: Address + Default, T: Tables>(
     }
     case.decision = judge::both_ends(snapshot, case)?;
     translate::source(snapshot, case)?;
-    translate::leaves(case, is_answer)
+    translate::leaves(snapshot, case, is_answer)
 }
 
 /// Fills in to whom an answer goes.

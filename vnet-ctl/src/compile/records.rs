@@ -14,6 +14,9 @@ use vnet_common::{
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member, translation};
 use crate::policy::{HostAccess, Network, NetworkKind, Policy, Port};
 
+/// The bridge in the keys of prefixes that are some network's, whichever asks.
+const NO_NETWORK: u32 = 0;
+
 /// The gates of a policy's acl: bits of a group set as records have it.
 pub(super) fn gates(policy: &Policy) -> GroupSet {
     let gate = |direction| match direction {
@@ -61,11 +64,13 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
 }
 
 /// The prefixes that each network reaches in those that it is joined with, and the bridges there; and those to
-/// which it leaves untranslated. Where both name the same prefix, the joined network has it.
+/// which it leaves untranslated. Where both name the same prefix, the joined network has it. Under no network stand
+/// the prefixes of all of them, which nobody looks for outside.
 pub(super) fn joins(policy: &Policy, devices: &Devices) -> BTreeMap<(u32, IpNet), u32> {
     let mut joins: BTreeMap<_, _> = translation::untranslated(policy, devices).collect();
-    for name in policy.networks.keys() {
+    for (name, network) in &policy.networks {
         let Some(own) = devices.bridges.get(name) else { continue };
+        joins.extend(network.subnets.iter().map(|subnet| ((NO_NETWORK, subnet.net), own.ifindex)));
         for other in policy.joined(name) {
             let (Some(network), Some(bridge)) = (policy.networks.get(other), devices.bridges.get(other))
             else {

@@ -16,7 +16,7 @@ use super::{
     Assigned, Bridge, Devices, ExitPlace, UplinkDevice,
     ports::{Block, split},
 };
-use crate::policy::{self, Network, NetworkKind, Policy, PortRange, Protocol};
+use crate::policy::{self, Network, NetworkKind, OnChange, Policy, PortRange, Protocol};
 
 /// The side that keys of tables have before it is known where they go.
 const NO_SIDE: Side = 0;
@@ -81,6 +81,7 @@ pub(super) fn untranslated<'a>(
 /// An elastic IP and the port that it stands for.
 struct Association<'a> {
     addr: IpAddr,
+    on_change: OnChange,
     bridge: Bridge,
     uplink: &'a UplinkDevice,
     /// The port's addresses of the same version, in order.
@@ -98,7 +99,7 @@ fn associations<'a>(
             let (bridge, network) = place_of(policy, devices, &elastic.port)?;
             let uplink = devices.uplinks.get(network)?;
             let private = private(assigned, &elastic.port, *addr).collect();
-            Some(Association { addr: *addr, bridge, uplink, private })
+            Some(Association { addr: *addr, on_change: elastic.on_change, bridge, uplink, private })
         },
     )
 }
@@ -110,7 +111,7 @@ pub(super) fn elastic_ips(
     devices: &Devices,
 ) -> BTreeMap<(u32, IpAddr), ElasticIp> {
     associations(policy, assigned, devices)
-        .flat_map(|Association { addr, bridge, uplink, private }| {
+        .flat_map(|Association { addr, bridge, uplink, private, .. }| {
             let elastic = ElasticIp { addr: Ip::from_std(addr), uplink: uplink.ifindex };
             private.into_iter().map(move |private| ((bridge.ifindex, private), elastic))
         })
@@ -130,9 +131,12 @@ pub(super) fn forwards(
             table.forward(policy, assigned, devices, forward);
         }
     }
-    for Association { addr, bridge, private, .. } in associations(policy, assigned, devices) {
+    for Association { addr, on_change, bridge, private, .. } in associations(policy, assigned, devices) {
         let Some(target) = private.first() else { continue };
-        let to = Forward::to(ForwardKind::Elastic, bridge.ifindex, Ip::from_std(*target), (0, 0));
+        let mut to = Forward::to(ForwardKind::Elastic, bridge.ifindex, Ip::from_std(*target), (0, 0));
+        if on_change == OnChange::Keep {
+            to = to.keeping();
+        }
         table.add(head(0, addr, ForwardKey::ANY_PROTOCOL), &[Block::ALL], to);
     }
     for service in &policy.metadata {

@@ -307,7 +307,6 @@ to = "web-1:80"
     #[test]
     fn what_leads_to_a_port_is_told_with_where_it_ends() {
         let mut view = view();
-        view.devices.uplinks.clear();
         let forward = &view.forwards()[0];
         let told = (forward.name.as_str(), forward.to.as_str(), forward.network.as_str());
         assert_eq!(told, ("tcp/0.0.0.0:8000-8001", "web-1:80-81", "web"));

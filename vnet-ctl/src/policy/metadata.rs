@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    HostAccess, Listen, Metadata, Mistake, Network, NetworkKind,
+    Listen, Metadata, Mistake, Network,
     diagnostic::Finding,
     listen::single,
     parse::{Names, unknown},
@@ -52,8 +52,7 @@ fn service(
     let network = section.require("network", "write network = \"NAME\", one of [networks]", report);
     let network = network.and_then(|node| {
         let name = string(node, report)?;
-        report.keep(node.span(), check_network(name, targets, names))?;
-        warn_if_excluded(name, node.span(), targets, report);
+        report.keep(node.span(), check_network(name, names))?;
         Some(name)
     });
     let listen = section.require("listen", "write listen = \"169.254.169.254:80\"", report);
@@ -72,24 +71,11 @@ fn service(
     Some((Metadata { network: network?.to_owned(), listen, to_port: to? }, place))
 }
 
-fn check_network(name: &str, targets: &Targets<'_, '_>, names: &Names<'_>) -> Result<(), Mistake> {
-    if !names.networks.contains(name) {
-        return Err(unknown("network", name, &names.networks, "networks"));
-    }
-    let Some(network) = targets.networks.get(name) else { return Ok(()) };
-    if network.kind == NetworkKind::Nat {
-        return Ok(());
-    }
-    let gateways: Vec<_> = network.subnets.iter().map(|subnet| subnet.gateway.to_string()).collect();
-    Err(Mistake::new(format!("network `{name}` is private, and metadata is for networks of type nat"))
-        .help(format!("its ports reach the host's services at the gateway {}", gateways.join(" or "))))
-}
-
-fn warn_if_excluded(name: &str, place: Range<usize>, targets: &Targets<'_, '_>, report: &mut Report) {
-    if targets.networks.get(name).is_some_and(|network| network.host == HostAccess::Excluded) {
-        let message = format!("nobody reaches this metadata service: network `{name}` keeps the host out");
-        let mistake = Mistake::new(message).help("take host = false out of the network, or the service");
-        report.warnings.push(Finding::new(place, mistake));
+fn check_network(name: &str, names: &Names<'_>) -> Result<(), Mistake> {
+    if names.networks.contains(name) {
+        Ok(())
+    } else {
+        Err(unknown("network", name, &names.networks, "networks"))
     }
 }
 

@@ -40,11 +40,27 @@ pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut
         }
         _ => case.asker_tuple.ports.dst().get(),
     };
-    case.target =
-        Target { network: forward.network, is_metadata: u32::from(forward.is(ForwardKind::Metadata)) };
+    case.target = Target {
+        network: forward.network,
+        is_metadata: u32::from(forward.is(ForwardKind::Metadata)),
+        keeps: u32::from(forward.keeps()),
+    };
     case.asked_tuple.dst = A::of(forward.target);
     case.asked_tuple.ports = Ports::new(case.asker_tuple.ports.src(), Be16::new(port));
     true
+}
+
+/// Leaves a flow that is judged again with whom it was, where that is what becomes of flows whose destination stands
+/// for somebody else now.
+#[inline(always)]
+pub fn keep_target<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
+    if case.step == Step::Renew
+        && case.target.keeps != 0
+        && let Ok(port) = snapshot.port(case.before_device)
+    {
+        case.target.network = port.network;
+        case.asked_tuple.dst = case.before_leaves.dst;
+    }
 }
 
 /// What stands behind the destination that was asked for: in the network `scope`, if it is not 0, or everywhere; for
@@ -91,12 +107,17 @@ fn under<'a, A: Address, T: Tables>(snapshot: &Snapshot<'a, T>, case: &mut Case<
 /// Whether `addr` is an elastic IP that is known behind `uplink`.
 #[inline(always)]
 pub fn is_elastic<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, uplink: u32, addr: A) -> bool {
+    elastic(snapshot, addr).is_some_and(|forward| {
+        let own = snapshot.elastic_ip(forward.network, forward.target);
+        own.is_some_and(|elastic| elastic.uplink == uplink)
+    })
+}
+
+/// What stands behind the elastic IP `addr`.
+#[inline(always)]
+fn elastic<'a, A: Address, T: Tables>(snapshot: &Snapshot<'a, T>, addr: A) -> Option<&'a Forward> {
     let head = ForwardKey::head(0, snapshot.side(), addr.ip(), ForwardKey::ANY_PROTOCOL);
-    let Some(forward) = snapshot.tables.forward(&head.block(0, 0)) else { return false };
-    forward.is(ForwardKind::Elastic)
-        && snapshot
-            .elastic_ip(forward.network, forward.target)
-            .is_some_and(|elastic| elastic.uplink == uplink)
+    snapshot.tables.forward(&head.block(0, 0)).filter(|forward| forward.is(ForwardKind::Elastic))
 }
 
 /// Decides the source address with which the packet of `case` leaves; it goes outside, or to somebody who was
@@ -153,19 +174,26 @@ fn is_exempt<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) 
 }
 
 /// Fills in the tuple with which the packet leaves, and that of answers. Of a flow that is there it stays as it
-/// is, and must be what the first packet would leave with today; any source port will do.
+/// is, and must be what the first packet would leave with today; any source port will do, and an elastic IP that
+/// keeps its flows.
 ///
 /// # Errors
 /// [`DropReason::TranslationChanged`].
 #[inline(always)]
-pub fn leaves<A: Address>(case: &mut Case<A>, is_answer: bool) -> Result<(), DropReason> {
+pub fn leaves<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    is_answer: bool,
+) -> Result<(), DropReason> {
     let arrives = case.key.tuple();
     let today = Tuple { src: case.source.addr, ..case.asked_tuple };
     let mut leaves = today;
     if matches!(case.step, Step::Challenge | Step::Renew) {
         leaves = case.before_leaves;
         let left = if is_answer { arrives.reversed() } else { leaves };
-        if (left.src, left.dst, left.ports.dst()) != (today.src, today.dst, today.ports.dst()) {
+        let is_same_source = left.src == today.src || elastic(snapshot, left.src).is_some_and(Forward::keeps);
+        let is_same_target = left.dst == today.dst || case.target.keeps != 0;
+        if !is_same_source || !is_same_target || left.ports.dst() != today.ports.dst() {
             return Err(DropReason::TranslationChanged);
         }
     }
