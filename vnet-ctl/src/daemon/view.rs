@@ -314,11 +314,11 @@ to = "web-1:80"
         let elastic_ip = &view.elastic_ips()[0];
         assert_eq!(elastic_ip.address, Some("10.10.0.11".parse().unwrap()));
         assert_eq!(elastic_ip.uplink.as_deref(), Some("eth0"));
-        view.devices.uplinks.clear();
-        assert_eq!(view.elastic_ips()[0].uplink, None);
         let network = &view.networks()[0];
         let told = (network.uplink.as_deref(), network.snat_ports.as_deref());
         assert_eq!(told, (Some("eth0"), Some("1024-32767")));
+        view.devices.uplinks.clear();
+        assert_eq!(view.elastic_ips()[0].uplink, None);
     }
 
     #[test]
