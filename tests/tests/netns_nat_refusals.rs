@@ -60,7 +60,11 @@ fn with_elastic_ip(address: &str) -> String {
 #[test]
 fn a_listen_address_that_the_host_does_not_have_is_refused() {
     let world = World::running_with_outside(POLICY);
-    refuses(&world, &listening_on("198.51.100.77:8081"), &["198.51.100.77", "new.toml"]);
+    refuses(
+        &world,
+        &listening_on("198.51.100.77:8081"),
+        &["forward tcp/198.51.100.77:8081", "198.51.100.1 (eth0)"],
+    );
     refuses(&world, &listening_on("[2001:db8:100::77]:8081"), &["2001:db8:100::77"]);
     refuses(&world, &listening_on("203.0.113.5:8081"), &["203.0.113.5"]);
 }
