@@ -21,6 +21,7 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
+mod errors;
 mod flooded;
 mod hooks;
 mod neighbours;
@@ -38,7 +39,6 @@ use crate::{
     headers::{Carries, ETHERNET_LEN, Frame, Kind, Service},
     hop::Hop,
     packet::Packet,
-    rewrite::{self, ErrorAbout, ICMP_HEADER_LEN},
     stages::{
         install::{self, Birth},
         judge,
@@ -284,7 +284,7 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     case: &mut Case<A>,
 ) -> Outcome {
     if case.datagram.message.kind == Kind::Error {
-        return related_error(packet, snapshot, case);
+        return errors::related_error(packet, snapshot, case);
     }
     classify(snapshot, case)?;
     if matches!(case.step, Step::Single | Step::Open | Step::Reopen) {
@@ -459,75 +459,4 @@ fn proceed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
     replay::replay(packet, &case.datagram, &own, &case.forth)
-}
-
-/// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end, from
-/// the host, or from any router outside. It is translated as packets of its direction are, and so is what it
-/// quotes. A function of its own in the kernel too, for the stack's sake.
-#[inline(never)]
-fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &mut P,
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Outcome {
-    if let Err(reason) = read_quoted(packet, case) {
-        return unrelated(case, reason);
-    }
-    let is_from_end =
-        case.quoted.dst == case.datagram.src || case.from.is_outside() || case.from.is_gateway();
-    if case.quoted.src != case.datagram.dst || !is_from_end {
-        return unrelated(case, DropReason::UnrelatedError);
-    }
-    if case.from.is_gateway() {
-        return error_of_host(packet, snapshot, case);
-    }
-    case.pair_key = case.quoted.key(case.device).reversed(case.device);
-    let Some(flow) = snapshot.tables.find(&case.pair_key) else {
-        return unrelated(case, DropReason::UnrelatedError);
-    };
-    if !is_current(snapshot, case, &flow) {
-        return Err(DropReason::UnrelatedError);
-    }
-    if case.forth.ops.has(Ops::TRANSLATE) {
-        let about = ErrorAbout { error: &case.datagram, quoted: &case.quoted };
-        rewrite::error(packet, &about, &case.forth.leaves)?;
-    }
-    replay::route(packet, &case.forth)
-}
-
-/// Reads what an error quotes. As [`read_ipv6`].
-#[inline(never)]
-fn read_quoted<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
-    case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
-    Ok(())
-}
-
-/// What becomes of an error that is about no flow: outside it may be about one of the host's.
-#[inline(always)]
-fn unrelated<A: Copy>(case: &Case<A>, reason: DropReason) -> Outcome {
-    if case.from.is_outside() { Ok(Verdict::PASS) } else { Err(reason) }
-}
-
-/// An ICMP error of the host's, about a flow with it or between ports.
-#[inline(always)]
-fn error_of_host<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &mut P,
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Outcome {
-    // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
-    if route::destination(snapshot, case).is_err() {
-        route::to_host_elsewhere(case);
-    }
-    case.pair_key = case.quoted.key(case.to.device);
-    let flow = snapshot.tables.find(&case.pair_key).ok_or(DropReason::UnrelatedError)?;
-    if flow.generation.get() != snapshot.generation {
-        return Err(DropReason::UnrelatedError);
-    }
-    if flow.device.get() != case.network {
-        // It's about a flow between ports.
-        judge::host_may_speak(snapshot, case.network)?;
-    }
-    route::way(case)?;
-    replay::route(packet, &case.forth)
 }
