@@ -14,6 +14,10 @@ use std::{
     path::PathBuf,
 };
 
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
 use vnet_tests::{
     Namespace, World, eventually,
     process::finish,
@@ -306,6 +310,75 @@ fn what_somebody_detaches_or_unpins_comes_back() {
         fs::remove_file(&pin).expect("remove the pin");
         let _ = world.event(last, "repaired", &[program, "pin"]);
         eventually("the pin", || pin.exists().then_some(()));
+    }
+    for to in WAYS {
+        assert_eq!(address_seen(world.host(), tcp(to)), gateway(to), "{to}");
+    }
+}
+
+#[test]
+fn a_host_without_cgroup2_mounted_is_served_as_well() {
+    // This thread alone, and what it starts.
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("keep what is mounted here");
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("the mounts");
+    for line in mounts.lines().filter(|line| line.contains(" - cgroup2 ")) {
+        let path = line.split(' ').nth(4).expect("a path");
+        umount2(path, MntFlags::MNT_DETACH).expect("unmount");
+    }
+    let world = World::running_with_outside(&published());
+    let _teller = Teller::serve(&world.port("web-1"), 80);
+    for to in WAYS {
+        assert_eq!(address_seen(world.host(), tcp(to)), gateway(to), "{to}");
+    }
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", world.daemon_pid())).expect("its mounts");
+    assert!(!mounts.contains(" - cgroup2 "), "{mounts}");
+}
+
+#[test]
+fn a_host_that_refuses_the_programs_is_warned_and_serves_strangers() {
+    let open =
+        "[security_groups.default]\ningress = [{ protocol = \"tcp\", ports = [80], from = [\"any\"] }]\n";
+    let world = World::running_with_outside(POLICY);
+    let _teller = Teller::serve(&world.port("web-1"), 80);
+    let links = fs::read_dir(world.bpffs().join("vnet")).expect("pins").flatten().next().expect("a version");
+    // Not what the kernel would refuse, but it is refused in the same way.
+    let obstacle = links.path().join("links/cgroup-host_connect6");
+    fs::create_dir(&obstacle).expect("something in the way");
+    world.write_policy(&[&published(), open].concat());
+    let words =
+        ["the host's own processes do not reach its forwards and elastic IPs", "cgroup-host_connect6"];
+    let _ = world.ctl(&["apply"]).ok().says(&words);
+    let status = world.json(&["status"]);
+    assert!(status["problems"][0].to_string().contains(words[0]), "{status}");
+    assert_eq!(pins(&world), std::slice::from_ref(&obstacle), "all or none");
+    assert_refused(world.host());
+    assert_eq!(address_seen(&world.outside(), tcp("198.51.100.1:8080")), "203.0.113.5");
+    fs::remove_dir(&obstacle).expect("out of the way");
+    let applied = world.ctl(&["apply"]).ok();
+    assert!(!applied.stderr.contains("own processes"), "{applied}");
+    assert_eq!(world.json(&["status"])["problems"].as_array().map(Vec::len), Some(0));
+    assert_eq!(address_seen(world.host(), tcp("127.0.0.1:8080")), "10.10.0.1");
+}
+
+#[test]
+fn another_version_takes_the_host_over() {
+    let mut world = World::running_with_outside(&published());
+    let _teller = Teller::serve(&world.port("web-1"), 80);
+    let mut line = Line::open(world.host(), 0, tcp("127.0.0.1:8080"));
+    let before = links(&world);
+    world.kill();
+    let vnet = world.bpffs().join("vnet");
+    let own = fs::read_dir(&vnet).expect("pins").flatten().next().expect("a version").path();
+    // Versions differ in the name of their folder.
+    fs::rename(&own, vnet.join("v1003")).expect("make it another version's");
+    world.start(&[]);
+    assert_eq!(line.ask(ANSWER).expect("an answer").ip().to_string(), "10.10.0.1");
+    assert_eq!(pins(&world).iter().filter(|pin| pin.starts_with(&own)).count(), 8);
+    assert_eq!(links(&world).len(), 8);
+    for id in &before {
+        assert_eq!(link(&["id", id]), None, "the other version's are gone");
     }
     for to in WAYS {
         assert_eq!(address_seen(world.host(), tcp(to)), gateway(to), "{to}");

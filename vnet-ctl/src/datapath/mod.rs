@@ -231,7 +231,7 @@ impl Datapath {
         for ifindex in found.gone {
             self.detach(ifindex, &Hook::ALL)?;
         }
-        let (mended, unmended) = self.sockets.look_after(&mut self.object)?;
+        let (mended, unmended) = self.sockets.look_after(&self.object)?;
         self.mended.extend(mended);
         Ok(found.unmended.into_iter().chain(unmended).collect())
     }
