@@ -225,15 +225,6 @@ fn loopback_leads_to_ports_for_the_hosts_processes_alone() {
 }
 
 #[test]
-fn loopback_compiles_to_nothing() {
-    let world = world(|policy, _| {
-        policy.forwards.push(forward("127.0.0.1", (8080, 8080), ("a", 80)));
-        policy.forwards.push(forward("::1", (8080, 8080), ("a", 80)));
-    });
-    assert!(world.tables.forwards.is_empty());
-}
-
-#[test]
 fn a_range_moves_as_a_whole_in_few_blocks() {
     let world = world(|policy, _| policy.forwards.push(forward("198.51.100.2", (5000, 5999), ("a", 80))));
     assert!(world.tables.forwards.len() <= 20, "{}", world.tables.forwards.len());
