@@ -239,6 +239,7 @@ const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PERCPU_HASH: u32 = 5;
 const PERCPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 const NO_PREALLOC: u32 = 1;
 
@@ -260,12 +261,14 @@ fn the_object_declares_every_map_in_its_shape() {
         ("FLOWS4", shape(HASH, 16, 96, limits::FLOWS4, 0)),
         ("FLOWS6", shape(HASH, 40, 120, limits::FLOWS6, 0)),
         ("FORWARDS", shape(HASH, 28, 28, limits::FORWARDS, NO_PREALLOC)),
+        ("HOST", shape(ARRAY, 4, 8, 1, 0)),
         ("JOINS", shape(LPM_TRIE, 28, 4, limits::JOINS, NO_PREALLOC)),
         ("NETWORKS", shape(HASH, 8, 8, limits::NETWORKS, NO_PREALLOC)),
         ("PEERS", shape(LPM_TRIE, 24, 4, limits::PEERS, NO_PREALLOC)),
         ("POLICY", shape(HASH, 12, 8, limits::POLICY, NO_PREALLOC)),
         ("PORTS", shape(HASH, 8, 20, limits::PORTS, NO_PREALLOC)),
         ("PORT_DROPS", shape(PERCPU_HASH, 8, 8, limits::PORT_DROPS, NO_PREALLOC)),
+        ("SOCKETS", shape(LRU_HASH, 32, 20, limits::SOCKETS, 0)),
         ("UPLINKS", shape(HASH, 8, 8, limits::UPLINKS, NO_PREALLOC)),
     ];
     let declared = declared().expect("the embedded object");

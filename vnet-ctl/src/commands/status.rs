@@ -48,6 +48,7 @@ fn view(status: &Status) -> View {
         ("Rules", status.rules.to_string()),
         ("Flows", format!("{} IPv4, {} IPv6", status.flows.v4, status.flows.v6)),
         ("Layout ABI", status.abi.to_string()),
+        ("Problems", status.problems.join("; ")),
     ])
 }
 

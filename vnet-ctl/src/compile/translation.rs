@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
@@ -164,8 +164,8 @@ impl ForwardTable {
         let ports = (first, forward.to_port);
         let to = Forward::to(ForwardKind::Forward, bridge.ifindex, Ip::from_std(target), ports);
         let blocks = split(PortRange { first, last });
-        for addr in listened_on(policy, devices, forward.listen) {
-            self.add(head(0, addr, forward.protocol.0), &blocks, to);
+        for (scope, addr) in listened_on(policy, devices, forward.listen) {
+            self.add(head(scope, addr, forward.protocol.0), &blocks, to);
         }
     }
 
@@ -196,18 +196,21 @@ const fn head(scope: u32, addr: IpAddr, protocol: u8) -> ForwardKey {
     ForwardKey::head(scope, NO_SIDE, Ip::from_std(addr), protocol)
 }
 
-/// The addresses under which packets arrive that are meant for `listen`. Only the host's own processes reach
-/// what listens on loopback, and those are no packets that the datapath sees.
-fn listened_on(policy: &Policy, devices: &Devices, listen: IpAddr) -> BTreeSet<IpAddr> {
+/// The addresses that lead to what listens on `listen`, each with its scope. Only the host's own processes reach
+/// its loopback: what they ask for is translated before it is a packet.
+fn listened_on(policy: &Policy, devices: &Devices, listen: IpAddr) -> BTreeSet<(u32, IpAddr)> {
     if listen.is_loopback() {
-        return BTreeSet::new();
+        return [(ForwardKey::HOST, listen)].into();
     }
     if !listen.is_unspecified() {
-        return [listen].into();
+        return [(0, listen)].into();
     }
+    let loopback: IpAddr =
+        if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
     let subnets = policy.networks.values().flat_map(|network| &network.subnets);
     let all = devices.addresses.iter().copied().chain(subnets.map(|subnet| subnet.gateway));
-    all.filter(|addr| addr.is_ipv4() == listen.is_ipv4()).collect()
+    let all = all.filter(|addr| addr.is_ipv4() == listen.is_ipv4()).map(|addr| (0, addr));
+    all.chain([(ForwardKey::HOST, loopback)]).collect()
 }
 
 /// The bridge of a port's network, and the network's name, if port and bridge have their devices.

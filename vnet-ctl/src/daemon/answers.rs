@@ -20,6 +20,11 @@ use crate::{
 /// A client that asked for the next event and is gone is noticed by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// That the host's own processes miss something, and why.
+pub(super) fn sockets_warning(reason: &str) -> String {
+    format!("the host's own processes do not reach its forwards and elastic IPs: {reason}")
+}
+
 impl Daemon {
     /// How things stand.
     pub(crate) fn status(&self) -> Result<Status> {
@@ -39,6 +44,7 @@ impl Daemon {
             flows: datapath.flow_counts()?,
             uptime_secs: self.started.elapsed().as_secs(),
             pending,
+            problems: datapath.sockets_trouble().map(sockets_warning).into_iter().collect(),
         })
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     SharedDatapath,
     absent::{Waiting, leave_out, rested},
+    answers::sockets_warning,
     apply::Occasion,
     at_length,
     declared::{Conflicts, Declared, Joined},
@@ -126,6 +127,7 @@ impl Engine {
         let mut outcome = result.inspect_err(|_| self.in_doubt.notify_one())?;
         outcome.waiting = waiting.messages();
         outcome.news = news;
+        outcome.warnings.extend(self.datapath.lock().sockets_trouble().map(sockets_warning));
         declared.settle(waiting.conflicting());
         self.waiting = waiting;
         Ok(outcome)

@@ -180,17 +180,15 @@ impl Keeper {
     /// Brings ports down whose programs cannot be attached: what they send is dropped further on, but what
     /// reaches them is not judged. They come up with their programs.
     async fn close(&mut self, unmended: Vec<Unmended>, view: &View) {
-        let problems = unmended.iter().map(|Unmended { place: (ifindex, device, hook), error }| {
-            format!("{hook} of {} is not attached: {error}", view.place(*ifindex, device))
-        });
-        let problems: BTreeSet<String> = problems.collect();
+        let name = |ifindex, device: &str| view.place(ifindex, device);
+        let problems: BTreeSet<String> = unmended.iter().map(|unmended| unmended.describe(&name)).collect();
         for problem in problems.difference(&self.unmended) {
             self.daemon.events.tell(EventKind::Problem, problem.as_str());
         }
         self.unmended = problems;
-        let open =
-            unmended.iter().filter(|unmended| matches!(unmended.place.2, Hook::FromPort | Hook::ToPort));
-        let down: Vec<_> = open.map(|open| Action::Down { device: open.place.1.clone() }).collect();
+        let places = unmended.iter().filter_map(Unmended::place);
+        let open = places.filter(|(.., hook)| matches!(hook, Hook::FromPort | Hook::ToPort));
+        let down: Vec<_> = open.map(|(_, device, _)| Action::Down { device: device.clone() }).collect();
         if !down.is_empty() {
             let mut datapath = self.daemon.datapath.clone();
             for failure in self.daemon.host.remove(&down, &mut datapath).await {

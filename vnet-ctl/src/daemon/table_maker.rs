@@ -21,12 +21,16 @@ pub(super) struct TableMaker {
     datapath: SharedDatapath,
     /// `None` until it is known what to go on from.
     compiler: Option<Compiler>,
+    /// Whether what was compiled last leads the host's processes anywhere.
+    leads_host: bool,
+    /// Whether the last commit has attached the programs of the host's sockets.
+    has_attached: bool,
 }
 
 impl TableMaker {
     /// Nothing is compiled yet.
     pub(super) const fn new(datapath: SharedDatapath) -> Self {
-        Self { datapath, compiler: None }
+        Self { datapath, compiler: None, leads_host: false, has_attached: false }
     }
 
     /// Makes the tables of `policy`. They are not in force until [`TableMaker::commit`], and what is compiled next
@@ -39,6 +43,7 @@ impl TableMaker {
         let outcome = at_length(|| compiler.update(policy, assigned, devices));
         // A policy that is too large leaves the tables as they were.
         self.compiler = Some(compiler);
+        self.leads_host = !(policy.forwards.is_empty() && policy.elastic_ips.is_empty());
         Ok(outcome?)
     }
 
@@ -49,14 +54,23 @@ impl TableMaker {
         let difference = compiler.difference();
         let announcements = announcements(&difference, compiler.tables());
         let mut datapath = self.datapath.lock();
-        let committed = at_length(|| datapath.commit_difference(compiler.tables(), difference))?;
+        // They do nothing until there is something that they find.
+        self.has_attached = self.leads_host && datapath.attach_sockets();
+        let committed = at_length(|| datapath.commit_difference(compiler.tables(), difference));
         drop(datapath);
+        if committed.is_err() && self.has_attached {
+            self.detach_sockets();
+        }
+        let committed = committed?;
         self.compiler = Some(compiler);
         Ok((committed, announcements))
     }
 
     /// Puts in force again what was before what was `committed` last.
     pub(super) fn take_back(&mut self, committed: &Committed) -> Result<()> {
+        if self.has_attached {
+            self.detach_sockets();
+        }
         let Some(compiler) = self.compiler.take().filter(|_| committed.flipped) else { return Ok(()) };
         let mut tables = compiler.into_tables();
         self.datapath.lock().take_back(&mut tables)?;
@@ -69,6 +83,9 @@ impl TableMaker {
         if let Some(compiler) = &mut self.compiler {
             compiler.settle();
         }
+        if !self.leads_host {
+            self.detach_sockets();
+        }
         if !self.datapath.lock().is_far_behind() {
             return;
         }
@@ -79,5 +96,13 @@ impl TableMaker {
                 tracing::warn!("{error:#}");
             }
         }));
+    }
+
+    fn detach_sockets(&mut self) {
+        self.has_attached = false;
+        if let Err(error) = self.datapath.lock().detach_sockets() {
+            // They find nothing to do, and the next change tries again.
+            tracing::warn!("{error:#}");
+        }
     }
 }

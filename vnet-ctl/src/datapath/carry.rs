@@ -12,7 +12,10 @@
 //!    afterwards. Programs that the other version had not are attached.
 //! 3. What the other programs changed in the meantime is copied once more. A flow that began in between may
 //!    lose a packet, not its connection.
-//! 4. The other folder goes: its control map first, so that what a crash leaves of it is known for rubbish.
+//! 4. The programs of the host's sockets are not carried: this version's own are attached beside the other's before
+//!    the policy is committed. Until the other's are gone, whichever run first translate, and the second find
+//!    nothing to do. Sockets that were translated before speak on; whom they asked for is forgotten.
+//! 5. The other folder goes: its control map first, so that what a crash leaves of it is known for rubbish.
 //!
 //! Upgrades and downgrades are the same to it.
 

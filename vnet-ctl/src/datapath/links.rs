@@ -29,17 +29,18 @@ use tracing::{debug, warn};
 
 use super::{
     mend::{Mended, Unmended, What},
-    names::{Hook, Pins, parse_link_name},
+    names::{Hook, Pins, is_socket_link_name, parse_link_name},
     sys,
 };
 
-/// What is pinned under a folder of links.
+/// What is pinned under a folder of links for devices.
 pub(super) fn pinned(folder: &Path) -> Result<Vec<(PathBuf, u32, Hook)>> {
     let mut found = Vec::new();
     for path in files(folder)? {
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_link_name);
-        match name {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match parse_link_name(name) {
             Some((ifindex, hook)) => found.push((path, ifindex, hook)),
+            None if is_socket_link_name(name) => {}
             None => warn!("{} is not of vnet's making and stays", path.display()),
         }
     }
@@ -192,7 +193,9 @@ impl Links {
                 let place = (ifindex, device.clone(), *hook);
                 match mended {
                     Ok(what) => found.mended.push(Mended::Program { place, what }),
-                    Err(error) => found.unmended.push(Unmended { place, error: format!("{error:#}") }),
+                    Err(error) => {
+                        found.unmended.push(Unmended::Program { place, error: format!("{error:#}") })
+                    }
                 }
             }
         }
@@ -224,7 +227,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     remove_pin(path)
 }
 
-fn detach(link: &OwnedFd, path: &Path) -> Result<()> {
+pub(super) fn detach(link: &OwnedFd, path: &Path) -> Result<()> {
     match sys::detach(link.as_fd()) {
         // It is detached already: its device is gone.
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
@@ -232,7 +235,7 @@ fn detach(link: &OwnedFd, path: &Path) -> Result<()> {
     }
 }
 
-fn remove_pin(path: &Path) -> Result<()> {
+pub(super) fn remove_pin(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", path.display()))

@@ -1,6 +1,6 @@
 //! What somebody took away from the running datapath, and how it is told.
 //!
-//! Programs are mended by [`super::links`]; here are the maps' pins. A map is held as long as the controller
+//! Programs are mended by [`super::links`] and [`super::sockets`]; here are the maps' pins. A map is held as long as the controller
 //! runs, so that a pin that is removed takes nothing along and is only made again.
 
 use std::{fmt, os::fd::AsFd as _};
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 
 use super::{
-    names::{Hook, MAPS, Pins},
+    names::{Hook, MAPS, Pins, SocketHook},
     sys,
 };
 
@@ -26,11 +26,18 @@ pub enum Mended {
         /// What was wrong.
         what: What,
     },
+    /// A program of the host's sockets.
+    Sockets {
+        /// Which.
+        hook: SocketHook,
+        /// What was wrong.
+        what: What,
+    },
     /// The pin of a map.
     Map(&'static str),
 }
 
-/// What was wrong with a program on a device.
+/// What was wrong with a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// It was detached.
@@ -41,13 +48,45 @@ pub enum What {
     Unpinned,
 }
 
-/// A program that should run on a device and does not.
+/// A program that should run and does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmended {
-    /// Where.
-    pub place: Place,
-    /// Why not.
-    pub error: String,
+pub enum Unmended {
+    /// On a device.
+    Program {
+        /// Where.
+        place: Place,
+        /// Why not.
+        error: String,
+    },
+    /// On the host's sockets.
+    Sockets {
+        /// Which.
+        hook: SocketHook,
+        /// Why not.
+        error: String,
+    },
+}
+
+impl Unmended {
+    /// In a sentence; `name` tells what people call a device.
+    #[must_use]
+    pub fn describe(&self, name: &dyn Fn(u32, &str) -> String) -> String {
+        match self {
+            Self::Program { place: (ifindex, device, hook), error } => {
+                format!("{hook} of {} is not attached: {error}", name(*ifindex, device))
+            }
+            Self::Sockets { hook, error } => format!("{hook} of the host's sockets is not attached: {error}"),
+        }
+    }
+
+    /// The device that lacks a program.
+    #[must_use]
+    pub const fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Program { place, .. } => Some(place),
+            Self::Sockets { .. } => None,
+        }
+    }
 }
 
 impl Mended {
@@ -56,14 +95,21 @@ impl Mended {
     pub fn describe(&self, name: &dyn Fn(u32, &str) -> String) -> String {
         match self {
             Self::Program { place: (ifindex, device, hook), what } => {
-                let device = name(*ifindex, device);
-                match what {
-                    What::Detached => format!("{hook} of {device} had been detached: attached again"),
-                    What::Replaced => format!("{hook} of {device} had been replaced: put back"),
-                    What::Unpinned => format!("the pin of {hook} of {device} had been removed: pinned again"),
-                }
+                what.of(&format!("{hook} of {}", name(*ifindex, device)))
             }
+            Self::Sockets { hook, what } => what.of(&format!("{hook} of the host's sockets")),
             Self::Map(map) => format!("the pin of the map {map} had been removed: pinned again"),
+        }
+    }
+}
+
+impl What {
+    /// In a sentence about `program`.
+    fn of(self, program: &str) -> String {
+        match self {
+            Self::Detached => format!("{program} had been detached: attached again"),
+            Self::Replaced => format!("{program} had been replaced: put back"),
+            Self::Unpinned => format!("the pin of {program} had been removed: pinned again"),
         }
     }
 }

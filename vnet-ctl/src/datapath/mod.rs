@@ -8,6 +8,7 @@
 //! datapath running.
 
 mod carry;
+mod cgroup;
 mod commit;
 mod counters;
 mod drops;
@@ -21,6 +22,7 @@ mod pairs;
 mod preflight;
 mod readers;
 mod remove;
+mod sockets;
 mod sys;
 mod tables;
 
@@ -43,6 +45,7 @@ use self::{
     links::{Links, causes},
     mend::HeldMaps,
     names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
+    sockets::Sockets,
 };
 use crate::{
     api::types::{FlowCounts, FlowInfo},
@@ -64,6 +67,7 @@ pub struct Datapath {
     object: Ebpf,
     maps: HeldMaps,
     links: Links,
+    sockets: Sockets,
     /// What other versions have left, until the first policy is in force.
     carry: Option<Carry>,
     carried: Carried,
@@ -117,6 +121,7 @@ impl Datapath {
         let mut object = loaded?;
         let maps = HeldMaps::open(pins)?;
         let links = Links::adopt(pins, &mut object)?;
+        let sockets = Sockets::adopt(pins, &mut object)?;
         let mut commits = Commits::take(&mut object)?;
         if let Some(carry) = &carry {
             commits.stay_above(carry.generation());
@@ -124,7 +129,8 @@ impl Datapath {
         let flows = FlowTables::take(&mut object)?;
         let drops = DropCounters::take(&mut object)?;
         let (carried, mended) = (Carried::default(), Vec::new());
-        Ok(Self { pins: pins.clone(), object, maps, links, carry, carried, mended, commits, flows, drops })
+        let pins = pins.clone();
+        Ok(Self { pins, object, maps, links, sockets, carry, carried, mended, commits, flows, drops })
     }
 
     /// Attaches a port's programs to its host-side device, in the calling thread's network namespace.
@@ -158,6 +164,26 @@ impl Datapath {
             return Ok(());
         }
         self.links.attach(&mut self.object, ifindex, hook)
+    }
+
+    /// Lets the processes of the calling thread's network namespace reach what is translated; whether they could
+    /// not before. When the kernel refuses, [`Datapath::sockets_trouble`] tells why.
+    pub fn attach_sockets(&mut self) -> bool {
+        self.sockets.attach(&mut self.object)
+    }
+
+    /// Leaves the host's processes alone again.
+    ///
+    /// # Errors
+    /// When a program cannot be detached, or its pin not removed.
+    pub fn detach_sockets(&mut self) -> Result<()> {
+        self.sockets.detach()
+    }
+
+    /// Why the host's processes do not reach what is translated, though they should.
+    #[must_use]
+    pub fn sockets_trouble(&self) -> Option<&str> {
+        self.sockets.trouble()
     }
 
     /// Detaches `hooks` from a device, and forgets its flows and counters.
@@ -205,7 +231,9 @@ impl Datapath {
         for ifindex in found.gone {
             self.detach(ifindex, &Hook::ALL)?;
         }
-        Ok(found.unmended)
+        let (mended, unmended) = self.sockets.look_after(&self.object)?;
+        self.mended.extend(mended);
+        Ok(found.unmended.into_iter().chain(unmended).collect())
     }
 
     /// What was put right since this was asked last.
@@ -230,6 +258,7 @@ impl Datapath {
     /// Keeps nothing attached any more but by its pin.
     pub fn let_go(&mut self) {
         self.links.let_go();
+        self.sockets.let_go();
     }
 
     /// Puts `tables` in force, whole. When they are in force already, nothing happens: flows are not judged

@@ -6,6 +6,7 @@ use std::{
 };
 
 use aya::programs::TcAttachType;
+use aya_obj::generated::bpf_attach_type;
 use vnet_common::ABI_VERSION;
 
 /// The policy generation in force.
@@ -38,6 +39,10 @@ pub const FLOWS6: &str = "FLOWS6";
 pub const DROPS: &str = "DROPS";
 /// Drops by device and reason.
 pub const PORT_DROPS: &str = "PORT_DROPS";
+/// The cookie of the host's network namespace.
+pub const HOST: &str = "HOST";
+/// Whom the host's sockets asked for.
+pub const SOCKETS: &str = "SOCKETS";
 
 /// Every map that outlives the controller.
 pub const MAPS: &[&str] = &[
@@ -56,6 +61,8 @@ pub const MAPS: &[&str] = &[
     FLOWS6,
     DROPS,
     PORT_DROPS,
+    HOST,
+    SOCKETS,
 ];
 
 /// The program that removes an expired flow; it is run, never attached.
@@ -104,6 +111,75 @@ impl Hook {
 }
 
 impl fmt::Display for Hook {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.program())
+    }
+}
+
+/// A program that is attached to the host's sockets, at the root of the control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SocketHook {
+    /// Who sent an IPv4 datagram.
+    Recvmsg4,
+    /// Who sent an IPv6 datagram.
+    Recvmsg6,
+    /// Whom an IPv4 socket speaks to.
+    Peername4,
+    /// Whom an IPv6 socket speaks to.
+    Peername6,
+    /// Whom an IPv4 datagram is sent to.
+    Sendmsg4,
+    /// Whom an IPv6 datagram is sent to.
+    Sendmsg6,
+    /// Whom an IPv4 socket is connected to.
+    Connect4,
+    /// Whom an IPv6 socket is connected to.
+    Connect6,
+}
+
+impl SocketHook {
+    /// All of them, in the order in which they are attached: what is translated can be told from the beginning.
+    pub const ALL: [Self; 8] = [
+        Self::Recvmsg4,
+        Self::Recvmsg6,
+        Self::Peername4,
+        Self::Peername6,
+        Self::Sendmsg4,
+        Self::Sendmsg6,
+        Self::Connect4,
+        Self::Connect6,
+    ];
+
+    /// The program's name in the object, in pins and in messages.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Recvmsg4 => "host_recvmsg4",
+            Self::Recvmsg6 => "host_recvmsg6",
+            Self::Peername4 => "host_peername4",
+            Self::Peername6 => "host_peername6",
+            Self::Sendmsg4 => "host_sendmsg4",
+            Self::Sendmsg6 => "host_sendmsg6",
+            Self::Connect4 => "host_connect4",
+            Self::Connect6 => "host_connect6",
+        }
+    }
+
+    pub(super) const fn attach_type(self) -> bpf_attach_type {
+        match self {
+            Self::Recvmsg4 => bpf_attach_type::BPF_CGROUP_UDP4_RECVMSG,
+            Self::Recvmsg6 => bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG,
+            Self::Peername4 => bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME,
+            Self::Peername6 => bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME,
+            Self::Sendmsg4 => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
+            Self::Sendmsg6 => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+            Self::Connect4 => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
+            Self::Connect6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
+        }
+    }
+}
+
+impl fmt::Display for SocketHook {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.program())
     }
@@ -185,10 +261,30 @@ impl Pins {
     pub fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
         self.links().join(link_name(ifindex, hook))
     }
+
+    /// The pin of `hook` at the root of the control groups.
+    #[must_use]
+    pub fn socket_link(&self, hook: SocketHook) -> PathBuf {
+        Self::socket_link_in(&self.links(), hook)
+    }
+
+    /// The same in another folder of links.
+    pub(super) fn socket_link_in(links: &Path, hook: SocketHook) -> PathBuf {
+        links.join(socket_link_name(hook))
+    }
 }
 
 fn link_name(ifindex: u32, hook: Hook) -> String {
     format!("{ifindex}-{hook}")
+}
+
+fn socket_link_name(hook: SocketHook) -> String {
+    format!("cgroup-{hook}")
+}
+
+/// Whether a link of the host's sockets is pinned under `name`.
+pub(super) fn is_socket_link_name(name: &str) -> bool {
+    SocketHook::ALL.into_iter().any(|hook| socket_link_name(hook) == name)
 }
 
 /// The device and program whose link is pinned under `name`; `None` if the name is not of vnet's making.
@@ -211,6 +307,15 @@ mod tests {
         for foreign in ["17", "17-expire", "x-from_port", "017-from_port", "+7-from_port", "-from_port"] {
             assert_eq!(parse_link_name(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn links_of_sockets_are_told_from_those_of_devices() {
+        for hook in SocketHook::ALL {
+            let name = socket_link_name(hook);
+            assert!(is_socket_link_name(&name) && parse_link_name(&name).is_none(), "{name}");
+        }
+        assert!(!is_socket_link_name("cgroup-from_port") && !is_socket_link_name("3-from_port"));
     }
 
     #[test]

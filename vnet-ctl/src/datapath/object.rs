@@ -151,7 +151,7 @@ mod tests {
     use vnet_common::{
         Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, FlowImage4, FlowImage6, FlowKey, Forward,
         ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
-        PortKey, PortRecord, UplinkKey, UplinkRecord, V4, V6, limits,
+        PortKey, PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
     };
 
     use super::*;
@@ -175,6 +175,8 @@ mod tests {
             ("FLOWS6", size_of::<FlowKey<V6>>(), size_of::<FlowImage6>(), limits::FLOWS6),
             ("DROPS", 4, 8, limits::DROP_REASONS),
             ("PORT_DROPS", size_of::<PortDropKey>(), 8, limits::PORT_DROPS),
+            ("HOST", 4, 8, 1),
+            ("SOCKETS", size_of::<SocketKey>(), size_of::<SocketAddress>(), limits::SOCKETS),
         ];
         assert_eq!(declared.len(), expected.len());
         for (name, key_size, value_size, max_entries) in expected {

@@ -6,12 +6,15 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use anyhow::Result;
 
 use super::{
     links,
     names::{CONTROL, LINKS_FOLDER, MAPS_FOLDER, Pins},
+    sockets,
 };
 
 /// What was removed, and what could not be.
@@ -42,7 +45,7 @@ pub fn remove_pins(pins: &Pins) -> Removed {
 pub fn count_pins(pins: &Pins) -> Removed {
     let mut found = Removed::default();
     for root in pins.versions() {
-        match links::pinned(&root.join(LINKS_FOLDER)) {
+        match all_links(&root) {
             Ok(links) => found.links += links.len(),
             Err(error) => found.problems.push(format!("{error:#}")),
         }
@@ -63,9 +66,9 @@ pub fn remove_own_pins(pins: &Pins) -> Removed {
 
 pub(super) fn remove_version(root: &Path, removed: &mut Removed) {
     // Links first: no program may run on maps that are being taken apart.
-    match links::pinned(&root.join(LINKS_FOLDER)) {
+    match all_links(root) {
         Ok(links) => {
-            for (path, ..) in links {
+            for path in links {
                 match links::remove(&path) {
                     Ok(()) => removed.links += 1,
                     Err(error) => removed.problems.push(format!("{error:#}")),
@@ -82,6 +85,13 @@ pub(super) fn remove_version(root: &Path, removed: &mut Removed) {
     for folder in [&root.join(LINKS_FOLDER), &maps, root] {
         remove_folder(folder, removed);
     }
+}
+
+/// The pins of every link of a version, those of the host's sockets first.
+fn all_links(root: &Path) -> Result<Vec<PathBuf>> {
+    let folder = root.join(LINKS_FOLDER);
+    let devices = links::pinned(&folder)?.into_iter().map(|(path, ..)| path);
+    Ok(sockets::pinned(&folder).into_iter().chain(devices).collect())
 }
 
 fn remove_folder(folder: &Path, removed: &mut Removed) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use aya::{Pod, maps::MapData};
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 use nix::{
     errno::Errno,
     libc,
@@ -154,6 +154,15 @@ pub(super) struct TcxInfo {
     pub(super) ifindex: u32,
 }
 
+/// What a link to a control group is attached to at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CgroupInfo {
+    /// Number of the program that runs.
+    pub(super) program: u32,
+    /// The control group; 0 once it is detached.
+    pub(super) cgroup: u64,
+}
+
 /// Opens what is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
@@ -161,8 +170,15 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     // SAFETY: the path ends with a zero and lives until the call returns.
     let fd = unsafe { bpf(bpf_cmd::BPF_OBJ_GET, &mut attr) }?;
-    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor for us alone.
+    unsafe { owned(fd) }
+}
+
+/// # Safety
+/// `fd` must be a descriptor that nobody else owns.
+pub(super) unsafe fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the caller vouches for it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -179,6 +195,21 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// Asks the kernel about a tcx link.
 pub(super) fn tcx_info(link: BorrowedFd<'_>) -> io::Result<TcxInfo> {
+    let info = link_info(link)?;
+    // SAFETY: any bytes are valid integers, and all were zero before.
+    let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
+    Ok(TcxInfo { program: info.prog_id, ifindex })
+}
+
+/// Asks the kernel about a link to a control group.
+pub(super) fn cgroup_info(link: BorrowedFd<'_>) -> io::Result<CgroupInfo> {
+    let info = link_info(link)?;
+    // SAFETY: as above.
+    let cgroup = unsafe { info.__bindgen_anon_1.cgroup.cgroup_id };
+    Ok(CgroupInfo { program: info.prog_id, cgroup })
+}
+
+fn link_info(link: BorrowedFd<'_>) -> io::Result<bpf_link_info> {
     // SAFETY: integers and addresses; all zero is a valid value.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut attr = no_attr();
@@ -187,9 +218,33 @@ pub(super) fn tcx_info(link: BorrowedFd<'_>) -> io::Result<TcxInfo> {
     attr.info.info = std::ptr::from_mut(&mut info) as u64;
     // SAFETY: the kernel writes at most `info_len` bytes to `info`, which is that large.
     unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    // SAFETY: any bytes are valid integers, and all were zero before.
-    let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
-    Ok(TcxInfo { program: info.prog_id, ifindex })
+    Ok(info)
+}
+
+/// Attaches a program to a control group, beside what others have attached there.
+pub(super) fn attach_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    let mut attr = no_attr();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
+    attr.link_create.attach_type = attach_type as u32;
+    // SAFETY: the attributes hold no address.
+    let fd = unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    unsafe { owned(fd) }
+}
+
+/// Puts `program` in the place of the one that a link runs.
+pub(super) fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = no_attr();
+    attr.link_update.link_fd = link.as_raw_fd() as u32;
+    attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    // SAFETY: the attributes hold no address.
+    unsafe { bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr) }?;
+    Ok(())
 }
 
 /// Detaches a link's program now, whoever else holds the link.

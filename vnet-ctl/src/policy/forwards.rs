@@ -33,7 +33,6 @@ fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Op
         let text = string(node, report)?;
         let listen: Listen = report.keep(node.span(), text.parse())?;
         report.keep(node.span(), is_not_a_workloads(listen.addr, targets))?;
-        warn_if_loopback(listen.addr, node.span(), report);
         Some((listen, node.span()))
     });
     let protocol = section
@@ -69,16 +68,6 @@ fn is_not_a_workloads(addr: IpAddr, targets: &Targets<'_, '_>) -> Result<(), Mis
         None => Ok(()),
         Some(subnet) => Err(Mistake::new(format!("{addr} is no address of the host"))
             .help(format!("in the subnet {} the host has {}", subnet.net, subnet.gateway))),
-    }
-}
-
-/// Only the host's own processes send to loopback, and what they send is not translated yet.
-fn warn_if_loopback(addr: IpAddr, place: Range<usize>, report: &mut Report) {
-    if addr.is_loopback() {
-        let message =
-            "this forward does nothing yet: connections of the host's own processes are not forwarded";
-        let mistake = Mistake::new(message).help("the host reaches workloads at their own addresses");
-        report.warnings.push(Finding::new(place, mistake));
     }
 }
 

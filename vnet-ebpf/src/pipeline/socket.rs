@@ -7,14 +7,31 @@ use vnet_common::{ForwardKey, ForwardKind, SocketAddress};
 
 use crate::tables::{Snapshot, Tables};
 
+/// How often it is looked again when the tables changed meanwhile. They change a few times in a second at most.
+const ATTEMPTS: u32 = 4;
+
 /// Whom a process of the host really speaks to that asks for `to`; nothing if for nobody else.
+///
+/// Unlike what handles a packet, this can be interrupted: the controller does not wait for it before it writes
+/// a side. What was found counts only if the generation is still the same.
 #[inline(always)]
 pub fn destination<T: Tables>(tables: &T, to: SocketAddress, protocol: u8) -> Option<SocketAddress> {
-    let snapshot = Snapshot::take(tables).ok()?;
+    for _ in 0..ATTEMPTS {
+        let snapshot = Snapshot::take(tables).ok()?;
+        let found = find(&snapshot, to, protocol);
+        if Snapshot::take(tables).ok()?.generation == snapshot.generation {
+            return found;
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn find<T: Tables>(snapshot: &Snapshot<'_, T>, to: SocketAddress, protocol: u8) -> Option<SocketAddress> {
     let scope = if to.addr.is_local() { ForwardKey::HOST } else { 0 };
     for protocol in [protocol, ForwardKey::ANY_PROTOCOL] {
         let head = ForwardKey::head(scope, snapshot.side(), to.addr, protocol);
-        if let Some(target) = under(&snapshot, head, to.port) {
+        if let Some(target) = under(snapshot, head, to.port) {
             return Some(target);
         }
     }

@@ -35,6 +35,9 @@ pub struct Status {
     /// The policy that waits for its confirmation.
     #[serde(default)]
     pub pending: Option<PendingInfo>,
+    /// What does not work on this host, and why.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// A policy that is rolled back unless somebody confirms it.

@@ -200,12 +200,28 @@ fn a_wildcard_holds_for_every_address_of_the_host_and_every_gateway() {
 }
 
 #[test]
-fn loopback_compiles_to_nothing() {
+fn loopback_leads_to_ports_for_the_hosts_processes_alone() {
     let world = world(|policy, _| {
-        policy.forwards.push(forward("127.0.0.1", (8080, 8080), ("a", 80)));
-        policy.forwards.push(forward("::1", (8080, 8080), ("a", 80)));
+        policy.forwards.push(forward("0.0.0.0", (8080, 8081), ("a", 80)));
+        policy.forwards.push(forward("::", (8080, 8080), ("a", 81)));
+        policy.forwards.push(forward("127.0.0.1", (90, 90), ("b", 91)));
+        policy.forwards.push(forward("::1", (90, 90), ("a", 92)));
+        policy.forwards.push(forward("198.51.100.3", (70, 70), ("a", 70)));
     });
-    assert!(world.tables.forwards.is_empty());
+    for (loopback, port, target) in [
+        ("127.0.0.1", 8081, Some(("10.11.0.5", 81))),
+        ("::1", 8080, Some(("fd00:10::5", 81))),
+        ("127.0.0.1", 90, Some(("10.20.0.5", 91))),
+        ("::1", 90, Some(("fd00:10::5", 92))),
+        ("127.0.0.1", 70, None),
+        ("127.0.0.1", 8082, None),
+    ] {
+        let found = world.behind(ForwardKey::HOST, loopback, TCP, port);
+        let found: Vec<_> = found.into_iter().map(|(to, port, _)| (to, port)).collect();
+        assert_eq!(found, Vec::from_iter(target.map(|(to, port)| (addr(to), port))), "{loopback}:{port}");
+        assert_eq!(world.forwarded(loopback, port), None, "{loopback}:{port}");
+    }
+    assert_eq!(world.forwarded("198.51.100.2", 90), None);
 }
 
 #[test]
