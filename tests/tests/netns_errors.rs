@@ -73,14 +73,18 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     // Known, and not there yet: never silently ignored.
     ("type = \"nat\"", "type = \"routed\"", &["routed", "not supported yet", ":4:"]),
     ("type = \"nat\"", "type = \"nat\"\nvlan = 10", &["vlan", "not supported yet", ":5:"]),
-    ("type = \"nat\"", "type = \"nat\"\nuplink = \"eth0\"", &["uplink", "not supported yet", ":5:"]),
+    ("type = \"nat\"", "type = \"nat\"\nuplink = \"eth 0\"", &["eth 0", ":5:"]),
     ("netns = \"@a\", create = true", "tap = \"tap0\"", &["tap", "not supported yet", ":19:"]),
     ("netns = \"@a\", create = true", "container = \"c\"", &["container", "not supported yet", ":19:"]),
     ("version = 1", "version = 1\n[host]\nfailsafe_ports = [\"icmp/8\"]", &["cannot be failsafe", ":3:"]),
     ("version = 1", "version = 1\n[[acl]]\naction = \"deny\"", &["acl", "no `direction`", ":2:"]),
-    ("version = 1", "version = 1\n[[forwards]]\nlisten = \"0.0.0.0:80\"", &["forwards", "not supported yet"]),
-    ("version = 1", "version = 1\n[elastic_ips]\n", &["elastic_ips", "not supported yet", ":2:"]),
-    ("version = 1", "version = 1\n[[metadata]]\nnetwork = \"web\"", &["metadata", "not supported yet"]),
+    ("version = 1", "version = 1\n[[forwards]]\nlisten = \"0.0.0.0:80\"", &["forward", "protocol", ":2:"]),
+    (
+        "version = 1",
+        "version = 1\n[elastic_ips]\n\"198.51.100.20\" = { port = \"nobody\" }",
+        &["nobody", ":3:"],
+    ),
+    ("version = 1", "version = 1\n[[metadata]]\nnetwork = \"web\"", &["metadata", "listen", ":2:"]),
 ];
 
 #[test]

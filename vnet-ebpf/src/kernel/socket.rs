@@ -58,7 +58,7 @@ impl Family for Inet6 {
 
 /// The context, if its socket is one of the host's own namespace.
 #[inline(always)]
-fn of_host(context: &SockAddrContext) -> Option<&mut bpf_sock_addr> {
+fn of_host(context: &mut SockAddrContext) -> Option<&mut bpf_sock_addr> {
     let host = maps::HOST.get(0)?;
     // SAFETY: the context is valid while the program runs.
     let cookie = unsafe { bpf_get_netns_cookie(context.as_ptr()) };
@@ -85,7 +85,7 @@ fn set_peer<F: Family>(context: &mut bpf_sock_addr, peer: SocketAddress) {
 
 /// A process tells its socket whom to speak to.
 #[inline(always)]
-fn ask<F: Family>(context: &SockAddrContext) -> Option<()> {
+fn ask<F: Family>(context: &mut SockAddrContext) -> Option<()> {
     let cookie = cookie(context);
     let sock_addr = of_host(context)?;
     let asked = peer::<F>(sock_addr);
@@ -98,7 +98,7 @@ fn ask<F: Family>(context: &SockAddrContext) -> Option<()> {
 
 /// A process asks whom its socket speaks to, or who sent what it receives.
 #[inline(always)]
-fn tell<F: Family>(context: &SockAddrContext) -> Option<()> {
+fn tell<F: Family>(context: &mut SockAddrContext) -> Option<()> {
     let cookie = cookie(context);
     let sock_addr = of_host(context)?;
     let key = SocketKey::new(cookie, peer::<F>(sock_addr));
@@ -111,8 +111,8 @@ fn tell<F: Family>(context: &SockAddrContext) -> Option<()> {
 macro_rules! programs {
     ($($name:ident: $attach:ident, $work:ident::<$family:ident>;)+) => {$(
         #[cgroup_sock_addr($attach)]
-        fn $name(context: SockAddrContext) -> i32 {
-            _ = $work::<$family>(&context);
+        fn $name(mut context: SockAddrContext) -> i32 {
+            _ = $work::<$family>(&mut context);
             ALLOW
         }
     )+};

@@ -46,7 +46,7 @@ pub(super) fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     replay::route(packet, &case.forth)
 }
 
-/// Reads what an error quotes. As [`read_ipv6`].
+/// Reads what an error quotes. As [`related_error`].
 #[inline(never)]
 fn read_quoted<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
     case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
