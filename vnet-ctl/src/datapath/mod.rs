@@ -32,10 +32,14 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::Arc,
+    thread,
 };
 
-use anyhow::{Context as _, Result, anyhow};
-use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{Program, SchedClassifier},
+};
 
 use self::{
     carry::{Carried, Carry},
@@ -418,13 +422,24 @@ fn load(pins: &Pins) -> Result<Ebpf> {
     }
     let mut object =
         loader.load(object::OBJECT).map_err(|error| anyhow!("load the eBPF object: {}", causes(&error)))?;
-    let names = Hook::ALL.map(Hook::program).into_iter().chain([EXPIRE]);
-    for name in names {
-        let program =
-            object.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
-        let program: &mut SchedClassifier =
-            program.try_into().with_context(|| format!("{name} is not a tc program"))?;
-        program.load().map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))?;
+    let names: BTreeSet<&str> = Hook::ALL.map(Hook::program).into_iter().chain([EXPIRE]).collect();
+    if let Some(missing) = names.iter().find(|name| object.program(name).is_none()) {
+        bail!("the eBPF object has no program {missing}");
     }
+    // The verifier takes its time over each of them, and none waits for another.
+    thread::scope(|scope| {
+        let wanted = object.programs_mut().filter(|(name, _)| names.contains(name));
+        let loading: Vec<_> =
+            wanted.map(|(name, program)| scope.spawn(move || load_program(name, program))).collect();
+        loading
+            .into_iter()
+            .try_for_each(|loading| loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
     Ok(object)
+}
+
+fn load_program(name: &str, program: &mut Program) -> Result<()> {
+    let program: &mut SchedClassifier =
+        program.try_into().with_context(|| format!("{name} is not a tc program"))?;
+    program.load().map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))
 }
