@@ -1,8 +1,9 @@
-//! Stage 9: remember the decision.
+//! Stage 10: remember the decision.
 //!
-//! Decides a translated flow's source port, and else nothing: writes a flow's two entries, the reply's first. Entries that are there are written in place,
-//! for packets on other CPUs may be reading them (`vnet_common::flow`). Who has exchanged an entry's generation
-//! for [`Flow::UNDECIDED`] writes its decision, then puts the new generation there; others leave it alone.
+//! Decides a translated flow's source port, and else nothing: writes a flow's two entries, the reply's first. Entries
+//! that are there are written in place, for packets on other CPUs may be reading them (`vnet_common::flow`). Who has
+//! exchanged an entry's generation for [`Flow::UNDECIDED`] writes its decision, then puts the new generation there;
+//! others leave it alone.
 
 use vnet_common::{Address, Be16, DropReason, Flow, FlowKey, FlowState, MacPair, Ops, Ports};
 

@@ -1,4 +1,4 @@
-//! Stage 6: what the rules say.
+//! Stage 7: what the rules say.
 //!
 //! Decides whether a packet that opens a flow may do so, and whether a flow that is judged again may go on:
 //!

@@ -1,4 +1,4 @@
-//! Stage 10: do what was decided.
+//! Stage 11: do what was decided.
 //!
 //! Decides nothing: rewrites the packet as its hop says, and names the device.
 

@@ -1,4 +1,4 @@
-//! Stages 2 and 7: which flow it belongs to, and what it does to the flow.
+//! Stages 2 and 9: which flow it belongs to, and what it does to the flow.
 //!
 //! Decides whether a packet continues its flow and what state the connection is in. Each entry records
 //! what its own direction sent; whatever needs the other end's view (handshake, close, reset) looks at
