@@ -12,6 +12,7 @@ pub mod hop;
 pub mod model;
 pub mod packet;
 pub mod pipeline;
+pub mod question;
 pub mod rewrite;
 pub mod stages;
 pub mod tables;

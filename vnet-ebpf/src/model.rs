@@ -17,7 +17,9 @@ use vnet_common::{
 use crate::{
     case::Case,
     packet::{Change, Packet, Wire},
-    tables::{FlowTable, InsertError, Tables},
+    question::{Answer, Question},
+    stages::{judge, translate},
+    tables::{FlowTable, InsertError, Snapshot, Tables},
 };
 
 /// A packet as a vector of bytes.
@@ -186,6 +188,10 @@ impl Tables for ModelTables {
     fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
         self.forwards.get(key)
     }
+
+    fn ask(&self, question: Question) -> Answer {
+        judge::answer(self, &question)
+    }
 }
 
 /// What `find` has for the longest prefix of `addr`, whose keys are `bits` long with the address whole.
@@ -221,6 +227,10 @@ macro_rules! flow_table {
                 }
                 entries.insert(*key, Rc::new(flow.clone()));
                 Ok(())
+            }
+
+            fn destination(&self, generation: u32, case: &mut Case<$addr>) -> bool {
+                translate::destination(&Snapshot { tables: self, generation }, case)
             }
 
             fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {

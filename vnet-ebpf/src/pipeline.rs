@@ -359,7 +359,7 @@ fn is_forwarded<A: Address, T: Tables + FlowTable<A>>(
     case: &mut Case<A>,
 ) -> bool {
     case.ask();
-    let is_forwarded = translate::destination(snapshot, case);
+    let is_forwarded = snapshot.tables.destination(snapshot.generation, case);
     if !is_forwarded && case.step == Step::Reopen {
         snapshot.tables.find(&case.key).as_deref().map(track::cut);
     }
@@ -368,7 +368,7 @@ fn is_forwarded<A: Address, T: Tables + FlowTable<A>>(
 
 /// Judges the packet, in the direction in which its flow is or was opened, and fills in its way.
 #[inline(never)]
-fn admit<A: Address + Default, T: Tables>(
+fn admit<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
@@ -377,10 +377,10 @@ fn admit<A: Address + Default, T: Tables>(
         find_asker(snapshot, case)?;
         route::way(case)?;
         case.answer();
-        translate::destination(snapshot, case);
+        snapshot.tables.destination(snapshot.generation, case);
     } else {
         case.ask();
-        if translate::destination(snapshot, case) {
+        if snapshot.tables.destination(snapshot.generation, case) {
             translate::keep_target(snapshot, case);
             route::target(snapshot, case)?;
         } else if case.from.is_outside() {

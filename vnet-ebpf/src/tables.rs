@@ -11,7 +11,12 @@ use vnet_common::{
     PortRecord, Side, UplinkKey, UplinkRecord, V4, V6, side_of,
 };
 
-use crate::case::Case;
+#[cfg(doc)]
+use crate::stages::{judge, translate};
+use crate::{
+    case::Case,
+    question::{Answer, Question},
+};
 
 /// What the controller fills and packets only read.
 pub trait Tables: FlowTable<V4> + FlowTable<V6> {
@@ -40,6 +45,9 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp>;
     /// A head or block of the forwards.
     fn forward(&self, key: &ForwardKey) -> Option<&Forward>;
+
+    /// Runs [`judge::answer`]: in the kernel as a function that the verifier walks once, not once for each call.
+    fn ask(&self, question: Question) -> Answer;
 }
 
 /// Why an entry was not inserted.
@@ -81,6 +89,9 @@ pub trait FlowTable<A: Copy> {
     /// Sets a word of an entry from `old` to `new`, in one step for all CPUs and in order with what this one
     /// reads and writes around it; `false` when it was no longer `old`.
     fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool;
+
+    /// Runs [`translate::destination`], as [`Tables::ask`] does.
+    fn destination(&self, generation: u32, case: &mut Case<A>) -> bool;
 
     /// Notes that a packet of the entry's direction passes now.
     ///

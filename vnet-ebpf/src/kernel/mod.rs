@@ -3,6 +3,7 @@
 //! An entry point reads the clock, runs the pipeline and turns its verdict into a tc action; a drop is
 //! counted here, once.
 
+mod apart;
 mod expire;
 mod maps;
 mod skb;

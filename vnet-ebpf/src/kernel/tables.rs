@@ -13,10 +13,11 @@ use vnet_common::{
 };
 use vnet_ebpf::{
     case::Case,
+    question::{Answer, Question},
     tables::{FlowTable, InsertError, Tables},
 };
 
-use super::maps;
+use super::{apart, maps};
 
 /// The maps.
 pub(super) struct Kernel;
@@ -122,10 +123,15 @@ impl Tables for Kernel {
         // SAFETY: as for `port`.
         unsafe { maps::FORWARDS.get(key) }
     }
+
+    #[inline(always)]
+    fn ask(&self, question: Question) -> Answer {
+        apart::ask(question)
+    }
 }
 
 macro_rules! flow_table {
-    ($addr:ty, $map:ident, $scratch:ident) => {
+    ($addr:ty, $map:ident, $scratch:ident, $destination:path) => {
         impl FlowTable<$addr> for Kernel {
             type Entry<'a> = Entry<$addr>;
             type Scratch<'a> = Scratch<$addr>;
@@ -150,14 +156,19 @@ macro_rules! flow_table {
             }
 
             #[inline(always)]
+            fn destination(&self, generation: u32, case: &mut Case<$addr>) -> bool {
+                $destination(case, generation) != 0
+            }
+
+            #[inline(always)]
             fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {
                 compare_exchange(word.as_ptr(), old, new)
             }
         }
     };
 }
-flow_table!(V4, FLOWS4, CASE4);
-flow_table!(V6, FLOWS6, CASE6);
+flow_table!(V4, FLOWS4, CASE4, apart::destination4);
+flow_table!(V6, FLOWS6, CASE6, apart::destination6);
 
 /// Stores `new` if the word is `old`, in one step; whether it did.
 ///

@@ -15,60 +15,16 @@
 //! `vnet_common::PolicyKey`.
 
 use vnet_common::{
-    Direction, DropReason, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, NetworkFlags, Ops, PolicyEntry,
-    PolicyKey, RuleId, has_acl,
+    Direction, DropReason, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, NetworkFlags, Ops, PolicyKey,
+    RuleId, has_acl,
 };
 
 use crate::{
     case::{Case, Decision},
     headers::Service,
+    question::{Answer, Question},
     tables::{Snapshot, Tables},
 };
-
-/// What the rules of one end say: a word, so that it comes out of a function in a register.
-///
-/// Bits 0 to 31 are the rule; bit 32 is that of the entry's rank: whether an acl rule denies, or a group's
-/// keeps; bit 62 tells an acl rule; bit 63 that there is a rule at all.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Answer(u64);
-
-impl Answer {
-    const NOTHING: Self = Self(0);
-    const FOUND: u64 = 1 << 63;
-    const ACL: u64 = 1 << 62;
-
-    #[inline(always)]
-    const fn group(entry: PolicyEntry) -> Self {
-        Self(Self::FOUND | (entry.keeps() as u64) << 32 | entry.rule() as u64)
-    }
-
-    /// From a rank above a rule, whose lowest bit says whether it denies.
-    #[inline(always)]
-    const fn acl(ranked: u64) -> Self {
-        Self(Self::FOUND | Self::ACL | ranked & 0x1_ffff_ffff)
-    }
-
-    #[inline(always)]
-    const fn is_found(self) -> bool {
-        self.0 & Self::FOUND != 0
-    }
-
-    #[inline(always)]
-    const fn is_acl(self) -> bool {
-        self.0 & Self::ACL != 0
-    }
-
-    #[inline(always)]
-    const fn rule(self) -> RuleId {
-        self.0 as u32
-    }
-
-    /// Whether the acl denies, or the group keeps.
-    #[inline(always)]
-    const fn rank_bit(self) -> bool {
-        self.0 >> 32 & 1 == 1
-    }
-}
 
 /// Whether both ends allow what `case.asker` asks of `case.asked`, and which rules do; what allowed it before
 /// may be kept.
@@ -198,7 +154,7 @@ fn failsafe<T: Tables>(snapshot: &Snapshot<'_, T>, service: &Service) -> Answer 
     ask(snapshot, service, Direction::Ingress, GROUP_SET_HOST, Identity::UNKNOWN.0)
 }
 
-/// What the acl, then the groups of `set`, say about `peer`.
+/// What the rules say to a question of this packet.
 #[inline(always)]
 fn ask<T: Tables>(
     snapshot: &Snapshot<'_, T>,
@@ -207,48 +163,41 @@ fn ask<T: Tables>(
     set: GroupSet,
     peer: u32,
 ) -> Answer {
-    if has_acl(set, direction) {
-        let answer = acl(snapshot, service, direction, peer);
+    snapshot.tables.ask(Question { service: *service, side: snapshot.side(), direction, set, peer })
+}
+
+/// What the acl, then the groups, say.
+#[inline(always)]
+pub fn answer<T: Tables>(tables: &T, question: &Question) -> Answer {
+    if has_acl(question.set, question.direction) {
+        let answer = acl(tables, question);
         if answer.is_found() {
             return answer;
         }
     }
-    groups(snapshot, service, direction, set, peer)
+    groups(tables, question)
 }
 
-/// What the groups of `set` say about `peer`. A function of its own in the kernel too: it is called for both
-/// ends, from several places.
-#[inline(never)]
-fn groups<T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    service: &Service,
-    direction: Direction,
-    set: GroupSet,
-    peer: u32,
-) -> Answer {
-    let any = any_peer(service);
-    for peer in [Identity(peer), any] {
-        for protocol in [service.protocol, ANY_PROTOCOL] {
-            let head = PolicyKey::head(snapshot.side(), set, direction, peer, protocol);
-            let rule = first(snapshot.tables, head, service.port);
-            if rule.is_found() {
-                return rule;
-            }
+/// What the groups say.
+#[inline(always)]
+fn groups<T: Tables>(tables: &T, question: &Question) -> Answer {
+    for (peer, protocol) in kinds(question) {
+        let head = PolicyKey::head(question.side, question.set, question.direction, peer, protocol);
+        let rule = first(tables, head, question.service.port);
+        if rule.is_found() {
+            return rule;
         }
     }
     Answer::NOTHING
 }
 
-/// What the acl says about `peer`: of all its rules that match, the first in the policy. As [`groups`].
-#[inline(never)]
-fn acl<T: Tables>(snapshot: &Snapshot<'_, T>, service: &Service, direction: Direction, peer: u32) -> Answer {
-    let any = any_peer(service);
+/// What the acl says: of all its rules that match, the first in the policy.
+#[inline(always)]
+fn acl<T: Tables>(tables: &T, question: &Question) -> Answer {
     let mut lowest = NO_RANK;
-    for peer in [Identity(peer), any] {
-        for protocol in [service.protocol, ANY_PROTOCOL] {
-            let head = PolicyKey::head(snapshot.side(), GROUP_SET_ACL, direction, peer, protocol);
-            lowest = lowest_rank(snapshot.tables, head, service.port, lowest);
-        }
+    for (peer, protocol) in kinds(question) {
+        let head = PolicyKey::head(question.side, GROUP_SET_ACL, question.direction, peer, protocol);
+        lowest = lowest_rank(tables, head, question.service.port, lowest);
     }
     if lowest == NO_RANK { Answer::NOTHING } else { Answer::acl(lowest) }
 }
@@ -258,10 +207,12 @@ const ANY_PROTOCOL: u8 = 0;
 /// Above every rank of an acl rule.
 const NO_RANK: u64 = u64::MAX;
 
-/// The identity of rules for every peer.
+/// The peer and the protocol of the rules that match: its own ones first.
 #[inline(always)]
-const fn any_peer(service: &Service) -> Identity {
-    if service.is_v4 { Identity::ANY_V4 } else { Identity::ANY_V6 }
+const fn kinds(question: &Question) -> [(Identity, u8); 4] {
+    let (peer, protocol) = (Identity(question.peer), question.service.protocol);
+    let any = if question.service.is_v4 { Identity::ANY_V4 } else { Identity::ANY_V6 };
+    [(peer, protocol), (peer, ANY_PROTOCOL), (any, protocol), (any, ANY_PROTOCOL)]
 }
 
 /// The rule under `head` with the widest block that contains `port`. Groups only allow, so any would do.

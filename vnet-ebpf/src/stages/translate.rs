@@ -17,8 +17,8 @@ use crate::{
 
 /// Finds whom the destination that was asked for stands for, and fills it in; whether it stands for anybody.
 ///
-/// A function of its own in the kernel too: it is called from several places.
-#[inline(never)]
+/// It is called through [`crate::tables::FlowTable::destination`].
+#[inline(always)]
 pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> bool {
     case.target = Target::NONE;
     case.asked_tuple = case.asker_tuple;
