@@ -29,13 +29,13 @@ const OTHER_MAC: MacAddr = MacAddr([7, 8, 9, 10, 11, 12]);
 const IP_OCTETS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
 #[test]
-fn the_layouts_are_those_of_version_3() {
-    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (3, 2));
+fn the_layouts_are_those_of_version_4() {
+    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (4, 3));
 }
 
 #[test]
 fn keys_of_ports_networks_and_endpoints() {
-    assert_eq!(bytes(&Control::new(7)), words(&[7, 2]));
+    assert_eq!(bytes(&Control::new(7)), words(&[7, 3]));
     assert_eq!(bytes(&PortKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&NetworkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&PortDropKey { ifindex: 3, reason: 16 }), words(&[3, 16]));
@@ -63,12 +63,18 @@ fn records_of_ports_networks_and_endpoints() {
         (NetworkFlags::LEADS_OUTSIDE, 1),
         (NetworkFlags::EXCLUDES_HOST, 2),
         (NetworkFlags::JOINED, 4),
+        (NetworkFlags::CLAMPS_MSS, 8),
+        (NetworkFlags::ENDPOINT_INDEPENDENT, 16),
         (NetworkFlags::LEADS_OUTSIDE.and(NetworkFlags::JOINED), 5),
     ];
     for (flags, number) in flags {
         let record = bytes(&NetworkRecord::new(MAC, flags));
-        assert_eq!(record, [&MAC.0[..], &number.to_ne_bytes()].concat());
+        assert_eq!(record, [&MAC.0[..], &number.to_ne_bytes(), &[0; 36]].concat());
     }
+    let (v4, v6) = (Ip::from_octets([4; 16]), Ip::from_octets([6; 16]));
+    let record = bytes(&NetworkRecord::new(MAC, NetworkFlags::NONE).reached_at(v4, v6, 1450));
+    let tail = [1450_u16.to_ne_bytes(), [0; 2]].concat();
+    assert_eq!(record, [&MAC.0[..], &[0, 0], &[4; 16], &[6; 16], &tail].concat());
     let endpoint = bytes(&Endpoint::port(3, Delivery::Device, MAC, 17, 9));
     assert_eq!(endpoint, [words(&[3, 17, 9]), MAC.0.to_vec(), vec![1, 2]].concat());
     let gateway = bytes(&Endpoint::gateway(5, MAC, 17));
@@ -84,7 +90,7 @@ fn uplinks_exits_elastic_ips_and_forwards() {
     let addr = Ip::from_octets(IP_OCTETS);
     let shorts = |shorts: &[u16]| shorts.iter().flat_map(|short| short.to_ne_bytes()).collect::<Vec<u8>>();
     assert_eq!(bytes(&UplinkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
-    assert_eq!(bytes(&UplinkRecord::new(MAC)), [&MAC.0[..], &[0, 0]].concat());
+    assert_eq!(bytes(&UplinkRecord::new(MAC, 1500)), [&MAC.0[..], &1500_u16.to_ne_bytes()].concat());
     let exit = bytes(&ExitKey { network: 5, side: 1, version: 6, slot: 2 });
     assert_eq!(exit, [words(&[5, 1]), shorts(&[6, 2])].concat());
     let exit = bytes(&Exit::new(3, addr, 4, (1024, 32767)));
@@ -101,6 +107,13 @@ fn uplinks_exits_elastic_ips_and_forwards() {
     let forward = bytes(&Forward::to(ForwardKind::Elastic, 5, addr, (8080, 80)));
     assert_eq!(forward, entry(5, [8080, 80], &IP_OCTETS, 3));
     assert_eq!((ForwardKind::Metadata as u32, ForwardKind::Forward as u32), (1, 2));
+    let none = [0; 16];
+    let slot = [words(&[7, 1]), none.to_vec(), shorts(&[250]), vec![0, 0x3e]].concat();
+    assert_eq!(bytes(&ForwardKey::slot(7, 1, 250)), slot);
+    let member = [words(&[7, 1]), IP_OCTETS.to_vec(), shorts(&[0]), vec![0, 0x3d]].concat();
+    assert_eq!(bytes(&ForwardKey::member(7, 1, addr)), member);
+    assert_eq!(bytes(&Forward::list(7, 251, false)), entry(7, [251, 0], &none, 4));
+    assert_eq!(bytes(&Forward::list(7, 251, true)), entry(7, [251, 0], &none, 0x204));
 }
 
 #[test]
@@ -156,13 +169,13 @@ macro_rules! layout {
 fn entries_of_flows() {
     layout!(Flow<V4>, 96:
         0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
-        40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 vlan, 78 tunnel,
-        80 leaves,
+        40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 mtu, 78 vlan,
+        80 leaves, 92 tunnel,
     );
     layout!(Flow<V6>, 120:
         0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
-        40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 vlan, 78 tunnel,
-        80 leaves,
+        40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 mtu, 78 vlan,
+        80 leaves, 116 tunnel,
     );
     assert_eq!((size_of::<FlowImage4>(), size_of::<FlowImage6>()), (96, 120));
     assert_eq!(Flow::<V4>::EXPIRED, u32::MAX);
@@ -263,7 +276,7 @@ fn the_object_declares_every_map_in_its_shape() {
         ("FORWARDS", shape(HASH, 28, 28, limits::FORWARDS, NO_PREALLOC)),
         ("HOST", shape(ARRAY, 4, 8, 1, 0)),
         ("JOINS", shape(LPM_TRIE, 28, 4, limits::JOINS, NO_PREALLOC)),
-        ("NETWORKS", shape(HASH, 8, 8, limits::NETWORKS, NO_PREALLOC)),
+        ("NETWORKS", shape(HASH, 8, 44, limits::NETWORKS, NO_PREALLOC)),
         ("PEERS", shape(LPM_TRIE, 24, 4, limits::PEERS, NO_PREALLOC)),
         ("POLICY", shape(HASH, 12, 8, limits::POLICY, NO_PREALLOC)),
         ("PORTS", shape(HASH, 8, 20, limits::PORTS, NO_PREALLOC)),

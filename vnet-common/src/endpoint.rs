@@ -74,6 +74,10 @@ impl NetworkFlags {
     pub const EXCLUDES_HOST: Self = Self(1 << 1);
     /// Another network is joined to it: the table of joins has prefixes for it.
     pub const JOINED: Self = Self(1 << 2);
+    /// SYNs that are routed out of it or into it announce no larger segments than fit the way.
+    pub const CLAMPS_MSS: Self = Self(1 << 3);
+    /// A workload's source port becomes the same one outside, whoever it speaks to (RFC 4787 REQ-1).
+    pub const ENDPOINT_INDEPENDENT: Self = Self(1 << 4);
 
     /// The bits of both.
     #[inline(always)]
@@ -92,7 +96,7 @@ impl NetworkFlags {
 
 /// What the datapath knows of a network.
 ///
-/// Layout: `gateway_mac` [u8; 6], `flags` u16.
+/// Layout: `gateway_mac` [u8; 6], `flags` u16, `gateway4` 16, `gateway6` 16, `mtu` u16, 2 bytes of padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkRecord {
@@ -100,13 +104,27 @@ pub struct NetworkRecord {
     pub gateway_mac: MacAddr,
     /// What is special about it.
     pub flags: NetworkFlags,
+    /// The IPv4 gateway's address, with which vnet tells workloads of ICMP errors of its own; unspecified: none.
+    pub gateway4: Ip,
+    /// The IPv6 gateway's address, likewise.
+    pub gateway6: Ip,
+    /// The longest IP packet in bytes; 0: not known.
+    pub mtu: u16,
+    padding: u16,
 }
 
 impl NetworkRecord {
     /// A network whose gateway has `gateway_mac`.
     #[must_use]
     pub const fn new(gateway_mac: MacAddr, flags: NetworkFlags) -> Self {
-        Self { gateway_mac, flags }
+        let nobody = Ip::UNSPECIFIED;
+        Self { gateway_mac, flags, gateway4: nobody, gateway6: nobody, mtu: 0, padding: 0 }
+    }
+
+    /// The same, with gateways at `gateway4` and `gateway6` (unspecified: none) and packets of `mtu` bytes at most.
+    #[must_use]
+    pub const fn reached_at(self, gateway4: Ip, gateway6: Ip, mtu: u16) -> Self {
+        Self { gateway4, gateway6, mtu, ..self }
     }
 }
 
@@ -320,7 +338,7 @@ shared! {
     PortKey = 8,
     PortRecord = 20,
     NetworkKey = 8,
-    NetworkRecord = 8,
+    NetworkRecord = 44,
     EndpointKey = 24,
     Endpoint = 20,
     PeerPrefix = 20,

@@ -16,8 +16,8 @@ use core::cell::Cell;
 use crate::{Address, Be16, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
 
 /// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with this one or a lower one can be
-/// taken over. Layout 1 had zeros where translations are.
-pub const FLOW_LAYOUT: u32 = 2;
+/// taken over. Layout 1 had zeros where translations are, layout 2 where the MTU is.
+pub const FLOW_LAYOUT: u32 = 3;
 
 /// Where a packet was received, and its protocol: the 24 low bits of the ifindex, then 8 of protocol.
 ///
@@ -279,6 +279,8 @@ impl Ops {
     pub const KEEP_INGRESS: Self = Self(1 << 3);
     /// Addresses or ports are replaced.
     pub const TRANSLATE: Self = Self(1 << 4);
+    /// The segment size that a SYN announces is lowered to what fits the MTU.
+    pub const CLAMP_MSS: Self = Self(1 << 5);
 
     /// The bits of both.
     #[inline(always)]
@@ -299,7 +301,7 @@ impl Ops {
 ///
 /// Layout, offsets in bytes: 0 `generation`, 4 `last_seen`, 8 `received`, 20 `sent`, 32 `device`,
 /// 36 `delivery`, 37 `ops`, 38 `state`, 39 `finished`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
-/// 64 `pair_device`, 68 `rules`, 76 `vlan`, 78 `tunnel`, 80 `leaves`, then 4 reserved bytes.
+/// 64 `pair_device`, 68 `rules`, 76 `mtu`, 78 `vlan`, 80 `leaves`, then `tunnel` u16 and 2 reserved bytes.
 #[repr(C, align(8))]
 #[derive(Clone, Debug, Default)]
 pub struct Flow<A: Copy> {
@@ -333,13 +335,15 @@ pub struct Flow<A: Copy> {
     pub pair_device: Cell<u32>,
     /// Decision: the rules that allowed the flow: the sender's egress, then the receiver's ingress.
     pub rules: Cell<[u32; 2]>,
+    /// Decision: the longest IP packet in bytes that passes where they go, if they are routed; 0: whatever comes.
+    pub mtu: Cell<u16>,
     /// Room for the tag to push or to strip.
     pub vlan: u16,
-    /// Room for the encapsulation to add or to take off.
-    pub tunnel: u16,
     /// Decision: the tuple that its packets leave with, if they are translated.
     pub leaves: Cell<Tuple<A>>,
-    padding: u32,
+    /// Room for the encapsulation to add or to take off.
+    pub tunnel: u16,
+    padding: u16,
 }
 
 impl<A: Copy> Flow<A> {

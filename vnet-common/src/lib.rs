@@ -39,7 +39,7 @@ pub use translation::{
 ///
 /// For tests of upgrades only, `VNET_TEST_ABI` in the environment of a build gives it another number.
 pub const ABI_VERSION: u32 = match option_env!("VNET_TEST_ABI") {
-    None => 3,
+    None => 4,
     Some(number) => decimal(number.as_bytes()),
 };
 

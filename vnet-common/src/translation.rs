@@ -14,20 +14,21 @@ pub struct UplinkKey {
 
 /// What the datapath knows of an uplink.
 ///
-/// Layout: `mac` [u8; 6], 2 bytes of padding.
+/// Layout: `mac` [u8; 6], `mtu` u16.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UplinkRecord {
     /// Its MAC: what comes in is addressed to it.
     pub mac: MacAddr,
-    padding: u16,
+    /// The longest IP packet in bytes that leaves by it; 0: not known.
+    pub mtu: u16,
 }
 
 impl UplinkRecord {
-    /// The uplink that has `mac`.
+    /// The uplink that has `mac` and sends IP packets of `mtu` bytes at most.
     #[must_use]
-    pub const fn new(mac: MacAddr) -> Self {
-        Self { mac, padding: 0 }
+    pub const fn new(mac: MacAddr, mtu: u16) -> Self {
+        Self { mac, mtu }
     }
 }
 
@@ -107,6 +108,10 @@ impl ForwardKey {
     /// The head of nothing.
     pub const NONE: Self = Self::head(0, 0, Ip::UNSPECIFIED, 0);
     const HEAD: u8 = 0x3f;
+    /// The length of a key of [`ForwardKey::slot`].
+    const SLOT: u8 = 0x3e;
+    /// The length of a key of [`ForwardKey::member`].
+    const MEMBER: u8 = 0x3d;
     /// The protocol of what holds for every protocol: elastic IPs.
     pub const ANY_PROTOCOL: u8 = 0;
 
@@ -124,6 +129,20 @@ impl ForwardKey {
         let mut block = *self;
         block.narrow(port, prefix_len);
         block
+    }
+
+    /// One of the slots of list `list`, which clients are spread over: the backend that it belongs to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(list: u32, side: Side, slot: u16) -> Self {
+        Self { port: slot, len: Self::SLOT, ..Self::head(list, side, Ip::UNSPECIFIED, 0) }
+    }
+
+    /// The backend at `addr` of list `list`, if it is one; a list names an address once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn member(list: u32, side: Side, addr: Ip) -> Self {
+        Self { len: Self::MEMBER, ..Self::head(list, side, addr, 0) }
     }
 
     /// The protocol.
@@ -170,12 +189,15 @@ pub enum ForwardKind {
     Forward = 2,
     /// An elastic IP.
     Elastic = 3,
+    /// A forward to several backends: [`Forward::list`].
+    List = 4,
 }
 
 /// What stands behind a block of ports; in a head, only which blocks there are.
 ///
 /// Layout: `target` 16, `network` u32, `listen` u16, `port` u16, `kind` u32, with bit 8 set if it keeps
-/// its flows (in a head: bit n set when blocks of n significant bits exist).
+/// its flows, bit 9 if a client stays with its backend (in a head: bit n set when blocks of n significant bits
+/// exist). A list has its number in `network`, the number of its slots in `listen`, and no target.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forward {
@@ -219,6 +241,24 @@ impl Forward {
         Self { target, network, listen, port, word: kind as u32 }
     }
 
+    /// The bit of `word` that tells [`Forward::is_by_client`].
+    const BY_CLIENT: u32 = 1 << 9;
+
+    /// To the backends of list `list`, which has `slots` of [`ForwardKey::slot`], at least 1: which one, the addresses
+    /// and ports of a flow tell, or, with `by_client`, its client's address alone.
+    #[must_use]
+    pub const fn list(list: u32, slots: u16, by_client: bool) -> Self {
+        let word = ForwardKind::List as u32 | if by_client { Self::BY_CLIENT } else { 0 };
+        Self { target: Ip::UNSPECIFIED, network: list, listen: slots, port: 0, word }
+    }
+
+    /// Whether all flows of a client go to the same backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_client(&self) -> bool {
+        self.word & Self::BY_CLIENT != 0
+    }
+
     /// The prefix lengths of a head.
     #[inline(always)]
     #[must_use]
@@ -230,7 +270,7 @@ impl Forward {
     #[inline(always)]
     #[must_use]
     pub const fn is(&self, kind: ForwardKind) -> bool {
-        self.word & !Self::KEEPS == kind as u32
+        self.word & !(Self::KEEPS | Self::BY_CLIENT) == kind as u32
     }
 
     /// What `port` becomes.

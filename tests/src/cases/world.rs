@@ -319,7 +319,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
 /// The way out of network X, and what stands behind addresses of the host.
 fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
     let (network, uplink) = (devices.index(Device::X), devices.index(Device::U));
-    tables.uplinks.push((uplink, UplinkRecord::new(U.mac)));
+    tables.uplinks.push((uplink, UplinkRecord::new(U.mac, 0)));
     for gateway in [G, H] {
         let bridge = devices.index(gateway.device);
         tables.joins.push((0, 96 + 24, prefix(gateway.v4.into()), bridge));

@@ -33,7 +33,7 @@ fn leading<'a>(policy: &'a Policy, devices: &'a Devices) -> impl Iterator<Item =
 
 /// The records of uplinks by their device.
 pub(super) fn uplinks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, UplinkRecord> {
-    leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, UplinkRecord::new(uplink.mac))).collect()
+    leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, UplinkRecord::new(uplink.mac, 0))).collect()
 }
 
 /// The addresses that each network leaves with.

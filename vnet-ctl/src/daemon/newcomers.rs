@@ -102,7 +102,7 @@ mod tests {
         let mut tables = Tables::default();
         for &(last, uplink) in elastic {
             let mac = MacAddr([2, 0, 0, 0, uplink as u8, n]);
-            tables.uplinks.insert(uplink, UplinkRecord::new(mac));
+            tables.uplinks.insert(uplink, UplinkRecord::new(mac, 0));
             let addr = Ip::from_std([198, 51, 100, last].into());
             for private in [last, last + 100] {
                 let place = (BRIDGE, [10, 0, 0, private].into());

@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn pins_carry_the_abi() {
         let pins = Pins::new(Path::new("/sys/fs/bpf"));
-        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v3/maps/PORTS"));
-        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v3/links/3-to_port"));
+        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v4/maps/PORTS"));
+        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v4/links/3-to_port"));
     }
 }

@@ -48,7 +48,7 @@ fn tables(bridge: u32, port: u32, rule: u32) -> Arc<Tables> {
         ]
         .into(),
         joins: [((bridge, "10.20.0.0/24".parse().unwrap()), port)].into(),
-        uplinks: [(port, UplinkRecord::new(MAC))].into(),
+        uplinks: [(port, UplinkRecord::new(MAC, 0))].into(),
         exits: [(
             ExitPlace { network: bridge, version: 4, slot: 0 },
             Exit::new(port, Ip::from_std(addr("198.51.100.1")), 1, (1024, 32767)),

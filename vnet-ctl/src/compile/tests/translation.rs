@@ -97,7 +97,7 @@ impl World {
 #[test]
 fn a_network_leaves_with_the_first_address_of_its_uplink() {
     let world = world(|_, _| ());
-    assert_eq!(world.tables.uplinks, [(UPLINK, UplinkRecord::new(MAC))].into());
+    assert_eq!(world.tables.uplinks, [(UPLINK, UplinkRecord::new(MAC, 0))].into());
     let [(addr_, exit)] = world.exits("web", 4)[..] else { panic!("{:?}", world.tables.exits) };
     assert_eq!(addr_, addr("198.51.100.2"));
     assert_eq!((exit.uplink, exit.slots, exit.first_port, exit.last_port), (UPLINK, 1, 1024, 32767));
