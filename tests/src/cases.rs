@@ -6,6 +6,7 @@
 //! on any [`run::Runner`].
 
 mod errors;
+mod fragments;
 mod frame;
 mod host;
 mod icmp;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Case> {
         host::cases(),
         multicast::cases(),
         nat::cases(),
+        fragments::cases(),
         tables::cases(),
         reviewed::cases(),
     ];

@@ -45,9 +45,10 @@ drop_reasons! {
     2 MalformedHeader "malformed-header" "A header contradicts itself: version, length or flags.",
     3 EtherType "ether-type" "Neither ARP, IPv4 nor IPv6; vnet carries nothing else.",
     4 VlanTag "vlan-tag" "A tagged frame on a port that takes untagged frames only.",
-    5 Fragment "fragment" "An IP fragment; vnet does not follow fragments yet.",
+    5 Fragment "fragment" "An IP fragment that could not be followed: its first one did not come in time, or was not allowed, or too many were on their way.",
     6 ExtensionHeader "extension-header" "An IPv6 extension header that is not on vnet's list, or too many of them.",
     7 TcpFlags "tcp-flags" "A combination of TCP flags that no connection uses.",
+    8 FragmentOverlap "fragment-overlap" "An IP fragment that overlaps another one of its datagram; nothing more of the datagram passes.",
     // Who sent it.
     16 UnknownDevice "unknown-device" "The device belongs to no port or network of the policy: default deny.",
     17 SpoofedMac "spoofed-mac" "The source MAC is not the port's own.",

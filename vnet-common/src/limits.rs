@@ -32,9 +32,25 @@ pub const PORT_DROPS: u32 = 1 << 16;
 /// One above the highest number of a drop reason.
 pub const DROP_REASONS: u32 = 128;
 
+/// Groups of fragmented datagrams: one for all devices whose ifindexes are alike modulo this number, so that what one
+/// device does to others stays within its group.
+pub const FRAGMENT_GROUPS: u32 = 64;
+/// Fragmented datagrams that each group follows at once.
+pub const DATAGRAMS_IN_GROUP: u32 = 64;
+/// Fragments that are held back in each group until the first one of their datagram arrives.
+pub const HELD_IN_GROUP: u32 = 64;
+/// Fragments of a datagram: 65,535 bytes take 45 of 1,480.
+pub const FRAGMENTS: usize = 64;
+/// Bytes of a frame that can be held back.
+pub const HELD_BYTES: usize = 2048;
+
 /// IPv6 extension headers that the parser follows. RFC 8200 section 4.1 gives six kinds, each of
 /// which a sane packet carries once; destination options may stand twice.
 pub const IPV6_EXTENSIONS: u32 = 6;
+
+/// The same before a fragment header, and behind it. RFC 8200 section 4.1 has hop-by-hop and destination options
+/// before, destination options behind.
+pub const IPV6_EXTENSIONS_IN_FRAGMENTS: u32 = 2;
 
 /// IPv4 options that the parser looks at: 40 bytes have room for ten of four bytes, the padding aside.
 pub const IPV4_OPTIONS: u32 = 10;

@@ -10,6 +10,7 @@
 use vnet_common::{Address, Endpoint, Flow, FlowKey, ForwardKey, MacAddr, MacPair, Ops, RuleId, Tuple};
 
 use crate::{
+    fragments::Fragment,
     headers::{Datagram, Service},
     hop::Hop,
 };
@@ -88,6 +89,8 @@ pub struct Case<A: Copy> {
     pub gateway_mac: MacAddr,
     /// What its headers say.
     pub datagram: Datagram<A>,
+    /// Which part of its datagram it is, if it is a fragment.
+    pub fragment: Fragment,
     /// What the packet said that an ICMP error quotes.
     pub quoted: Datagram<A>,
     /// Its tuple.
@@ -173,6 +176,7 @@ impl<A: Copy + Default> Case<A> {
             network: 0,
             macs: MacPair::default(),
             datagram: Datagram::default(),
+            fragment: Fragment::default(),
             quoted: Datagram::default(),
             gateway_mac: MacAddr::default(),
             key: FlowKey::default(),

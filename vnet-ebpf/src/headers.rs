@@ -104,6 +104,8 @@ pub enum Kind {
     Discovery = 5,
     /// Another ICMP message, judged by itself.
     Single = 6,
+    /// A fragment but the first: part of whatever that one is.
+    Part = 7,
 }
 
 impl Message {
@@ -218,7 +220,7 @@ impl Service {
     #[must_use]
     pub const fn of_packet<A: Address>(datagram: &Datagram<A>) -> Self {
         let port = match datagram.message.kind {
-            Kind::Plain | Kind::Tcp => datagram.ports.dst().get(),
+            Kind::Plain | Kind::Tcp | Kind::Part => datagram.ports.dst().get(),
             _ => datagram.message.icmp,
         };
         Self { protocol: datagram.protocol, port, is_v4: A::IS_V4 }

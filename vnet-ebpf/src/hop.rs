@@ -25,13 +25,23 @@ impl<A: Copy> Hop<A> {
     where
         A: Default,
     {
-        let ops = flow.ops.get();
+        let leaves = if flow.ops.get().has(Ops::TRANSLATE) { flow.leaves.get() } else { Tuple::default() };
+        Self { leaves, ..Self::untranslated(flow) }
+    }
+
+    /// The same, but for the tuple.
+    #[inline(always)]
+    #[must_use]
+    pub fn untranslated(flow: &Flow<A>) -> Self
+    where
+        A: Default,
+    {
         Self {
             device: flow.device.get(),
             delivery: flow.delivery.get(),
-            ops,
+            ops: flow.ops.get(),
             sent: flow.sent.get(),
-            leaves: if ops.has(Ops::TRANSLATE) { flow.leaves.get() } else { Tuple::default() },
+            leaves: Tuple::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 pub mod case;
+pub mod fragments;
 pub mod headers;
 pub mod hop;
 #[cfg(not(target_arch = "bpf"))]

@@ -3,23 +3,31 @@
 //! Behaves as the kernel does, so that one table of cases serves both.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
     rc::Rc,
 };
 
 use vnet_common::{
-    Be16, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
-    UplinkKey, UplinkRecord, V4, V6,
+    Address, Be16, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward,
+    ForwardKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
+    PortRecord, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 
 use crate::{
     case::Case,
+    fragments::{Fragmented, Held},
     packet::{Change, Packet, Wire},
+    pipeline,
     question::{Answer, Question},
-    stages::{judge, translate},
+    stages::{
+        follow::{self, Followed},
+        judge,
+        parse::Quoted,
+        translate,
+    },
     tables::{FlowTable, InsertError, Snapshot, Tables},
+    verdict::Outcome,
 };
 
 /// A packet as a vector of bytes.
@@ -33,6 +41,8 @@ pub struct ModelPacket {
     pub forwarded: bool,
     /// Its mark.
     pub mark: u32,
+    /// The copies of it that arrive once more, each at a device.
+    pub again: Vec<(u32, Vec<u8>)>,
 }
 
 impl ModelPacket {
@@ -85,6 +95,39 @@ impl Packet for ModelPacket {
         self.forwarded
     }
 
+    fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Outcome {
+        pipeline::unicast(self, snapshot, case)
+    }
+
+    fn follow<A: Address, T: Tables>(
+        &mut self,
+        tables: &T,
+        case: &mut Case<A>,
+        may_hold: bool,
+    ) -> Result<Followed, DropReason> {
+        follow::follow(self, tables, case, may_hold)
+    }
+
+    fn save(&self, frame: &[Cell<u8>; limits::HELD_BYTES]) -> bool {
+        for (to, from) in frame.iter().zip(&self.bytes) {
+            to.set(*from);
+        }
+        self.bytes.len() <= frame.len()
+    }
+
+    fn become_frame(&mut self, frame: &[Cell<u8>; limits::HELD_BYTES], len: u32) -> bool {
+        self.bytes = frame.iter().take(len as usize).map(Cell::get).collect();
+        true
+    }
+
+    fn arrive_again(&mut self, device: u32) {
+        self.again.push((device, self.bytes.clone()));
+    }
+
     fn mark(&self) -> u32 {
         self.mark
     }
@@ -106,6 +149,28 @@ pub struct ModelFlows<A: Copy> {
 impl<A: Copy> Default for ModelFlows<A> {
     fn default() -> Self {
         Self { entries: RefCell::default(), capacity: 1024 }
+    }
+}
+
+/// What is remembered of fragmented datagrams.
+#[derive(Debug)]
+pub struct ModelFragments {
+    locks: Vec<Cell<u32>>,
+    next: Vec<Cell<u32>>,
+    // Made when they are looked at: there are many of them.
+    datagrams: Vec<OnceCell<Box<Fragmented>>>,
+    held: Vec<OnceCell<Box<Held>>>,
+}
+
+impl Default for ModelFragments {
+    fn default() -> Self {
+        let groups = limits::FRAGMENT_GROUPS as usize;
+        Self {
+            locks: vec![Cell::default(); groups],
+            next: vec![Cell::default(); groups],
+            datagrams: vec![OnceCell::new(); groups * limits::DATAGRAMS_IN_GROUP as usize],
+            held: vec![OnceCell::new(); groups * limits::HELD_IN_GROUP as usize],
+        }
     }
 }
 
@@ -134,6 +199,8 @@ pub struct ModelTables {
     pub elastic_ips: HashMap<EndpointKey, ElasticIp>,
     /// Heads and blocks of forwards.
     pub forwards: BTreeMap<ForwardKey, Forward>,
+    /// Fragmented datagrams.
+    pub fragments: ModelFragments,
     /// IPv4 flows.
     pub flows4: ModelFlows<V4>,
     /// IPv6 flows.
@@ -187,6 +254,22 @@ impl Tables for ModelTables {
 
     fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
         self.forwards.get(key)
+    }
+
+    fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>> {
+        self.fragments.locks.get(group as usize)
+    }
+
+    fn next_held(&self, group: u32) -> Option<&Cell<u32>> {
+        self.fragments.next.get(group as usize)
+    }
+
+    fn fragmented(&self, index: u32) -> Option<&Fragmented> {
+        self.fragments.datagrams.get(index as usize).map(|cell| &**cell.get_or_init(Box::default))
+    }
+
+    fn held(&self, index: u32) -> Option<&Held> {
+        self.fragments.held.get(index as usize).map(|cell| &**cell.get_or_init(Box::default))
     }
 
     fn ask(&self, question: Question) -> Answer {

@@ -1,7 +1,18 @@
 //! A packet as the stages see it: headers are read by value, and written back by `rewrite` alone.
 
+use core::cell::Cell;
 use network_types::{arp::ArpHdr, eth::EthHdr};
-use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, V4, V6};
+
+use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, V4, V6, limits};
+
+use crate::{
+    case::Case,
+    stages::{follow::Followed, parse::Quoted},
+    tables::{FlowTable, Snapshot, Tables},
+    verdict::Outcome,
+};
+#[cfg(doc)]
+use crate::{pipeline, stages::follow};
 
 /// Types that are their wire format: any bytes of their size are a value, and they have no padding.
 ///
@@ -58,6 +69,18 @@ pub struct Ipv6Wire {
     pub dst: V6,
 }
 
+/// An IPv6 fragment header (RFC 8200 section 4.5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentWire {
+    /// What it carries, then a reserved byte.
+    pub next_reserved: Be16,
+    /// 13 bits of offset in units of 8 bytes, 2 reserved, 1 if there are later fragments.
+    pub place: Be16,
+    /// Identification.
+    pub id: Be32,
+}
+
 /// The first 16 bytes of a TCP header (RFC 9293 section 3.1).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +107,7 @@ macro_rules! wire {
         unsafe impl Wire for $type {}
     )+};
 }
-wire!(u8, Be16, Be32, V4, V6, Ports, MacPair, Ipv4Wire, Ipv6Wire, TcpWire, ArpHdr, EthHdr);
+wire!(u8, Be16, Be32, V4, V6, Ports, MacPair, Ipv4Wire, Ipv6Wire, FragmentWire, TcpWire, ArpHdr, EthHdr);
 
 // SAFETY: an array of bytes.
 unsafe impl<const N: usize> Wire for [u8; N] {}
@@ -167,6 +190,36 @@ pub trait Packet {
 
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;
+
+    /// Runs [`pipeline::unicast`]: in the kernel as a function that the verifier walks once, not once for each call.
+    ///
+    /// # Errors
+    /// As that does.
+    fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Outcome;
+
+    /// Runs [`follow::follow`], likewise.
+    ///
+    /// # Errors
+    /// As that does.
+    fn follow<A: Address, T: Tables>(
+        &mut self,
+        tables: &T,
+        case: &mut Case<A>,
+        may_hold: bool,
+    ) -> Result<Followed, DropReason>;
+
+    /// Copies the whole packet to `frame`; whether it fits.
+    fn save(&self, frame: &[Cell<u8>; limits::HELD_BYTES]) -> bool;
+
+    /// Becomes a packet of `len` bytes of `frame`; `false` if it could not, and is nothing of use any more.
+    fn become_frame(&mut self, frame: &[Cell<u8>; limits::HELD_BYTES], len: u32) -> bool;
+
+    /// Has a copy of it arrive at `device` once more, marked [`vnet_common::mark::AGAIN`].
+    fn arrive_again(&mut self, device: u32);
 
     /// Its mark, of those in [`vnet_common::mark`].
     fn mark(&self) -> u32;

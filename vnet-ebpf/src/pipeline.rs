@@ -3,6 +3,7 @@
 //! ```text
 //! from_port, from_host, from_uplink
 //!   parse      what it says              (1)
+//!   follow     if it is a fragment: what it is part of; it may have to wait for the first one
 //!   track      its flow, if it has one   (2)   hit, same generation, routine -------+
 //!   neighbour  ARP, discovery            (3)   answered or passed on                |
 //!   sender     who sent it               (4)                                        |
@@ -23,6 +24,7 @@
 
 mod errors;
 mod flooded;
+mod fragments;
 mod hooks;
 mod neighbours;
 pub mod socket;
@@ -94,15 +96,17 @@ pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Ar
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            if read_ipv4(packet, case).is_err() {
-                return Ok(Verdict::PASS);
+            let read = read_ipv4(packet, case);
+            match fragments::followed_outside(packet, &snapshot, case, read)? {
+                Some(verdict) => Ok(verdict),
+                None => outside(packet, snapshot, case, mac),
             }
-            outside(packet, snapshot, case, mac)
         }
         Carries::Ipv6 => {
             let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            if read_ipv6(packet, case).is_err() {
-                return Ok(Verdict::PASS);
+            let read = read_ipv6(packet, case);
+            if let Some(verdict) = fragments::followed_outside(packet, &snapshot, case, read)? {
+                return Ok(verdict);
             }
             if case.datagram.message.kind == Kind::Discovery {
                 return neighbours::discovery_outside(packet, &snapshot, case, mac);
@@ -136,12 +140,18 @@ fn decide<H: Hook, P: Packet, T: Tables>(
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            read_ipv4(packet, case)?;
-            datagram::<H, _, _, _>(packet, snapshot, case)
+            let read = read_ipv4(packet, case);
+            match fragments::followed(packet, &snapshot, case, (read, H::HOLDS))? {
+                Some(verdict) => Ok(verdict),
+                None => datagram::<H, _, _, _>(packet, snapshot, case),
+            }
         }
         Carries::Ipv6 => {
             let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            read_ipv6(packet, case)?;
+            let read = read_ipv6(packet, case);
+            if let Some(verdict) = fragments::followed(packet, &snapshot, case, (read, H::HOLDS))? {
+                return Ok(verdict);
+            }
             if case.datagram.message.kind == Kind::Discovery {
                 let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
                 return neighbours::discovery(packet, snapshot, &speaker, case);
@@ -194,7 +204,7 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     match H::sender(&snapshot, case)? {
         Some(verdict) => Ok(verdict),
-        None => unicast(packet, &snapshot, case),
+        None => packet.unicast(&snapshot, case),
     }
 }
 
@@ -216,7 +226,7 @@ fn outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     case.from = Endpoint::outside(case.device, snapshot.peer(case.datagram.src.ip()));
     (case.network, case.gateway_mac) = (case.device, mac);
-    unicast(packet, &snapshot, case)
+    packet.unicast(&snapshot, case)
 }
 
 /// Sends a packet whose decision stands, and which changes nothing but the record of its own direction.
@@ -228,13 +238,13 @@ fn routine<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Result<Option<Verdict>, DropReason> {
     case.key = case.datagram.key(case.device);
     let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
-    let Some(hop) = current(snapshot, &flow, case.macs) else { return Ok(None) };
+    let Some(hop) = current(snapshot, &flow, case) else { return Ok(None) };
     if !track::is_routine(&flow, &case.datagram.message) {
         return Ok(None);
     }
     snapshot.tables.touch(&flow, case.now)?;
     track::record(&flow, &case.datagram.message);
-    replay::replay(packet, &case.datagram, &flow, &hop).map(Some)
+    replay::replay(packet, &case.datagram, &flow, (&hop, &case.forth.leaves)).map(Some)
 }
 
 /// As [`routine`]; a function of its own in the kernel too, for the stack's sake.
@@ -247,17 +257,20 @@ fn routine_apart<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     routine(packet, snapshot, case)
 }
 
-/// The way of a packet with `macs` if the decision in its entry stands. It is copied before that is looked at,
-/// for another CPU may be writing a newer one.
+/// The way of a packet if the decision in its entry stands; the tuple that it leaves with is put into the case. All is
+/// copied before that is looked at, for another CPU may be writing a newer one.
 #[inline(always)]
 fn current<A: Copy + Default, T: Tables>(
     snapshot: Snapshot<'_, T>,
     flow: &Flow<A>,
-    macs: MacPair,
+    case: &mut Case<A>,
 ) -> Option<Hop<A>> {
-    let hop = Hop::of(flow);
+    let hop = Hop::untranslated(flow);
+    if hop.ops.has(Ops::TRANSLATE) {
+        case.forth.leaves = flow.leaves.get();
+    }
     compiler_fence(Ordering::SeqCst);
-    track::is_current(flow, snapshot.generation, macs).then_some(hop)
+    track::is_current(flow, snapshot.generation, case.macs).then_some(hop)
 }
 
 /// The same, with the way put into the case.
@@ -274,11 +287,13 @@ fn is_current<A: Copy + Default, T: Tables>(
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
 ///
-/// A function of its own in the kernel too, so that it is there once for each IP version. What is found out
-/// before the judgement is left in the case: the verifier then walks the judgement once, not once for each
-/// way that leads there.
-#[inline(never)]
-fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+/// It is called through [`Packet::unicast`]. What is found out before the judgement is left in the case: the verifier
+/// then walks the judgement once, not once for each way that leads there.
+///
+/// # Errors
+/// The reason to drop it.
+#[inline(always)]
+pub fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -310,7 +325,7 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         return Err(reason);
     }
     match case.step {
-        Step::Single => replay::send(packet, &case.datagram, &case.forth),
+        Step::Single => replay::send(packet, &case.datagram, &case.forth, &case.forth.leaves),
         Step::Open | Step::Reopen => open(packet, snapshot, case),
         Step::Continue | Step::Challenge | Step::Renew => proceed(packet, snapshot, case),
     }
@@ -441,7 +456,7 @@ fn open<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     case.pair_key = FlowKey::of(case.forth.device, case.datagram.protocol, case.forth.leaves.reversed());
     let birth = Birth { seq_next, syn_end, bytes: packet.length() };
     install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
-    replay::send(packet, &case.datagram, &case.forth)
+    replay::send(packet, &case.datagram, &case.forth, &case.forth.leaves)
 }
 
 /// Carries on a flow that is not routine: its state changes, or its decision was out of date. As [`open`].
@@ -458,5 +473,5 @@ fn proceed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if case.step == Step::Renew {
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
-    replay::replay(packet, &case.datagram, &own, &case.forth)
+    replay::replay(packet, &case.datagram, &own, (&case.forth, &case.forth.leaves))
 }

@@ -15,6 +15,7 @@ use vnet_common::{
 use crate::stages::{judge, translate};
 use crate::{
     case::Case,
+    fragments::{Fragmented, Held},
     question::{Answer, Question},
 };
 
@@ -45,6 +46,15 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp>;
     /// A head or block of the forwards.
     fn forward(&self, key: &ForwardKey) -> Option<&Forward>;
+
+    /// The lock of a group of fragmented datagrams: 1 while somebody has it.
+    fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>>;
+    /// How many frames the group has held back so far.
+    fn next_held(&self, group: u32) -> Option<&Cell<u32>>;
+    /// A record of a fragmented datagram.
+    fn fragmented(&self, index: u32) -> Option<&Fragmented>;
+    /// A frame that is held back.
+    fn held(&self, index: u32) -> Option<&Held>;
 
     /// Runs [`judge::answer`]: in the kernel as a function that the verifier walks once, not once for each call.
     fn ask(&self, question: Question) -> Answer;

@@ -22,6 +22,9 @@ impl Verdict {
     /// On, the way it was going: into the bridge, or out of the device.
     pub const PASS: Self = Self { device: 0, delivery: None };
 
+    /// Nowhere now: vnet has kept it, or has sent it on its way again.
+    pub const TAKEN: Self = Self { device: u32::MAX, delivery: None };
+
     /// To another device.
     #[inline(always)]
     #[must_use]
@@ -29,7 +32,41 @@ impl Verdict {
         Self { device, delivery: Some(delivery) }
     }
 
-    /// To which device and how, unless it passes.
+    /// Above it are the numbers of reasons to drop.
+    const DROPPED: u64 = 1 << 63;
+
+    /// An outcome as a word: the device, then the delivery; or the number of a reason.
+    #[inline(always)]
+    #[must_use]
+    pub fn word_of(outcome: Outcome) -> u64 {
+        match outcome {
+            Ok(Self { device, delivery }) => {
+                u64::from(device) | u64::from(delivery.map_or(0, |delivery| delivery as u32)) << 32
+            }
+            Err(reason) => Self::DROPPED | u64::from(reason.number()),
+        }
+    }
+
+    /// From [`Verdict::word_of`].
+    ///
+    /// # Errors
+    /// What that was given.
+    #[inline(always)]
+    pub fn outcome_of(word: u64) -> Outcome {
+        if word & Self::DROPPED != 0 {
+            return Err(DropReason::try_from(word as u32).unwrap_or(DropReason::Internal));
+        }
+        Ok(Self { device: word as u32, delivery: Delivery::from_byte((word >> 32) as u8).ok() })
+    }
+
+    /// Whether it is [`Verdict::TAKEN`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_taken(self) -> bool {
+        self.delivery.is_none() && self.device != 0
+    }
+
+    /// To which device and how, unless it passes or is taken.
     #[inline(always)]
     #[must_use]
     pub fn destination(self) -> Option<(u32, Delivery)> {

@@ -1,6 +1,6 @@
 //! Frames of the cases, byte by byte, with all checksums right unless a case breaks them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use vnet_common::MacAddr;
 
@@ -66,6 +66,28 @@ pub(super) fn packet_with_ttl(ttl: u8, src: IpAddr, dst: IpAddr, protocol: u8, p
         }
         _ => panic!("{src} and {dst} are of two versions"),
     }
+}
+
+/// The fragment of an IP packet without options that carries this part of its payload, in bytes.
+pub(super) fn fragment(packet: &[u8], id: u16, part: Range<usize>) -> Vec<u8> {
+    let is_v4 = packet[0] >> 4 == 4;
+    let (header, payload) = packet.split_at(if is_v4 { 20 } else { 40 });
+    let more = part.end < payload.len();
+    let place = part.start as u16;
+    let part = &payload[part];
+    let mut header = header.to_vec();
+    if is_v4 {
+        header[2..4].copy_from_slice(&(20 + part.len() as u16).to_be_bytes());
+        header[4..6].copy_from_slice(&id.to_be_bytes());
+        header[6..8].copy_from_slice(&(place / 8 | u16::from(more) << 13).to_be_bytes());
+        fix_ipv4_checksum(&mut header);
+        return [&header, part].concat();
+    }
+    header[4..6].copy_from_slice(&(8 + part.len() as u16).to_be_bytes());
+    let [hi, lo] = (place | u16::from(more)).to_be_bytes();
+    let [id_hi, id_lo] = id.to_be_bytes();
+    let between = [std::mem::replace(&mut header[6], 44), 0, hi, lo, 0, 0, id_hi, id_lo];
+    [&header[..], &between, part].concat()
 }
 
 /// Computes the checksum of an IPv4 header of 20 bytes or more anew.

@@ -7,6 +7,7 @@ use vnet_common::{
 use vnet_ebpf::{
     model::{ModelFlows, ModelPacket, ModelTables},
     pipeline::{self, Arrival},
+    verdict::Verdict,
 };
 
 use super::{
@@ -84,6 +85,9 @@ impl Model {
             Hook::ToHost => pipeline::to_host(packet, &self.tables, arrival),
             Hook::FromUplink => pipeline::from_uplink(packet, &self.tables, arrival),
         };
+        if result.is_ok_and(Verdict::is_taken) {
+            return Seen::Taken { shows: true };
+        }
         match result.map(|verdict| verdict.destination()) {
             Err(reason) => Seen::Drop(reason),
             Ok(None) => Seen::Pass,
@@ -113,7 +117,13 @@ impl Runner for Model {
 
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
         let mut packet = arriving(entry, self.tables.generation.get(), frame.to_vec());
-        (self.verdict(entry, &mut packet), packet.bytes)
+        let seen = self.verdict(entry, &mut packet);
+        if matches!(seen, Seen::Taken { .. }) {
+            assert!(packet.again.iter().all(|(device, _)| *device == self.devices.index(entry.device)));
+            let again: Vec<Vec<u8>> = packet.again.into_iter().map(|(_, bytes)| bytes).collect();
+            return (seen, again.concat());
+        }
+        (seen, packet.bytes)
     }
 
     fn advance(&mut self, secs: u32) {
@@ -150,7 +160,7 @@ impl Runner for Model {
 #[must_use]
 pub const fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
     let mark = entry.mark(generation);
-    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark }
+    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark, again: Vec::new() }
 }
 
 /// A byte that is no delivery.

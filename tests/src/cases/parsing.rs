@@ -131,10 +131,9 @@ fn ipv4() -> Vec<Case> {
             .drops(from(&A), with_ipv4_len(ip_len + 1), DropReason::Truncated)
             .drops(from(&A), with_ipv4_len(u16::MAX), DropReason::Truncated)
             .no_flows(),
-        Case::new("ipv4_fragments_are_dropped")
-            .drops(from(&A), with_ipv4_byte(6, 0x20), DropReason::Fragment)
-            .drops(from(&A), with_ipv4_byte(7, 1), DropReason::Fragment)
-            .drops(from(&A), with_ipv4_byte(6, 0x1f), DropReason::Fragment)
+        Case::new("ipv4_fragments_that_make_no_sense_are_dropped")
+            .drops(from(&A), with_ipv4_byte(6, 0x20), DropReason::MalformedHeader)
+            .drops(from(&A), with_ipv4_byte(6, 0x3f), DropReason::MalformedHeader)
             .drops(to(&B), with_ipv4_byte(6, 0x20), DropReason::Fragment)
             .no_flows(),
     ]
@@ -214,8 +213,12 @@ fn extensions() -> Vec<Case> {
             DropReason::ExtensionHeader,
         ),
         dropped("a_mobility_header_is_dropped", &[(MOBILITY, &[0; 7])], DropReason::ExtensionHeader),
-        dropped("an_ipv6_fragment_is_dropped", &[(FRAGMENT, &[0, 0, 1, 0, 0, 0, 7])], DropReason::Fragment),
-        dropped("an_atomic_fragment_is_dropped", &[(FRAGMENT, &[0; 7])], DropReason::Fragment),
+        allowed("an_atomic_fragment_is_a_whole_datagram", &[(FRAGMENT, &[0; 7])]),
+        dropped(
+            "a_fragment_in_a_fragment_is_dropped",
+            &[(FRAGMENT, &[0; 7]), (FRAGMENT, &[0; 7])],
+            DropReason::MalformedHeader,
+        ),
         dropped(
             "a_routing_header_behind_options_is_dropped",
             &[(HOP_BY_HOP, PADDING), (DESTINATION_OPTIONS, PADDING), (ROUTING, &[0; 7])],

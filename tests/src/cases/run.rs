@@ -39,6 +39,11 @@ pub enum Seen {
     Drop(DropReason),
     /// Passed.
     Pass,
+    /// Neither, and not counted; whether the bytes are those of the frames that arrive again.
+    Taken {
+        /// The kernel does not show them.
+        shows: bool,
+    },
     /// Sent to a device: its ifindex, and how.
     Send(u32, Delivery),
     /// Sent to a device that the runner does not see; whether to one that has a program of vnet's there, which
@@ -116,6 +121,7 @@ fn matches(devices: &Devices, outcome: &Outcome, frame: &[u8], (seen, out): (See
     match (outcome, seen) {
         (Outcome::Drop(reason), Seen::Drop(found)) => *reason == found,
         (Outcome::Pass, Seen::Pass) => out == frame,
+        (Outcome::Taken(again), Seen::Taken { shows }) => !shows || out == again.concat(),
         (Outcome::Send { device, delivery, frame }, Seen::Send(ifindex, found)) => {
             devices.index(*device) == ifindex && *delivery == found && out == frame
         }

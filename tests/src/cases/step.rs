@@ -36,6 +36,8 @@ pub struct Entry {
     pub forwarded: bool,
     /// How many generations ago vnet let it into the bridge, if it did.
     pub let_in: Option<u32>,
+    /// Whether vnet has sent it on its way again.
+    pub again: bool,
 }
 
 impl Entry {
@@ -46,13 +48,14 @@ impl Entry {
             Hook::FromPort | Hook::FromHost | Hook::FromUplink => None,
             Hook::ToPort | Hook::ToHost => Some(0),
         };
-        Self { hook, device, vlan_tag: false, forwarded: false, let_in }
+        Self { hook, device, vlan_tag: false, forwarded: false, let_in, again: false }
     }
 
     /// Its mark while `generation` is in force.
     #[must_use]
     pub const fn mark(&self, generation: u32) -> u32 {
         match self.let_in {
+            _ if self.again => mark::AGAIN,
             Some(age) => mark::flooded(generation.wrapping_sub(age)),
             None => 0,
         }
@@ -62,6 +65,12 @@ impl Entry {
     #[must_use]
     pub const fn let_in_before(self) -> Self {
         Self { let_in: Some(1), ..self }
+    }
+
+    /// The same, sent on its way again by vnet.
+    #[must_use]
+    pub const fn again(self) -> Self {
+        Self { again: true, ..self }
     }
 
     /// The same without a mark: nothing of vnet's has seen it.
@@ -114,6 +123,8 @@ pub enum Outcome {
     Drop(DropReason),
     /// On, unchanged.
     Pass,
+    /// Kept by vnet, or sent on its way again as these frames. Only the model shows them.
+    Taken(Vec<Vec<u8>>),
     /// To another device.
     Send {
         /// To which.
@@ -196,6 +207,11 @@ impl Case {
 
     pub(super) fn passes(self, entry: Entry, frame: Vec<u8>) -> Self {
         self.packet(entry, frame, Outcome::Pass)
+    }
+
+    /// It is kept, or sent on its way again as `again`.
+    pub(super) fn takes(self, entry: Entry, frame: Vec<u8>, again: &[&Vec<u8>]) -> Self {
+        self.packet(entry, frame, Outcome::Taken(again.iter().map(|frame| (*frame).clone()).collect()))
     }
 
     /// It leaves for `device` as `out`.

@@ -263,6 +263,7 @@ impl Runner for Kernel {
                 assert_eq!(by_device, [((device, *number), 1)], "the drops of the device");
                 Seen::Drop(DropReason::try_from(*number).expect("a reason"))
             }
+            (SHOT, []) if by_device.is_empty() => Seen::Taken { shows: false },
             (PASS, []) if by_device.is_empty() => {
                 let enters = matches!(entry.hook, Hook::FromPort | Hook::FromHost);
                 let expected = if enters { mark::flooded(generation) } else { 0 };

@@ -4,16 +4,24 @@
 //! the address of a case, whose size it knows from the type; and they return a word. They share the caller's 512
 //! bytes of stack.
 
-use vnet_common::{Direction, V4, V6};
+use core::ptr;
+
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
+use vnet_common::{Address, Direction, DropReason, V4, V6};
 use vnet_ebpf::{
     case::Case,
     headers::Service,
+    pipeline,
     question::{Answer, Question},
-    stages::{judge, translate},
+    stages::{
+        follow::{self, Followed},
+        judge, translate,
+    },
     tables::Snapshot,
+    verdict::{Outcome, Verdict},
 };
 
-use super::tables::Kernel;
+use super::{skb::Skb, tables::Kernel};
 
 /// Asks the rules.
 #[inline(always)]
@@ -48,3 +56,69 @@ macro_rules! destination {
 }
 destination!(destination4, V4);
 destination!(destination6, V6);
+
+/// Follows a fragment.
+#[inline(always)]
+pub(super) fn follow<A: Address>(
+    skb: *mut __sk_buff,
+    case: &mut Case<A>,
+    may_hold: bool,
+) -> Result<Followed, DropReason> {
+    let case = ptr::from_mut(case);
+    let may_hold = u32::from(may_hold);
+    // Only `V4` is IPv4's, only `V6` the other's: the types are the same ones.
+    let result = if A::IS_V4 {
+        vnet_follow4(skb, case.cast(), may_hold)
+    } else {
+        vnet_follow6(skb, case.cast(), may_hold)
+    };
+    Followed::from_word(result)
+}
+
+macro_rules! follow {
+    ($name:ident, $addr:ty) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(skb: *mut __sk_buff, case: *mut Case<$addr>, may_hold: u32) -> u32 {
+            let mut skb = Skb::new(TcContext::new(skb));
+            // SAFETY: the caller's reference, or null to the verifier.
+            let result = match unsafe { case.as_mut() } {
+                Some(case) => follow::follow(&mut skb, &Kernel, case, may_hold != 0),
+                None => Err(DropReason::Internal),
+            };
+            Followed::word_of(result)
+        }
+    };
+}
+follow!(vnet_follow4, V4);
+follow!(vnet_follow6, V6);
+
+/// Handles a unicast packet whose sender is known.
+#[inline(always)]
+pub(super) fn unicast<A: Address>(skb: *mut __sk_buff, case: &mut Case<A>, generation: u32) -> Outcome {
+    let case = ptr::from_mut(case);
+    // As in `follow`.
+    Verdict::outcome_of(if A::IS_V4 {
+        vnet_unicast4(skb, case.cast(), generation)
+    } else {
+        vnet_unicast6(skb, case.cast(), generation)
+    })
+}
+
+macro_rules! unicast {
+    ($name:ident, $addr:ty) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(skb: *mut __sk_buff, case: *mut Case<$addr>, generation: u32) -> u64 {
+            let mut skb = Skb::new(TcContext::new(skb));
+            let snapshot = Snapshot { tables: &Kernel, generation };
+            // SAFETY: the caller's reference, or null to the verifier.
+            Verdict::word_of(match unsafe { case.as_mut() } {
+                Some(case) => pipeline::unicast(&mut skb, &snapshot, case),
+                None => Err(DropReason::Internal),
+            })
+        }
+    };
+}
+unicast!(vnet_unicast4, V4);
+unicast!(vnet_unicast6, V6);

@@ -1,5 +1,7 @@
 //! The maps that the programs share with the controller.
 
+use core::cell::Cell;
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap},
@@ -10,7 +12,10 @@ use vnet_common::{
     NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord,
     SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
 };
-use vnet_ebpf::case::Case;
+use vnet_ebpf::{
+    case::Case,
+    fragments::{Fragmented, Held},
+};
 
 /// Policy tables are filled by the controller alone; they grow with the policy.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
@@ -59,6 +64,19 @@ pub(crate) static HOST: Array<u64, 1> = Array::new();
 #[btf_map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketAddress, { limits::SOCKETS as usize }> =
     LruHashMap::new();
+/// The lock of each group of fragmented datagrams, and how many frames it has held back.
+#[btf_map]
+pub(crate) static FRAGMENT_GROUPS: Array<[Cell<u32>; 2], { limits::FRAGMENT_GROUPS as usize }> = Array::new();
+/// Fragmented datagrams, group after group.
+#[btf_map]
+pub(crate) static FRAGMENTED: Array<
+    Fragmented,
+    { (limits::FRAGMENT_GROUPS * limits::DATAGRAMS_IN_GROUP) as usize },
+> = Array::new();
+/// Frames that are held back, group after group.
+#[btf_map]
+pub(crate) static HELD: Array<Held, { (limits::FRAGMENT_GROUPS * limits::HELD_IN_GROUP) as usize }> =
+    Array::new();
 /// Scratch memory of the slow path.
 #[btf_map]
 pub(crate) static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();

@@ -99,8 +99,10 @@ fn now() -> u32 {
 /// The tc action of a verdict. `TC_ACT_UNSPEC` lets other programs on the device have their say.
 #[inline(always)]
 fn finish(skb: &Skb, device: u32, result: Outcome) -> i32 {
+    let is_taken = result.is_ok_and(Verdict::is_taken);
     match result.map(Verdict::destination) {
         Ok(Some((device, delivery))) => send(skb, device, delivery),
+        Ok(None) if is_taken => TC_ACT_SHOT,
         Ok(None) => TC_ACT_UNSPEC,
         Err(reason) => {
             count_drop(device, reason);

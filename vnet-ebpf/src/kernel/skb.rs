@@ -1,18 +1,31 @@
 //! A socket buffer as a packet of the pipeline.
 
-use core::ptr::NonNull;
+use core::{cell::Cell, ptr::NonNull};
 
 use aya_ebpf::{
-    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::generated::bpf_l4_csum_replace,
+    bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
+    helpers::generated::{
+        bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    },
     programs::TcContext,
 };
 use network_types::eth::EtherType;
-use vnet_common::{DropReason, mark};
-use vnet_ebpf::packet::{Change, ChangeKind, Packet, Wire};
+use vnet_common::{Address, DropReason, limits, mark};
+use vnet_ebpf::{
+    case::Case,
+    packet::{Change, ChangeKind, Packet, Wire},
+    stages::{follow::Followed, parse::Quoted},
+    tables::{FlowTable, Snapshot, Tables},
+    verdict::Outcome,
+};
+
+use super::apart;
 
 /// Highest offset of a header: what the parser can reach without passing a limit of its own.
 const MAX_OFFSET: usize = 0x3fff;
+
+/// Keeps the checksum right that a device has given for the whole packet (`CHECKSUM_COMPLETE`).
+const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
 
 /// `pkt_type` of a packet that is addressed to this host (`linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
@@ -180,6 +193,57 @@ impl Packet for Skb {
     fn is_forwarded(&self) -> bool {
         // SAFETY: as in `ifindex`. Packets that the host makes itself came in nowhere.
         unsafe { (*self.context.skb.skb).ingress_ifindex != 0 }
+    }
+
+    #[inline(always)]
+    fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Outcome {
+        apart::unicast(self.context.skb.skb, case, snapshot.generation)
+    }
+
+    #[inline(always)]
+    fn follow<A: Address, T: Tables>(
+        &mut self,
+        _: &T,
+        case: &mut Case<A>,
+        may_hold: bool,
+    ) -> Result<Followed, DropReason> {
+        apart::follow(self.context.skb.skb, case, may_hold)
+    }
+
+    #[inline(always)]
+    fn save(&self, frame: &[Cell<u8>; limits::HELD_BYTES]) -> bool {
+        let len = self.context.len();
+        if len == 0 || len > limits::HELD_BYTES as u32 {
+            return false;
+        }
+        // SAFETY: the frame has room for `len` bytes, and is a map's, which programs may write.
+        unsafe {
+            bpf_skb_load_bytes(self.context.skb.skb.cast(), 0, frame.as_ptr().cast_mut().cast(), len) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn become_frame(&mut self, frame: &[Cell<u8>; limits::HELD_BYTES], len: u32) -> bool {
+        if len == 0 || len > limits::HELD_BYTES as u32 {
+            return false;
+        }
+        // SAFETY: the context is valid, and the frame has `len` bytes.
+        unsafe {
+            bpf_skb_change_tail(self.context.skb.skb, len, 0) == 0
+                && bpf_skb_store_bytes(self.context.skb.skb, 0, frame.as_ptr().cast(), len, RECOMPUTE) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn arrive_again(&mut self, device: u32) {
+        const INGRESS: u64 = BPF_F_INGRESS as u64;
+        self.give_mark(mark::AGAIN);
+        // If it fails, the packet is lost as any may be. SAFETY: the context is valid.
+        _ = unsafe { bpf_clone_redirect(self.context.skb.skb, device, INGRESS) };
     }
 
     #[inline(always)]

@@ -13,6 +13,7 @@ use vnet_common::{
 };
 use vnet_ebpf::{
     case::Case,
+    fragments::{Fragmented, Held},
     question::{Answer, Question},
     tables::{FlowTable, InsertError, Tables},
 };
@@ -122,6 +123,26 @@ impl Tables for Kernel {
     fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
         // SAFETY: as for `port`.
         unsafe { maps::FORWARDS.get(key) }
+    }
+
+    #[inline(always)]
+    fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>> {
+        maps::FRAGMENT_GROUPS.get(group).map(|[lock, _]| lock)
+    }
+
+    #[inline(always)]
+    fn next_held(&self, group: u32) -> Option<&Cell<u32>> {
+        maps::FRAGMENT_GROUPS.get(group).map(|[_, next]| next)
+    }
+
+    #[inline(always)]
+    fn fragmented(&self, index: u32) -> Option<&Fragmented> {
+        maps::FRAGMENTED.get(index)
+    }
+
+    #[inline(always)]
+    fn held(&self, index: u32) -> Option<&Held> {
+        maps::HELD.get(index)
     }
 
     #[inline(always)]

@@ -13,6 +13,9 @@ use crate::{
 
 /// Who may send at a hook, and what else than flows they may send there.
 pub(super) trait Hook {
+    /// Whether a fragment is held back until the first one of its datagram comes. The host sends that one first.
+    const HOLDS: bool;
+
     /// Who sends this frame.
     fn speaker<T: Tables>(
         snapshot: &Snapshot<'_, T>,
@@ -34,6 +37,8 @@ pub(super) struct Workload;
 pub(super) struct Host;
 
 impl Hook for Workload {
+    const HOLDS: bool = true;
+
     #[inline(always)]
     fn speaker<T: Tables>(
         snapshot: &Snapshot<'_, T>,
@@ -74,6 +79,8 @@ impl Hook for Workload {
 }
 
 impl Hook for Host {
+    const HOLDS: bool = false;
+
     #[inline(always)]
     fn speaker<T: Tables>(
         snapshot: &Snapshot<'_, T>,
@@ -83,7 +90,8 @@ impl Hook for Host {
         Ok(Speaker::host(arrival.device, snapshot.network(arrival.device)?))
     }
 
-    #[inline(always)]
+    /// As that of a workload.
+    #[inline(never)]
     fn sender<A: Address, T: Tables>(
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,

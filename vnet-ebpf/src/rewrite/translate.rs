@@ -22,7 +22,11 @@ pub fn translated<A: AddressWire>(
     from: &Datagram<A>,
     to: &Tuple<A>,
 ) -> Result<(), DropReason> {
-    let addresses = addresses(packet, ETHERNET_LEN, (from.src, from.dst), (to.src, to.dst))?;
+    let addresses = addresses(packet, ETHERNET_LEN, (&from.src, &from.dst), (&to.src, &to.dst))?;
+    if from.message.kind == Kind::Part {
+        // Ports and their checksum are in the first fragment.
+        return Ok(());
+    }
     let payload = from.payload_offset()?;
     let Some(checksum) = checksum(packet, from, payload)? else { return Ok(()) };
     let is_udp = from.protocol == protocol::UDP;
@@ -36,7 +40,7 @@ pub fn translated<A: AddressWire>(
         Kind::Echo => identifier(packet, payload, from.ports.src(), to.ports.src())?,
         Kind::EchoReply => identifier(packet, payload, from.ports.dst(), to.ports.dst())?,
         Kind::Plain | Kind::Tcp => ports(packet, payload, from.ports, to.ports)?,
-        Kind::Error | Kind::Discovery | Kind::Single => return Ok(()),
+        Kind::Error | Kind::Discovery | Kind::Single | Kind::Part => return Ok(()),
     };
     packet.update_checksum(checksum, Change { sum, kind: ChangeKind::Covered, is_udp })
 }
@@ -67,16 +71,16 @@ fn checksum<A: Address>(
 fn addresses<A: AddressWire>(
     packet: &mut impl Packet,
     at: usize,
-    from: (A, A),
-    to: (A, A),
+    from: (&A, &A),
+    to: (&A, &A),
 ) -> Result<u32, DropReason> {
-    let change = difference(from.0.sum() + from.1.sum(), to.0.sum() + to.1.sum());
+    let change = difference(from.0.sum(), to.0.sum()) + difference(from.1.sum(), to.1.sum());
     if A::IS_V4 {
         let old: Be16 = packet.read::<Ipv4Wire>(at)?.checksum;
         packet.write(at + IPV4_CHECKSUM, updated(old, change))?;
     }
-    packet.write(at + A::SRC, to.0)?;
-    packet.write(at + A::SRC + size_of::<A>(), to.1)?;
+    packet.write(at + A::SRC, *to.0)?;
+    packet.write(at + A::SRC + size_of::<A>(), *to.1)?;
     Ok(change)
 }
 
@@ -143,7 +147,7 @@ pub fn error<A: AddressWire>(
     let (message, payload) = (error.payload_offset()?, quoted.payload_offset()?);
     let checksum = message + 2;
     let inner =
-        addresses(packet, message + ICMP_HEADER_LEN, (quoted.src, quoted.dst), (leaves.dst, leaves.src))?;
+        addresses(packet, message + ICMP_HEADER_LEN, (&quoted.src, &quoted.dst), (&leaves.dst, &leaves.src))?;
     // In IPv4 the change of the quoted header's own checksum makes up for that of its addresses.
     let mut sum = if A::IS_V4 { 0 } else { inner };
     let about = leaves.ports.reversed();
@@ -159,7 +163,7 @@ pub fn error<A: AddressWire>(
         packet.update_checksum(checksum, Change { sum, kind: ChangeKind::Covered, is_udp: false })?;
     }
     let src = if error.src == quoted.dst { leaves.src } else { error.src };
-    let outer = addresses(packet, ETHERNET_LEN, (error.src, error.dst), (src, leaves.dst))?;
+    let outer = addresses(packet, ETHERNET_LEN, (&error.src, &error.dst), (&src, &leaves.dst))?;
     if A::IS_V4 {
         return Ok(());
     }

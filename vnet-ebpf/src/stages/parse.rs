@@ -7,8 +7,9 @@ use network_types::eth::EtherType;
 use vnet_common::{Address, Be16, DropReason, Ip, MacPair, Ports, V4, V6, limits};
 
 use crate::{
+    fragments::Fragment,
     headers::{Carries, Datagram, Frame, Kind, Message, Segment, protocol},
-    packet::{AddressWire, Ipv4Wire, Ipv6Wire, Packet, TcpWire},
+    packet::{AddressWire, FragmentWire, Ipv4Wire, Ipv6Wire, Packet, TcpWire},
 };
 
 /// Reads the Ethernet header.
@@ -47,8 +48,26 @@ pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
 /// Truncated, malformed, or a fragment.
 #[inline(always)]
 pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason> {
-    const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
     let header: Ipv4Wire = packet.read(at)?;
+    let (datagram, len) = ipv4_header(packet, at, &header)?;
+    if header.fragment.get() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
+        return Err(DropReason::Fragment);
+    }
+    transport(packet, datagram, len)
+}
+
+/// In an IPv4 header: there are later fragments.
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// In an IPv4 header: where the fragment begins, in units of 8 bytes.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// What an IPv4 header says, and how many bytes follow it.
+#[inline(always)]
+fn ipv4_header(
+    packet: &impl Packet,
+    at: usize,
+    header: &Ipv4Wire,
+) -> Result<(Datagram<V4>, u32), DropReason> {
     let header_len = usize::from(header.version_len & 0x0f) * 4;
     let total_len = header.total_len.get();
     if header.version_len >> 4 != 4
@@ -57,25 +76,18 @@ pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason>
     {
         return Err(DropReason::MalformedHeader);
     }
-    if header.fragment.get() & MORE_FRAGMENTS_AND_OFFSET != 0 {
-        return Err(DropReason::Fragment);
-    }
     if header_len > size_of::<Ipv4Wire>() {
         check_options(packet, at + size_of::<Ipv4Wire>(), at + header_len)?;
     }
-    let payload_len = u32::from(total_len) - header_len as u32;
-    transport(
-        packet,
-        Datagram {
-            src: header.src,
-            dst: header.dst,
-            protocol: header.protocol,
-            ports: Ports::default(),
-            payload: at + header_len,
-            message: Message::default(),
-        },
-        payload_len,
-    )
+    let datagram = Datagram {
+        src: header.src,
+        dst: header.dst,
+        protocol: header.protocol,
+        ports: Ports::default(),
+        payload: at + header_len,
+        message: Message::default(),
+    };
+    Ok((datagram, u32::from(total_len) - header_len as u32))
 }
 
 /// Refuses source routes (RFC 791 section 3.1, option types 131 and 137), which steer a packet past the
@@ -104,33 +116,39 @@ fn check_options(packet: &impl Packet, mut offset: usize, end: usize) -> Result<
 /// Truncated, malformed, a fragment, or with a header that is not on the list.
 #[inline(always)]
 pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason> {
+    let (datagram, len) = ipv6_header(packet, at, limits::IPV6_EXTENSIONS)?;
+    if datagram.protocol == protocol::FRAGMENT {
+        return Err(DropReason::Fragment);
+    }
+    transport(packet, datagram, len)
+}
+
+/// What an IPv6 header says, behind its extension headers, so many at most, and how many bytes follow those.
+#[inline(always)]
+fn ipv6_header(packet: &impl Packet, at: usize, most: u32) -> Result<(Datagram<V6>, u32), DropReason> {
     let header: Ipv6Wire = packet.read(at)?;
     // RFC 6890 section 2.2.3: IPv4-mapped addresses do not appear on the wire; here they would be IPv4's.
     if header.version_class >> 4 != 6 || header.src.ip().is_v4() || header.dst.ip().is_v4() {
         return Err(DropReason::MalformedHeader);
     }
     let first = at + size_of::<Ipv6Wire>();
-    let (protocol, payload) = skip_extensions(packet, header.next_header, first)?;
+    let (protocol, payload) = skip_extensions(packet, header.next_header, first, most)?;
     let whole = u32::from(header.payload_len.get());
-    let payload_len = whole.checked_sub((payload - first) as u32).ok_or(DropReason::MalformedHeader)?;
-    transport(
-        packet,
-        Datagram {
-            src: header.src,
-            dst: header.dst,
-            protocol,
-            ports: Ports::default(),
-            payload,
-            message: Message::default(),
-        },
-        payload_len,
-    )
+    let len = whole.checked_sub((payload - first) as u32).ok_or(DropReason::MalformedHeader)?;
+    let (src, dst, ports) = (header.src, header.dst, Ports::default());
+    Ok((Datagram { src, dst, protocol, ports, payload, message: Message::default() }, len))
 }
 
-/// Walks the extension headers from `next` at `offset`; returns the first other protocol and where it begins.
+/// Walks the extension headers from `next` at `offset`; returns the first other protocol and where it begins. A
+/// fragment header ends the walk, too.
 #[inline(always)]
-fn skip_extensions(packet: &impl Packet, mut next: u8, mut offset: usize) -> Result<(u8, usize), DropReason> {
-    for _ in 0..=limits::IPV6_EXTENSIONS {
+fn skip_extensions(
+    packet: &impl Packet,
+    mut next: u8,
+    mut offset: usize,
+    most: u32,
+) -> Result<(u8, usize), DropReason> {
+    for _ in 0..=most {
         match next {
             // RFC 8200 section 4.1 has hop-by-hop options stand first only; here they may stand anywhere,
             // for they steer nothing past the policy. More headers than the list allows end the loop.
@@ -139,7 +157,6 @@ fn skip_extensions(packet: &impl Packet, mut next: u8, mut offset: usize) -> Res
                 next = following;
                 offset += (usize::from(units) + 1) * 8;
             }
-            protocol::FRAGMENT => return Err(DropReason::Fragment),
             // RFC 5095 forbids type 0; the others steer packets past the policy.
             protocol::ROUTING | protocol::AUTHENTICATION | protocol::MOBILITY => {
                 return Err(DropReason::ExtensionHeader);
@@ -256,7 +273,7 @@ const fn icmp6_kind(kind: u8, dst: Ip) -> Kind {
     }
 }
 
-/// The packet that an ICMP error is about. Only the first eight bytes of its payload are sure to be there
+/// What a version of IP says of fragments, and of the packet that an ICMP error is about. Only the first eight bytes of its payload are sure to be there
 /// (RFC 792).
 pub trait Quoted: AddressWire + Default {
     /// The tuple of the packet at `at` bytes into the frame.
@@ -264,21 +281,40 @@ pub trait Quoted: AddressWire + Default {
     /// # Errors
     /// Truncated, malformed, or a later fragment.
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason>;
+
+    /// What the fragment at `at` bytes into the frame says: the first one what its datagram is, others their
+    /// addresses.
+    ///
+    /// # Errors
+    /// Truncated, malformed, or a first fragment that is too short to tell.
+    fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason>;
 }
 
 impl Quoted for V4 {
     #[inline(always)]
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
-        const OFFSET: u16 = 0x1fff;
         let header: Ipv4Wire = packet.read(at)?;
         let header_len = usize::from(header.version_len & 0x0f) * 4;
         if header.version_len >> 4 != 4 || header_len < size_of::<Ipv4Wire>() {
             return Err(DropReason::MalformedHeader);
         }
-        if header.fragment.get() & OFFSET != 0 {
+        if header.fragment.get() & FRAGMENT_OFFSET != 0 {
             return Err(DropReason::Fragment);
         }
         quoted(packet, header.src, header.dst, header.protocol, at + header_len)
+    }
+
+    #[inline(always)]
+    fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason> {
+        let header: Ipv4Wire = packet.read(at)?;
+        let (datagram, len) = ipv4_header(packet, at, &header)?;
+        let bits = header.fragment.get();
+        let place = Place {
+            id: u32::from(header.id.get()),
+            start: bits & FRAGMENT_OFFSET,
+            is_last: bits & MORE_FRAGMENTS == 0,
+        };
+        part(packet, datagram, place, len)
     }
 }
 
@@ -289,9 +325,89 @@ impl Quoted for V6 {
         if header.version_class >> 4 != 6 {
             return Err(DropReason::MalformedHeader);
         }
-        let (protocol, payload) = skip_extensions(packet, header.next_header, at + size_of::<Ipv6Wire>())?;
+        let (protocol, payload) =
+            skip_extensions(packet, header.next_header, at + size_of::<Ipv6Wire>(), limits::IPV6_EXTENSIONS)?;
+        if protocol == protocol::FRAGMENT {
+            return Err(DropReason::Fragment);
+        }
         quoted(packet, header.src, header.dst, protocol, payload)
     }
+
+    #[inline(always)]
+    fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason> {
+        const UNITS: u16 = 0xfff8;
+        let (mut datagram, len) = ipv6_header(packet, at, limits::IPV6_EXTENSIONS_IN_FRAGMENTS)?;
+        let header: FragmentWire = packet.read(datagram.payload)?;
+        let len = len.checked_sub(size_of::<FragmentWire>() as u32).ok_or(DropReason::MalformedHeader)?;
+        let bits = header.place.get();
+        let place = Place {
+            id: u32::from_be_bytes(header.id.to_bytes()),
+            start: (bits & UNITS) >> 3,
+            is_last: bits & 1 == 0,
+        };
+        datagram.payload += size_of::<FragmentWire>();
+        [datagram.protocol, _] = header.next_reserved.to_bytes();
+        if place.start != 0 {
+            return part(packet, datagram, place, len);
+        }
+        // RFC 7112: the first one has all headers.
+        let (protocol, payload) = skip_extensions(
+            packet,
+            datagram.protocol,
+            datagram.payload,
+            limits::IPV6_EXTENSIONS_IN_FRAGMENTS,
+        )?;
+        let rest = len.checked_sub((payload - datagram.payload) as u32).ok_or(DropReason::MalformedHeader)?;
+        if protocol == protocol::FRAGMENT {
+            return Err(DropReason::MalformedHeader);
+        }
+        let fragment = place.fragment(len)?;
+        let datagram = transport(packet, Datagram { protocol, payload, ..datagram }, rest)?;
+        Ok((datagram, fragment))
+    }
+}
+
+/// Which part of its datagram a fragment is.
+struct Place {
+    id: u32,
+    start: u16,
+    is_last: bool,
+}
+
+impl Place {
+    /// The fragment, which carries `len` bytes.
+    #[inline(always)]
+    fn fragment(&self, len: u32) -> Result<Fragment, DropReason> {
+        let end = u32::from(self.start) + len.div_ceil(8);
+        // RFC 791 section 3.2: all but the last carry a multiple of 8 bytes. No datagram is longer than 65,535.
+        if len == 0 || end > 8192 || !self.is_last && len % 8 != 0 {
+            return Err(DropReason::MalformedHeader);
+        }
+        Ok(Fragment { id: self.id, start: self.start, end: end as u16, is_last: u32::from(self.is_last) })
+    }
+}
+
+/// Completes a fragment that carries `len` bytes.
+#[inline(always)]
+fn part<A: Address>(
+    packet: &impl Packet,
+    mut datagram: Datagram<A>,
+    place: Place,
+    len: u32,
+) -> Result<(Datagram<A>, Fragment), DropReason> {
+    let fragment = place.fragment(len)?;
+    if place.start == 0 {
+        return Ok((transport(packet, datagram, len)?, fragment));
+    }
+    // RFC 3128: the flags of TCP are the first fragment's to tell.
+    if datagram.protocol == protocol::TCP && place.start == 1 {
+        return Err(DropReason::Fragment);
+    }
+    if datagram.payload + len as usize > packet.length() as usize {
+        return Err(DropReason::Truncated);
+    }
+    datagram.message.kind = Kind::Part;
+    Ok((datagram, fragment))
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 //!
 //! Decides nothing: rewrites the packet as its hop says, and names the device.
 
-use vnet_common::{DropReason, Flow, Ops};
+use vnet_common::{DropReason, Flow, Ops, Tuple};
 
 use crate::{
     headers::Datagram,
@@ -21,14 +21,19 @@ pub fn check_ttl<A: AddressWire>(packet: &impl Packet, hop: &Hop<A>) -> Result<(
     if hop.ops.has(Ops::ROUTE) { rewrite::check_ttl::<A>(packet) } else { Ok(()) }
 }
 
-/// Sends a packet on `hop`, translated if that says so. What its headers said is `datagram`.
+/// Sends a packet on `hop`, translated to `leaves` if that says so. What its headers said is `datagram`.
 ///
 /// # Errors
 /// As [`check_ttl`].
 #[inline(always)]
-pub fn send<A: AddressWire>(packet: &mut impl Packet, datagram: &Datagram<A>, hop: &Hop<A>) -> Outcome {
+pub fn send<A: AddressWire>(
+    packet: &mut impl Packet,
+    datagram: &Datagram<A>,
+    hop: &Hop<A>,
+    leaves: &Tuple<A>,
+) -> Outcome {
     if hop.ops.has(Ops::TRANSLATE) {
-        rewrite::translated(packet, datagram, &hop.leaves)?;
+        rewrite::translated(packet, datagram, leaves)?;
     }
     route(packet, hop)
 }
@@ -45,7 +50,7 @@ pub fn route<A: AddressWire>(packet: &mut impl Packet, hop: &Hop<A>) -> Outcome 
     Ok(Verdict::send(hop.device, Hop::delivery(hop)?))
 }
 
-/// Counts the packet in its flow and sends it on `hop`.
+/// Counts the packet in its flow and sends it on `hop`, as [`send`] does.
 ///
 /// # Errors
 /// As [`send`].
@@ -54,9 +59,9 @@ pub fn replay<A: AddressWire>(
     packet: &mut impl Packet,
     datagram: &Datagram<A>,
     flow: &Flow<A>,
-    hop: &Hop<A>,
+    (hop, leaves): (&Hop<A>, &Tuple<A>),
 ) -> Outcome {
     flow.packets.set(flow.packets.get() + 1);
     flow.bytes.set(flow.bytes.get() + u64::from(packet.length()));
-    send(packet, datagram, hop)
+    send(packet, datagram, hop, leaves)
 }

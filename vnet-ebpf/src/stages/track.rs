@@ -24,6 +24,8 @@ pub fn is_routine<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
         Kind::Tcp => established && !message.segment.has(Segment::SYN | Segment::FIN | Segment::RST),
         // Judged one by one, though their tuple is that of an echo session with identifier 0.
         Kind::Error | Kind::Single | Kind::Discovery => false,
+        // Its first fragment has said all that there is to say.
+        Kind::Part => flow.state() != FlowState::Closed,
         // So is a request in the tuple of a reply.
         Kind::Echo => !is_reply,
         // The first answer is what establishes these.
@@ -54,12 +56,13 @@ const fn is_after(a: u32, b: u32) -> bool {
 /// Whether a packet may open a flow.
 ///
 /// # Errors
-/// [`DropReason::NoFlow`], [`DropReason::Unsolicited`].
+/// [`DropReason::NoFlow`], [`DropReason::Unsolicited`], [`DropReason::Fragment`].
 #[inline(always)]
 pub const fn may_open(message: &Message) -> Result<(), DropReason> {
     match message.kind {
         Kind::Tcp if !message.segment.opens() => Err(DropReason::NoFlow),
         Kind::EchoReply => Err(DropReason::Unsolicited),
+        Kind::Part => Err(DropReason::Fragment),
         _ => Ok(()),
     }
 }
@@ -109,7 +112,7 @@ pub fn advance<A: Copy>(own: &Flow<A>, pair: &Flow<A>, message: &Message) -> Res
     let state = own.state();
     let next = match message.tcp() {
         Some(segment) => tcp(own, pair, segment)?,
-        _ if own.ops.get().has(Ops::REPLY) => FlowState::Established,
+        _ if own.ops.get().has(Ops::REPLY) && message.kind != Kind::Part => FlowState::Established,
         _ => state,
     };
     if counts(next, message) {
