@@ -7,7 +7,7 @@
 
 mod errors;
 mod fragments;
-mod frame;
+pub mod frame;
 mod host;
 mod icmp;
 mod joined;

@@ -27,7 +27,8 @@ pub(super) fn ether(src: MacAddr, dst: MacAddr, ether_type: u16, payload: &[u8])
 }
 
 /// An IP packet in a frame from `src` to `dst`.
-pub(super) fn carried(src: MacAddr, dst: MacAddr, packet: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn carried(src: MacAddr, dst: MacAddr, packet: &[u8]) -> Vec<u8> {
     let ether_type = if packet[0] >> 4 == 4 { 0x0800 } else { 0x86dd };
     ether(src, dst, ether_type, packet)
 }
@@ -43,7 +44,8 @@ pub(super) fn switched(
 }
 
 /// An IP packet with a TTL of 64, the checksum of its payload filled in.
-pub(super) fn packet(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn packet(src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet_with_ttl(64, src, dst, protocol, payload)
 }
 
@@ -69,7 +71,8 @@ pub(super) fn packet_with_ttl(ttl: u8, src: IpAddr, dst: IpAddr, protocol: u8, p
 }
 
 /// The fragment of an IP packet without options that carries this part of its payload, in bytes.
-pub(super) fn fragment(packet: &[u8], id: u16, part: Range<usize>) -> Vec<u8> {
+#[must_use]
+pub fn fragment(packet: &[u8], id: u16, part: Range<usize>) -> Vec<u8> {
     let is_v4 = packet[0] >> 4 == 4;
     let (header, payload) = packet.split_at(if is_v4 { 20 } else { 40 });
     let more = part.end < payload.len();
