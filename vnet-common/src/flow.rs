@@ -13,7 +13,7 @@
 
 use core::cell::Cell;
 
-use crate::{Address, Be16, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
+use crate::{Address, Be16, Ip, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
 
 /// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with this one or a lower one can be
 /// taken over. Layout 1 had zeros where translations are, layout 2 where the MTU is.
@@ -129,6 +129,23 @@ impl Ports {
 }
 
 impl<A: Address> FlowKey<A> {
+    /// The key of an endpoint-independent mapping: what `ports.src` of `addr`, sent at `ifindex`, becomes outside. No
+    /// packet has it, for none arrives at device 0; the device stands where the destination would.
+    #[inline(always)]
+    #[must_use]
+    pub fn mapping(ifindex: u32, protocol: u8, addr: A, port: Be16) -> Self {
+        let tuple =
+            Tuple { src: addr, dst: device_as_address(ifindex), ports: Ports::new(port, Be16::default()) };
+        Self::of(0, protocol, tuple)
+    }
+
+    /// Whether this is the key of a mapping, or of the reservation that belongs to one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_mapping(&self) -> bool {
+        self.origin.ifindex() == 0
+    }
+
     /// The key of packets with `tuple` that arrive at `ifindex` with IP protocol number `protocol`.
     #[inline(always)]
     #[must_use]
@@ -155,6 +172,22 @@ impl<A: Address> FlowKey<A> {
             ports: self.ports.reversed(),
         }
     }
+}
+
+impl<A: Address> Tuple<A> {
+    /// The tuple with which an endpoint-independent mapping leaves by `uplink`: its source alone means something. The
+    /// pair of a mapping's entry reserves it.
+    #[inline(always)]
+    #[must_use]
+    pub fn mapped(uplink: u32, addr: A, port: Be16) -> Self {
+        Self { src: addr, dst: device_as_address(uplink), ports: Ports::new(port, Be16::default()) }
+    }
+}
+
+/// A device in the place of an address, in keys that no packet has.
+#[inline(always)]
+fn device_as_address<A: Address>(ifindex: u32) -> A {
+    A::of(Ip::from_words([0, 0, 0xffff_u32.to_be(), ifindex]))
 }
 
 /// Coarse monotonic time in ticks of 2^30 ns (1.07 s); it wraps after 146 years.

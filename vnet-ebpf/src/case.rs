@@ -72,6 +72,8 @@ pub struct Source<A> {
     pub first_port: u16,
     /// The last one.
     pub last_port: u16,
+    /// 1 if the same source port becomes the same one whoever is spoken to.
+    pub is_independent: u32,
 }
 
 /// A packet under judgement.
@@ -137,6 +139,10 @@ pub struct Case<A: Copy> {
     pub forward_head: ForwardKey,
     /// The block under it.
     pub forward_key: ForwardKey,
+    /// The key of its endpoint-independent mapping.
+    pub mapping_key: FlowKey<A>,
+    /// The key of the claim on the port that the mapping leads to.
+    pub claim_key: FlowKey<A>,
     /// The source with which the first packet leaves.
     pub source: Source<A>,
     /// What they ask for.
@@ -145,6 +151,8 @@ pub struct Case<A: Copy> {
     pub decision: Decision,
     /// The entry that is being written.
     pub entry: Flow<A>,
+    /// That of a mapping.
+    pub mapping: Flow<A>,
 }
 
 impl<A: Address> Case<A> {
@@ -201,10 +209,13 @@ impl<A: Copy + Default> Case<A> {
             target: Target::NONE,
             forward_head: ForwardKey::NONE,
             forward_key: ForwardKey::NONE,
-            source: Source { addr: A::default(), first_port: 0, last_port: 0 },
+            mapping_key: FlowKey::default(),
+            claim_key: FlowKey::default(),
+            source: Source { addr: A::default(), first_port: 0, last_port: 0, is_independent: 0 },
             service: Service { protocol: 0, port: 0, is_v4: false },
             decision: Decision::TRUST,
             entry: Flow::default(),
+            mapping: Flow::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     question::{Answer, Question},
     stages::{
         follow::{self, Followed},
+        install::ports,
         judge,
         parse::Quoted,
         translate,
@@ -314,6 +315,10 @@ macro_rules! flow_table {
 
             fn destination(&self, generation: u32, case: &mut Case<$addr>) -> bool {
                 translate::destination(&Snapshot { tables: self, generation }, case)
+            }
+
+            fn reserve_port(&self, case: &mut Case<$addr>) -> Result<(), DropReason> {
+                ports::reserve_port(self, case)
             }
 
             fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {

@@ -12,7 +12,7 @@ use vnet_common::{
 };
 
 #[cfg(doc)]
-use crate::stages::{judge, translate};
+use crate::stages::{install::ports, judge, translate};
 use crate::{
     case::Case,
     fragments::{Fragmented, Held},
@@ -102,6 +102,12 @@ pub trait FlowTable<A: Copy> {
 
     /// Runs [`translate::destination`], as [`Tables::ask`] does.
     fn destination(&self, generation: u32, case: &mut Case<A>) -> bool;
+
+    /// Runs [`ports::reserve_port`], as [`Tables::ask`] does.
+    ///
+    /// # Errors
+    /// As that does.
+    fn reserve_port(&self, case: &mut Case<A>) -> Result<(), DropReason>;
 
     /// Notes that a packet of the entry's direction passes now.
     ///

@@ -2,7 +2,7 @@
 //!
 //! Frames out of the uplink have no destination MAC yet: the kernel finds the next hop.
 
-use vnet_common::{DropReason, FlowState, MacAddr};
+use vnet_common::{DropReason, FlowState, Ip, MacAddr};
 
 use super::{
     frame::{
@@ -214,6 +214,11 @@ fn ports(version: Version) -> Vec<Case> {
     let name = |name: &str| format!("{name} ({version:?})");
     let begin = |text: &str| Case::new(name(text)).commit(Policy::Nat);
     let (first, last) = PORTS;
+    let independent = |text: &str| Case::new(name(text)).commit(Policy::NatIndependent);
+    let to = |service, port| way(version, (C, port), (O, service));
+    let seen_by = |service, port| way(version, (U, port), (O, service));
+    // Where the search for another port than its own begins depends on the address.
+    let tcp_port = first + (Ip::from_std(C.addr(version)).digest().wrapping_add(50_001) % 10) as u16;
     let ask = |port| way(version, (C, port), (O, 53));
     let seen = |port| way(version, (U, port), (O, 53));
     // All but the first port of the pool are taken by flows that keep theirs.
@@ -240,6 +245,19 @@ fn ports(version: Version) -> Vec<Case> {
             .enters(&seen(last).back().udp(), &ask(last).back().udp())
             // Another destination has all of the pool.
             .leaves(&way(version, (C, first), (O, 54)).udp(), &way(version, (U, first), (O, 54)).udp()),
+        almost_full(independent("a_port_becomes_the_same_one_whoever_is_spoken_to"))
+            .leaves(&ask(50_000).udp(), &seen(first).udp())
+            .leaves(&to(54, 50_000).udp(), &seen_by(54, first).udp())
+            .enters(&seen_by(54, first).back().udp(), &to(54, 50_000).back().udp())
+            .leaves(&to(55, last).udp(), &seen_by(55, last).udp())
+            // Every port of the pool is somebody's, whoever they speak to.
+            .drops(from(&C), sent(&to(54, 50_001).udp()), DropReason::PortsExhausted)
+            // TCP has ports of its own.
+            .leaves(&to(54, 50_001).tcp(SYN, 1, 0), &seen_by(54, tcp_port).tcp(SYN, 1, 0))
+            .leaves(&to(55, 50_001).tcp(SYN, 1, 0), &seen_by(55, tcp_port).tcp(SYN, 1, 0)),
+        independent("who_was_not_asked_is_not_let_in_by_a_mapping")
+            .leaves(&ask(first).udp(), &seen(first).udp())
+            .passes(outside(), received(&seen_by(54, first).back().udp())),
         others(closed(begin("the_port_of_a_flow_that_has_ended_is_free")))
             .leaves(&ask(50_000).tcp(SYN, 300, 0), &seen(first).tcp(SYN, 300, 0))
             .enters(&seen(first).back().tcp(SYN_ACK, 900, 301), &ask(50_000).back().tcp(SYN_ACK, 900, 301))

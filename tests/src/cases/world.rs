@@ -205,6 +205,8 @@ pub enum Policy {
     Elastic,
     /// Network X leads outside, and reaches O's network untranslated.
     NatExempt,
+    /// Network X leads outside, with the same source port whoever is spoken to.
+    NatIndependent,
 }
 
 impl Policy {
@@ -219,10 +221,16 @@ impl Policy {
         }
     }
 
+    const fn leads_outside(self) -> bool {
+        use Policy::{Elastic, Nat, NatExempt, NatIndependent, NatMoved};
+        matches!(self, Nat | NatMoved | Elastic | NatExempt | NatIndependent)
+    }
+
     /// What is special about a network that is usually `flags`.
     const fn flags(self, network: Device, flags: NetworkFlags) -> NetworkFlags {
         match (self, network) {
             (Self::Joined, _) | (Self::NatExempt, Device::X) => flags.and(NetworkFlags::JOINED),
+            (Self::NatIndependent, Device::X) => flags.and(NetworkFlags::ENDPOINT_INDEPENDENT),
             (Self::HostExcluded, Device::W) => flags.and(NetworkFlags::EXCLUDES_HOST),
             _ => flags,
         }
@@ -293,7 +301,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
             tables.joins.push((network, 64, prefix(joined.v6.into()), other));
         }
     }
-    if matches!(policy, Policy::Nat | Policy::NatMoved | Policy::Elastic | Policy::NatExempt) {
+    if policy.leads_outside() {
         add_outside(&mut tables, policy, devices);
     }
     let on_change = if policy == Policy::Keeps { OnChange::Keep } else { OnChange::Cut };

@@ -15,6 +15,7 @@ use vnet_ebpf::{
     question::{Answer, Question},
     stages::{
         follow::{self, Followed},
+        install::ports,
         judge, translate,
     },
     tables::Snapshot,
@@ -56,6 +57,24 @@ macro_rules! destination {
 }
 destination!(destination4, V4);
 destination!(destination6, V6);
+
+/// What [`reserve_port4`] and [`reserve_port6`] return when no port is free.
+pub(super) const PORTS_EXHAUSTED: u32 = DropReason::PortsExhausted.number();
+
+macro_rules! reserve_port {
+    ($name:ident, $addr:ty) => {
+        /// Reserves a source port; 0, or the number of the reason to drop the packet.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(super) extern "C" fn $name(case: *mut Case<$addr>) -> u32 {
+            // SAFETY: the caller's reference, or null to the verifier.
+            let Some(case) = (unsafe { case.as_mut() }) else { return PORTS_EXHAUSTED };
+            ports::reserve_port(&Kernel, case).err().map_or(0, DropReason::number)
+        }
+    };
+}
+reserve_port!(reserve_port4, V4);
+reserve_port!(reserve_port6, V6);
 
 /// Follows a fragment.
 #[inline(always)]

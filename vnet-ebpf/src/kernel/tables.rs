@@ -152,7 +152,7 @@ impl Tables for Kernel {
 }
 
 macro_rules! flow_table {
-    ($addr:ty, $map:ident, $scratch:ident, $destination:path) => {
+    ($addr:ty, $map:ident, $scratch:ident, $destination:path, $reserve_port:path) => {
         impl FlowTable<$addr> for Kernel {
             type Entry<'a> = Entry<$addr>;
             type Scratch<'a> = Scratch<$addr>;
@@ -182,14 +182,23 @@ macro_rules! flow_table {
             }
 
             #[inline(always)]
+            fn reserve_port(&self, case: &mut Case<$addr>) -> Result<(), DropReason> {
+                match $reserve_port(case) {
+                    0 => Ok(()),
+                    apart::PORTS_EXHAUSTED => Err(DropReason::PortsExhausted),
+                    _ => Err(DropReason::FlowTableFull),
+                }
+            }
+
+            #[inline(always)]
             fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {
                 compare_exchange(word.as_ptr(), old, new)
             }
         }
     };
 }
-flow_table!(V4, FLOWS4, CASE4, apart::destination4);
-flow_table!(V6, FLOWS6, CASE6, apart::destination6);
+flow_table!(V4, FLOWS4, CASE4, apart::destination4, apart::reserve_port4);
+flow_table!(V6, FLOWS6, CASE6, apart::destination6, apart::reserve_port6);
 
 /// Stores `new` if the word is `old`, in one step; whether it did.
 ///

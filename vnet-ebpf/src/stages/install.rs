@@ -5,10 +5,12 @@
 //! exchanged an entry's generation for [`Flow::UNDECIDED`] writes its decision, then puts the new generation there;
 //! others leave it alone.
 
-use vnet_common::{Address, Be16, DropReason, Flow, FlowKey, FlowState, MacPair, Ops, Ports};
+pub mod ports;
+
+use vnet_common::{Address, DropReason, Flow, FlowKey, FlowState, MacPair, Ops};
 
 use crate::{
-    case::{Case, Decision, Source, Step},
+    case::{Case, Decision, Step},
     hop::Hop,
     tables::{FlowTable, InsertError},
 };
@@ -46,7 +48,7 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     if case.source.first_port == 0 {
         reserve(tables, &case.pair_key, &case.entry)?;
     } else {
-        reserve_a_port(tables, case)?;
+        tables.reserve_port(case)?;
     }
     let entry = &mut case.entry;
     entry.ops.set(Ops::NONE);
@@ -83,11 +85,45 @@ fn reserve<A: Address, T: FlowTable<A>>(
     key: &FlowKey<A>,
     entry: &Flow<A>,
 ) -> Result<(), DropReason> {
+    settle_for(tables, attempt(tables, key, entry), key, entry)
+}
+
+/// What an attempt to make an entry that of answers to a new flow finds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// There was none: it is there now.
+    Done,
+    /// There is one that may be taken over.
+    Over,
+    /// There is one of another flow.
+    Busy,
+    /// There is no room.
+    Full,
+}
+
+#[inline(always)]
+fn attempt<A: Address, T: FlowTable<A>>(tables: &T, key: &FlowKey<A>, entry: &Flow<A>) -> Attempt {
     match tables.insert(key, entry) {
-        Ok(()) => Ok(()),
-        Err(InsertError::Exists) if is_free(tables, key, entry) => take_over(tables, key, entry),
-        Err(InsertError::Exists) => Err(DropReason::PortsExhausted),
-        Err(InsertError::Full) => Err(DropReason::FlowTableFull),
+        Ok(()) => Attempt::Done,
+        Err(InsertError::Exists) if is_free(tables, key, entry) => Attempt::Over,
+        Err(InsertError::Exists) => Attempt::Busy,
+        Err(InsertError::Full) => Attempt::Full,
+    }
+}
+
+/// Makes of an attempt what can be made of it.
+#[inline(always)]
+fn settle_for<A: Address, T: FlowTable<A>>(
+    tables: &T,
+    attempt: Attempt,
+    key: &FlowKey<A>,
+    entry: &Flow<A>,
+) -> Result<(), DropReason> {
+    match attempt {
+        Attempt::Done => Ok(()),
+        Attempt::Over => take_over(tables, key, entry),
+        Attempt::Busy => Err(DropReason::PortsExhausted),
+        Attempt::Full => Err(DropReason::FlowTableFull),
     }
 }
 
@@ -98,44 +134,6 @@ fn is_free<A: Address, T: FlowTable<A>>(tables: &T, key: &FlowKey<A>, new: &Flow
     !new.ops.get().has(Ops::TRANSLATE)
         || there.state() >= FlowState::TimeWait
         || there.pair_key(key) == new.pair_key(key)
-}
-
-/// How many source ports are tried: all of a small pool, and enough of a large one to find a free port as long as
-/// nine of ten are taken, but for one time in a thousand.
-const TRIES: u32 = 64;
-
-/// Finds a source port under which answers are nobody else's yet, and reserves it by their entry. Its own comes
-/// first if it is among those that it may get; others from a place that differs for each flow.
-///
-/// # Errors
-/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
-#[inline(never)]
-fn reserve_a_port<A: Address + Default, T: FlowTable<A>>(
-    tables: &T,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
-    let Source { first_port, last_port, .. } = case.source;
-    let own = case.key.ports.src().get();
-    let span = u32::from(last_port.wrapping_sub(first_port)) + 1;
-    let start = if (first_port..=last_port).contains(&own) {
-        u32::from(own - first_port)
-    } else {
-        case.key.src.ip().digest().wrapping_add(u32::from(own))
-    };
-    for attempt in 0..TRIES {
-        if attempt >= span {
-            break;
-        }
-        let port = first_port.wrapping_add((start.wrapping_add(attempt) % span) as u16);
-        let ports = Ports::new(Be16::new(port), case.forth.leaves.ports.dst());
-        case.forth.leaves.ports = ports;
-        case.pair_key.ports = ports.reversed();
-        match reserve(tables, &case.pair_key, &case.entry) {
-            Err(DropReason::PortsExhausted) => {}
-            result => return result,
-        }
-    }
-    Err(DropReason::PortsExhausted)
 }
 
 /// Makes the entry of `key` that of a new flow.

@@ -131,7 +131,7 @@ pub fn source<A: Address, T: Tables>(
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
     let private = case.asker_tuple.src;
-    case.source = Source { addr: private, first_port: 0, last_port: 0 };
+    case.source = Source { addr: private, first_port: 0, last_port: 0, is_independent: 0 };
     if case.asker.is_outside() || case.asker.is_gateway() || case.target.is_metadata != 0 {
         return Ok(());
     }
@@ -161,6 +161,10 @@ pub fn source<A: Address, T: Tables>(
     // Others have no ports, and SCTP's cannot be replaced: its checksum is a CRC of the whole packet.
     if matches!(case.datagram.protocol, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6) {
         (case.source.first_port, case.source.last_port) = (exit.first_port, exit.last_port);
+        let has_ports = matches!(case.datagram.protocol, protocol::TCP | protocol::UDP);
+        let is_independent =
+            has_ports && snapshot.network(network)?.flags.has(NetworkFlags::ENDPOINT_INDEPENDENT);
+        case.source.is_independent = u32::from(is_independent);
     }
     Ok(())
 }

@@ -1,0 +1,181 @@
+//! Which source port a flow gets, and who has it then.
+
+use vnet_common::{Address, Be16, DropReason, Flow, FlowKey, FlowState, Ops, Ports, Tuple};
+
+use super::{Attempt, attempt, reserve, settle_for};
+use crate::{
+    case::{Case, Source},
+    tables::{FlowTable, InsertError},
+};
+
+/// How many source ports are tried: all of a small pool, and enough of a large one to find a free port as long as
+/// nine of ten are taken, but for one time in a thousand.
+const TRIES: u32 = 64;
+
+/// Reserves a source port for the flow that the packet of `case` opens. It is called through
+/// [`FlowTable::reserve_port`].
+///
+/// # Errors
+/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
+#[inline(always)]
+pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
+    tables: &T,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    if case.source.is_independent != 0 { reserve_mapped(tables, case) } else { reserve_any(tables, case) }
+}
+
+/// Finds a source port under which answers are nobody else's yet, and reserves it by their entry. Its own comes
+/// first if it is among those that it may get; others from a place that differs for each flow.
+///
+/// # Errors
+/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
+#[inline(always)]
+fn reserve_any<A: Address + Default, T: FlowTable<A>>(
+    tables: &T,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let first = first_choice(case);
+    // What is found is dealt with behind the loop, so that the verifier walks that once.
+    let mut found = Attempt::Busy;
+    for number in 0..TRIES {
+        let Some(port) = choice(case, first, number) else { break };
+        leave_with(case, port);
+        found = attempt(tables, &case.pair_key, &case.entry);
+        if found != Attempt::Busy {
+            break;
+        }
+    }
+    settle_for(tables, found, &case.pair_key, &case.entry)
+}
+
+/// Where the choice of a source port begins.
+#[inline(always)]
+fn first_choice<A: Address>(case: &Case<A>) -> u32 {
+    let Source { first_port, last_port, .. } = case.source;
+    let own = case.key.ports.src().get();
+    if (first_port..=last_port).contains(&own) {
+        u32::from(own - first_port)
+    } else {
+        case.key.src.ip().digest().wrapping_add(u32::from(own))
+    }
+}
+
+/// The source port to be tried after so many others, which began at `first`; `None` if those were all.
+#[inline(always)]
+fn choice<A: Copy>(case: &Case<A>, first: u32, attempt: u32) -> Option<Be16> {
+    let Source { first_port, last_port, .. } = case.source;
+    let span = u32::from(last_port.wrapping_sub(first_port)) + 1;
+    let port = first_port.wrapping_add((first.wrapping_add(attempt) % span) as u16);
+    (attempt < span).then_some(Be16::new(port))
+}
+
+/// Has the packet leave with this source port, and answers come back to it.
+#[inline(always)]
+fn leave_with<A: Copy>(case: &mut Case<A>, port: Be16) {
+    let ports = Ports::new(port, case.forth.leaves.ports.dst());
+    case.forth.leaves.ports = ports;
+    case.pair_key.ports = ports.reversed();
+}
+
+/// Reserves the source port that belongs to the packet's own whoever it speaks to (RFC 4787 REQ-1, RFC 5382 REQ-1),
+/// and finds one if none does yet. The mapping is a pair of entries as a flow is, of keys that no packet has; flows
+/// are found by their own.
+///
+/// # Errors
+/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
+#[inline(always)]
+fn reserve_mapped<A: Address + Default, T: FlowTable<A>>(
+    tables: &T,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let (protocol, own) = (case.datagram.protocol, case.key.ports.src());
+    case.mapping_key = FlowKey::mapping(case.device, protocol, case.key.src, own);
+    if let Some(port) = mapped(tables, case) {
+        leave_with(case, port);
+        return reserve(tables, &case.pair_key, &case.entry);
+    }
+    let mapping = case.mapping_key.tuple();
+    mapping_entry(case, Ops::REPLY, mapping.reversed());
+    let first = first_choice(case);
+    let mut found = Attempt::Busy;
+    for number in 0..TRIES {
+        let Some(port) = choice(case, first, number) else { break };
+        leave_with(case, port);
+        if !claim(tables, case)? {
+            continue;
+        }
+        found = attempt(tables, &case.pair_key, &case.entry);
+        if found != Attempt::Busy {
+            break;
+        }
+        release(tables, case);
+    }
+    settle_for(tables, found, &case.pair_key, &case.entry)?;
+    remember(tables, case);
+    Ok(())
+}
+
+/// The entry of a mapping, in the direction that `ops` tells, with the tuple that stands for its pair's.
+#[inline(always)]
+fn mapping_entry<A: Address + Default>(case: &mut Case<A>, ops: Ops, leaves: Tuple<A>) {
+    case.mapping = Flow::default();
+    let entry = &case.mapping;
+    entry.state.set(FlowState::Established as u8);
+    entry.last_seen.set(case.now);
+    entry.generation.set(case.entry.generation.get());
+    entry.ops.set(ops.and(Ops::TRANSLATE));
+    entry.leaves.set(leaves);
+}
+
+/// Claims the source port that the packet leaves with, by the entry that leads back to its mapping; whether it was nobody's.
+///
+/// # Errors
+/// [`DropReason::FlowTableFull`].
+#[inline(always)]
+fn claim<A: Address + Default, T: FlowTable<A>>(tables: &T, case: &mut Case<A>) -> Result<bool, DropReason> {
+    case.claim_key = FlowKey::of(0, case.datagram.protocol, mapped_as(case).reversed());
+    match tables.insert(&case.claim_key, &case.mapping) {
+        Ok(()) => Ok(true),
+        Err(InsertError::Exists) => Ok(false),
+        Err(InsertError::Full) => Err(DropReason::FlowTableFull),
+    }
+}
+
+/// The tuple that the packet's mapping leaves with.
+#[inline(always)]
+fn mapped_as<A: Address>(case: &Case<A>) -> Tuple<A> {
+    Tuple::mapped(case.forth.device, case.forth.leaves.src, case.forth.leaves.ports.src())
+}
+
+/// Gives up a claim: the controller removes it.
+#[inline(always)]
+fn release<A: Address, T: FlowTable<A>>(tables: &T, case: &Case<A>) {
+    if let Some(claim) = tables.find(&case.claim_key) {
+        claim.state.set(FlowState::Closed as u8);
+    }
+}
+
+/// Has the mapping lead to the port that was claimed for it. If another CPU has made one a moment ago, the flow alone
+/// leaves with the port of this one.
+#[inline(always)]
+fn remember<A: Address + Default, T: FlowTable<A>>(tables: &T, case: &mut Case<A>) {
+    let leaves = mapped_as(case);
+    mapping_entry(case, Ops::NONE, leaves);
+    if tables.insert(&case.mapping_key, &case.mapping) == Err(InsertError::Exists)
+        && let Some(there) = tables.find(&case.mapping_key)
+        && there.leaves.get().src != leaves.src
+    {
+        // The address that the network leaves with has changed.
+        there.leaves.set(leaves);
+    }
+}
+
+/// The source port of a mapping that is there, if it is of the address that the packet leaves with.
+#[inline(always)]
+fn mapped<A: Address, T: FlowTable<A>>(tables: &T, case: &Case<A>) -> Option<Be16> {
+    let mapping = tables.find(&case.mapping_key)?;
+    tables.touch(&mapping, case.now).ok()?;
+    let leaves = mapping.leaves.get();
+    (leaves.src == case.forth.leaves.src).then(|| leaves.ports.src())
+}
