@@ -5,6 +5,7 @@
 //! committed. The cases are written from the specification, one module per concept; [`run`] plays them
 //! on any [`run::Runner`].
 
+mod backends;
 mod errors;
 mod frame;
 mod host;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Case> {
         host::cases(),
         multicast::cases(),
         nat::cases(),
+        backends::cases(),
         tables::cases(),
         reviewed::cases(),
     ];

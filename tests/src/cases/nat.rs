@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Where no neighbour is known yet.
-const NEXT_HOP: MacAddr = MacAddr([0; 6]);
+pub(super) const NEXT_HOP: MacAddr = MacAddr([0; 6]);
 
 pub(super) fn cases() -> Vec<Case> {
     let of_version = |version| {
@@ -34,14 +34,14 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// One who sends, and one who is sent to: whose addresses and ports a packet carries.
 #[derive(Clone, Copy)]
-struct Way {
-    version: Version,
-    from: (Party, u16),
-    to: (Party, u16),
+pub(super) struct Way {
+    pub(super) version: Version,
+    pub(super) from: (Party, u16),
+    pub(super) to: (Party, u16),
 }
 
 impl Way {
-    const fn back(self) -> Self {
+    pub(super) const fn back(self) -> Self {
         Self { from: self.to, to: self.from, ..self }
     }
 
@@ -49,26 +49,26 @@ impl Way {
         packet(self.from.0.addr(self.version), self.to.0.addr(self.version), protocol, payload)
     }
 
-    fn udp(&self) -> Vec<u8> {
+    pub(super) fn udp(&self) -> Vec<u8> {
         self.packet(UDP, &udp((self.from.1, self.to.1)))
     }
 
-    fn tcp(&self, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    pub(super) fn tcp(&self, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
         self.packet(TCP, &tcp((self.from.1, self.to.1), Segment { flags, seq, ack, data: 0 }))
     }
 }
 
-const fn way(version: Version, from: (Party, u16), to: (Party, u16)) -> Way {
+pub(super) const fn way(version: Version, from: (Party, u16), to: (Party, u16)) -> Way {
     Way { version, from, to }
 }
 
 /// Sent by C to its gateway.
-fn sent(packet: &[u8]) -> Vec<u8> {
+pub(super) fn sent(packet: &[u8]) -> Vec<u8> {
     carried(C.mac, H.mac, packet)
 }
 
 /// Received by the uplink from the router.
-fn received(packet: &[u8]) -> Vec<u8> {
+pub(super) fn received(packet: &[u8]) -> Vec<u8> {
     carried(O.mac, U.mac, packet)
 }
 
