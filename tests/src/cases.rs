@@ -5,6 +5,7 @@
 //! committed. The cases are written from the specification, one module per concept; [`run`] plays them
 //! on any [`run::Runner`].
 
+mod backends;
 mod errors;
 mod fragments;
 pub mod frame;
@@ -23,6 +24,7 @@ mod reviewed;
 mod routing;
 mod rules;
 pub mod run;
+mod source_ports;
 mod spoofing;
 mod step;
 mod tables;
@@ -52,7 +54,9 @@ pub fn all() -> Vec<Case> {
         host::cases(),
         multicast::cases(),
         nat::cases(),
+        source_ports::cases(),
         fragments::cases(),
+        backends::cases(),
         tables::cases(),
         reviewed::cases(),
     ];

@@ -244,12 +244,20 @@ impl Forward {
     /// The bit of `word` that tells [`Forward::is_by_client`].
     const BY_CLIENT: u32 = 1 << 9;
 
-    /// To the backends of list `list`, which has `slots` of [`ForwardKey::slot`], at least 1: which one, the addresses
-    /// and ports of a flow tell, or, with `by_client`, its client's address alone.
+    /// To the backends of list `list`, which has `slots` of [`ForwardKey::slot`]: which one, the addresses and ports of
+    /// a flow tell, or, with `by_client`, its client's address alone. Without slots none of them takes new flows.
     #[must_use]
     pub const fn list(list: u32, slots: u16, by_client: bool) -> Self {
         let word = ForwardKind::List as u32 | if by_client { Self::BY_CLIENT } else { 0 };
         Self { target: Ip::UNSPECIFIED, network: list, listen: slots, port: 0, word }
+    }
+
+    /// Which of a list's slots a number falls on that may be any with equal chance (Lemire, Fast Random Integer
+    /// Generation in an Interval, 2019: a multiplication in place of a division).
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(&self, number: u32) -> u16 {
+        ((number as u64 * self.listen as u64) >> 32) as u16
     }
 
     /// Whether all flows of a client go to the same backend.
@@ -358,6 +366,21 @@ mod tests {
         for (scope, protocol, has_more) in expected {
             assert_eq!((head.advance(6), head.scope, head.protocol), (has_more, scope, protocol));
         }
+    }
+
+    #[test]
+    fn every_slot_of_a_list_is_met_and_no_other() {
+        let list = Forward::list(7, 3, true);
+        assert!(list.is(ForwardKind::List) && list.is_by_client() && !list.keeps());
+        let third = u32::MAX / 3;
+        let met = [0, third, third + 1, 2 * third, 2 * third + 1, 2 * third + 2, u32::MAX]
+            .map(|number| list.slot(number));
+        assert_eq!(met, [0, 0, 1, 1, 2, 2, 2]);
+        assert_eq!(Forward::list(7, 0, false).slot(u32::MAX), 0, "there is none");
+        let keys =
+            [ForwardKey::slot(7, 0, 0), ForwardKey::slot(7, 0, 1), ForwardKey::member(7, 0, Ip::UNSPECIFIED)];
+        assert!(keys[0] != keys[1] && !keys.contains(&ForwardKey::head(7, 0, Ip::UNSPECIFIED, 0)));
+        assert_ne!(keys[0], keys[2]);
     }
 
     #[test]

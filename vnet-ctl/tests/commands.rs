@@ -135,6 +135,12 @@ fn a_forward_comes_and_goes() {
     assert!(ended.stderr.contains("forwarded to web-1:443 already"), "{}", ended.stderr);
     let again = run(&bench, &format!("{add} --if-not-exists -o json")).code(0).json();
     assert_eq!((&again["forward"], &again["changed"]), (&json!("tcp/0.0.0.0:8443"), &json!(false)));
+    let set = "forward set --listen 0.0.0.0:8443 -p tcp --to web-1 --to client:80=3 --affinity client";
+    assert_eq!(run(&bench, set).code(0).stdout, "changed tcp/0.0.0.0:8443\n");
+    let list = "to = [\"web-1:443\", { port = \"client:80\", weight = 3 }]\naffinity = \"client\"";
+    assert!(bench.text().contains(list), "{}", bench.text());
+    run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp --to web-1:443").code(4);
+    run(&bench, "forward set --listen 0.0.0.0:8444 -p tcp --to web-1:443").code(4);
     let elsewhere = "forward add --listen 0.0.0.0:8443 -p tcp --to client:443 --if-not-exists";
     run(&bench, elsewhere).code(5);
     run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp --to client:443").code(4);
@@ -143,7 +149,10 @@ fn a_forward_comes_and_goes() {
     assert_eq!(bench.text(), before);
     run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp").code(4);
     run(&bench, "forward rm --listen 0.0.0.0:8443 -p tcp --if-exists").code(0);
-    assert_eq!(daemon.texts().len(), 2);
+    let add = "forward add --listen 0.0.0.0:8443 -p tcp --to web-1:443 --to client:443=0";
+    run(&bench, add).code(0);
+    assert!(bench.text().contains("{ port = \"client:443\", weight = 0 }"), "{}", bench.text());
+    assert_eq!(daemon.texts().len(), 4);
 }
 
 #[test]
@@ -183,10 +192,10 @@ fn forwards_and_elastic_ips_are_listed_as_they_are_in_force() {
         let ended = run(&bench, line).code(0);
         ended.stdout.lines().nth(1).expect("a row").split_whitespace().map(str::to_owned).collect()
     };
-    assert_eq!(row("forward list"), ["0.0.0.0:8080", "tcp", "web-1:80"]);
-    assert_eq!(row("forward ls -o wide")[3..], ["front", "10.10.0.10"]);
+    assert_eq!(row("forward list"), ["0.0.0.0:8080", "tcp", "web-1:80", "1"]);
+    assert_eq!(row("forward ls -o wide")[4..], ["flow", "front", "10.10.0.10"]);
     assert_eq!(run(&bench, "forward ls -o name").code(0).stdout, "tcp/0.0.0.0:8080\n");
-    assert_eq!(run(&bench, "forward ls -o json").code(0).json()[0]["port"], "web-1");
+    assert_eq!(run(&bench, "forward ls -o json").code(0).json()[0]["backends"][0]["port"], "web-1");
     assert!(run(&bench, "forward ls -o yaml").code(0).stdout.contains("to: web-1:80"));
     assert_eq!(row("eip list"), ["198.51.100.20", "web-1", "10.10.0.10"]);
     assert_eq!(row("eip ls -o wide")[3..], ["front", "eth0", "cut"]);

@@ -15,6 +15,7 @@ pub mod packet;
 pub mod pipeline;
 pub mod question;
 pub mod rewrite;
+pub mod spread;
 pub mod stages;
 pub mod tables;
 pub mod verdict;

@@ -207,6 +207,44 @@ pub enum Policy {
     NatExempt,
     /// Network X leads outside, with the same source port whoever is spoken to.
     NatIndependent,
+    /// Network X leads outside, and tcp/8080 of the host is C's tcp/80 and B's tcp/8000.
+    Backends(Backends),
+}
+
+/// Which of two backends new connections go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backends {
+    /// C or B: half of the connections each.
+    Both,
+    /// C or B: half of the clients each.
+    ByClient,
+    /// C, while B drains.
+    ToC,
+    /// B, while C drains.
+    ToB,
+    /// B, which is the only one.
+    OnlyB,
+    /// Neither: both drain.
+    Neither,
+}
+
+impl Backends {
+    /// Who has which slot.
+    pub(super) const fn slots(self) -> &'static [Party] {
+        match self {
+            Self::Both | Self::ByClient => &[C, B],
+            Self::ToC => &[C],
+            Self::ToB | Self::OnlyB => &[B],
+            Self::Neither => &[],
+        }
+    }
+
+    /// The entry that stands behind the listened port.
+    pub(super) fn entry(self) -> Forward {
+        /// Any number will do.
+        const LIST: u32 = 77;
+        Forward::list(LIST, self.slots().len() as u16, self == Self::ByClient)
+    }
 }
 
 impl Policy {
@@ -223,7 +261,7 @@ impl Policy {
 
     const fn leads_outside(self) -> bool {
         use Policy::{Elastic, Nat, NatExempt, NatIndependent, NatMoved};
-        matches!(self, Nat | NatMoved | Elastic | NatExempt | NatIndependent)
+        matches!(self, Nat | NatMoved | Elastic | NatExempt | NatIndependent | Self::Backends(_))
     }
 
     /// What is special about a network that is usually `flags`.
@@ -359,8 +397,30 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
                 let bits = if version == Version::V4 { 96 + 24 } else { 64 };
                 tables.joins.push((network, bits, prefix(O.addr(version)), JOIN_OUTSIDE));
             }
+            Policy::Backends(backends) => add_backends(tables, backends, version, devices),
             _ => {}
         }
+    }
+}
+
+/// The list behind tcp/8080 of the host.
+fn add_backends(tables: &mut Tables, backends: Backends, version: Version, devices: &Devices) {
+    let ip = |party: &Party| Ip::from_std(party.addr(version));
+    let head = ForwardKey::head(0, 0, ip(&U), 6);
+    let mut list = backends.entry();
+    // The versions have lists of their own.
+    list.network += u32::from(version == Version::V6);
+    tables.forwards.push((head, Forward::head(1 << 16)));
+    tables.forwards.push((head.block(8080, 16), list));
+    let to = |party: &Party| {
+        let (bridge, port) = if party.device == C.device { (Device::X, 80) } else { (Device::W, 8000) };
+        Forward::to(ForwardKind::Forward, devices.index(bridge), ip(party), (8080, port))
+    };
+    for (slot, party) in (0..).zip(backends.slots()) {
+        tables.forwards.push((ForwardKey::slot(list.network, 0, slot), to(party)));
+    }
+    for party in if backends == Backends::OnlyB { &[B][..] } else { &[B, C] } {
+        tables.forwards.push((ForwardKey::member(list.network, 0, ip(party)), to(party)));
     }
 }
 

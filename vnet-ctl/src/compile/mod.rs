@@ -4,6 +4,7 @@
 //! tables is left to [`crate::datapath`], finding the devices to [`crate::host`].
 
 mod assign;
+mod backends;
 mod compiler;
 mod difference;
 mod entries;

@@ -152,7 +152,12 @@ pub(super) fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
         ("uplinks", tables.uplinks.len(), limits::UPLINKS, "let networks share uplinks"),
         ("addresses of networks outside", tables.exits.len(), limits::EXITS, "give networks fewer addresses"),
         ("elastic IPs", tables.elastic_ips.len(), limits::ELASTIC_IPS, "remove elastic IPs"),
-        ("blocks of forwarded ports", tables.forwards.len(), limits::FORWARDS, "remove forwards"),
+        (
+            "blocks of forwarded ports and slots of backends",
+            tables.forwards.len(),
+            limits::FORWARDS,
+            "remove forwards, above all those to several backends",
+        ),
     ];
     for (what, needed, both_sides, help) in sizes {
         let limit = both_sides as usize / 2;

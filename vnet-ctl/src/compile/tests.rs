@@ -1,6 +1,7 @@
 //! What is compiled says the same as the policy, and fits.
 
 mod assigning;
+mod backends;
 mod explaining;
 mod following;
 mod random;

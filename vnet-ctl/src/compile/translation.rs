@@ -2,7 +2,7 @@
 //! from a policy and its devices.
 //!
 //! A network whose uplink is not there has no exit: what would leave is dropped. Nothing leads to a port that
-//! has no device.
+//! has no device: it is left out of the list that it is in.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,9 +14,12 @@ use vnet_common::{ElasticIp, Exit, Forward, ForwardKey, ForwardKind, Ip, JOIN_OU
 
 use super::{
     Assigned, Bridge, Devices, ExitPlace, UplinkDevice,
+    backends::slots,
     ports::{Block, split},
 };
-use crate::policy::{self, Network, NetworkKind, OnChange, Policy, PortRange, Protocol};
+use crate::policy::{
+    self, Affinity, Backend, Network, NetworkKind, OnChange, Policy, PortRange, Protocol, fnv1a,
+};
 
 /// The side that keys of tables have before it is known where they go.
 const NO_SIDE: Side = 0;
@@ -118,7 +121,7 @@ pub(super) fn elastic_ips(
         .collect()
 }
 
-/// Heads and blocks of all that is translated on the way in.
+/// Heads and blocks of all that is translated on the way in, and slots and members of lists of backends.
 pub(super) fn forwards(
     policy: &Policy,
     assigned: &Assigned,
@@ -142,11 +145,18 @@ pub(super) fn forwards(
     for service in &policy.metadata {
         table.metadata(policy, devices, service);
     }
-    table.0
+    table.entries
 }
 
+/// A backend whose port has a device, and what leads to it.
+type Present<'a> = (&'a Backend, Forward);
+
 #[derive(Default)]
-struct ForwardTable(BTreeMap<ForwardKey, Forward>);
+struct ForwardTable {
+    entries: BTreeMap<ForwardKey, Forward>,
+    /// The numbers that lists have.
+    lists: BTreeSet<u32>,
+}
 
 impl ForwardTable {
     fn forward(
@@ -157,16 +167,43 @@ impl ForwardTable {
         forward: &policy::Forward,
     ) {
         let (first, last) = forward.ports;
-        let target = private(assigned, &forward.to, forward.listen).next();
-        let (Some((bridge, _)), Some(target)) = (place_of(policy, devices, &forward.to), target) else {
-            return;
+        let backends: Vec<Present<'_>> = forward
+            .to
+            .iter()
+            .filter_map(|backend| {
+                let target = private(assigned, &backend.port, forward.listen).next()?;
+                let (bridge, _) = place_of(policy, devices, &backend.port)?;
+                let (target, ports) = (Ip::from_std(target), (first, backend.to_port));
+                Some((backend, Forward::to(ForwardKind::Forward, bridge.ifindex, target, ports)))
+            })
+            .collect();
+        let to = match &backends[..] {
+            [] => return,
+            [(backend, to)] if !backend.drains() => *to,
+            _ => self.list(forward, &backends),
         };
-        let ports = (first, forward.to_port);
-        let to = Forward::to(ForwardKind::Forward, bridge.ifindex, Ip::from_std(target), ports);
         let blocks = split(PortRange { first, last });
         for (scope, addr) in listened_on(policy, devices, forward.listen) {
             self.add(head(scope, addr, forward.protocol.0), &blocks, to);
         }
+    }
+
+    /// Adds the slots and members of a list; what leads to them. Its number comes from the forward's name, so what is
+    /// written for a list stays where it is while others come and go.
+    fn list(&mut self, forward: &policy::Forward, backends: &[Present<'_>]) -> Forward {
+        let mut number = fnv1a(forward.name().bytes()) as u32;
+        while !self.lists.insert(number) {
+            number = number.wrapping_add(1);
+        }
+        let weights: Vec<_> =
+            backends.iter().map(|(backend, _)| (backend.port.as_str(), backend.weight)).collect();
+        let slots = slots(&weights);
+        let to_slot =
+            |(slot, owner): (u16, &usize)| (ForwardKey::slot(number, NO_SIDE, slot), backends[*owner].1);
+        self.entries.extend((0..).zip(&slots).map(to_slot));
+        let member = |(_, to): &Present<'_>| (ForwardKey::member(number, NO_SIDE, to.target), *to);
+        self.entries.extend(backends.iter().map(member));
+        Forward::list(number, slots.len() as u16, forward.affinity == Affinity::Client)
     }
 
     /// A metadata service is the host's, at the gateway of the network that asks.
@@ -186,9 +223,9 @@ impl ForwardTable {
 
     fn add(&mut self, head: ForwardKey, blocks: &[Block], to: Forward) {
         let own = blocks.iter().fold(0, |sizes, block| sizes | 1 << block.len);
-        let sizes = self.0.get(&head).map_or(0, Forward::sizes);
-        self.0.insert(head, Forward::head(sizes | own));
-        self.0.extend(blocks.iter().map(|block| (head.block(block.base, block.len), to)));
+        let sizes = self.entries.get(&head).map_or(0, Forward::sizes);
+        self.entries.insert(head, Forward::head(sizes | own));
+        self.entries.extend(blocks.iter().map(|block| (head.block(block.base, block.len), to)));
     }
 }
 

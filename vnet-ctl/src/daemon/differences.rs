@@ -30,9 +30,7 @@ pub(super) fn differences(before: &Policy, after: &Policy) -> Vec<String> {
     });
     found.each("port", &before.ports, &after.ports, port);
     let forwards = |policy: &Policy| by_name(&policy.forwards, Forward::name);
-    found.each("forward", &forwards(before), &forwards(after), |found, of, [before, after]| {
-        found.value(of, "target", [before.target(), after.target()]);
-    });
+    found.each("forward", &forwards(before), &forwards(after), forward);
     let elastic_ips = |policy: &Policy| {
         policy.elastic_ips.iter().map(|(addr, to)| (addr.to_string(), to.clone())).collect()
     };
@@ -125,6 +123,20 @@ fn way_out(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
     let ports = |network: &Network| format!("{}-{}", network.snat_ports.0, network.snat_ports.1);
     found.value(of, "snat_ports", [ports(before), ports(after)]);
     found.list(&format!("{of}: untranslated prefix"), &texts(&before.no_snat), &texts(&after.no_snat));
+}
+
+fn forward(found: &mut Found, of: &str, [before, after]: [&Forward; 2]) {
+    if let ([_], [_]) = (&before.to[..], &after.to[..]) {
+        found.value(of, "target", [before.targets(), after.targets()]);
+    } else {
+        let backends = |forward: &Forward| by_name(&forward.to, |backend| backend.port.clone());
+        let of = format!("{of}: backend");
+        found.each(&of, &backends(before), &backends(after), |found, of, [before, after]| {
+            found.value(of, "target", [before.target(), after.target()]);
+            found.value(of, "weight", [before.weight, after.weight]);
+        });
+    }
+    found.value(of, "affinity", [before.affinity, after.affinity]);
 }
 
 fn elastic_ip(found: &mut Found, of: &str, [before, after]: [&ElasticIp; 2]) {
@@ -384,6 +396,10 @@ to = "b"
 listen = "0.0.0.0:53"
 protocol = "udp"
 to = "b"
+[[forwards]]
+listen = "0.0.0.0:90"
+protocol = "tcp"
+to = "b"
 [elastic_ips]
 "198.51.100.20" = { port = "b" }
 [[metadata]]
@@ -413,6 +429,11 @@ to = "c:8080"
 listen = "[::]:53"
 protocol = "udp"
 to = "b"
+[[forwards]]
+listen = "0.0.0.0:90"
+protocol = "tcp"
+to = [{ port = "b:91", weight = 3 }, "c"]
+affinity = "client"
 [elastic_ips]
 "198.51.100.20" = { port = "c", on_change = "keep" }
 [[metadata]]
@@ -438,6 +459,10 @@ to = "host:8776"
                 "network out: untranslated prefix removed: 10.0.0.0/8",
                 "network out: untranslated prefix added: 192.0.2.0/24",
                 "forward tcp/0.0.0.0:80: target changed from b:80 to c:8080",
+                "forward tcp/0.0.0.0:90: backend b: target changed from b:90 to b:91",
+                "forward tcp/0.0.0.0:90: backend b: weight changed from 1 to 3",
+                "forward tcp/0.0.0.0:90: backend c: created",
+                "forward tcp/0.0.0.0:90: affinity changed from flow to client",
                 "forward udp/0.0.0.0:53: removed",
                 "forward udp/[::]:53: created",
                 "elastic IP 198.51.100.20: moved from port b to c",

@@ -56,7 +56,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::policy::{ElasticIp, Forward, OnChange, Protocol, parse};
+    use crate::policy::{Affinity, Backend, ElasticIp, Forward, OnChange, Protocol, parse};
 
     fn found(listens: &[&str], elastic: &[&str]) -> Vec<String> {
         let text = "version = 1\nnetworks.web = { type = \"nat\", subnets = [\"10.10.0.0/24\"] }\n";
@@ -67,8 +67,8 @@ mod tests {
                 listen: listen.parse().unwrap(),
                 ports: (8080, 8089),
                 protocol: Protocol::TCP,
-                to: "web-1".to_owned(),
-                to_port: 80,
+                to: vec![Backend { port: "web-1".to_owned(), to_port: 80, weight: 1 }],
+                affinity: Affinity::Flow,
             })
             .collect();
         let to = ElasticIp { port: "web-1".to_owned(), on_change: OnChange::Cut };

@@ -424,8 +424,8 @@ attach = { device = "tap0" }
             listen: [0, 0, 0, 0].into(),
             ports: (80, 80),
             protocol: policy::Protocol::TCP,
-            to: "web-1".to_owned(),
-            to_port: 80,
+            to: vec![policy::Backend { port: "web-1".to_owned(), to_port: 80, weight: 1 }],
+            affinity: policy::Affinity::Flow,
         });
         assert!(concern(&policy, &addresses));
     }

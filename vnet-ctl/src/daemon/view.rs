@@ -10,12 +10,14 @@ use std::{
 
 use crate::{
     api::types::{
-        AttachInfo, DropCount, DropReport, ElasticIpInfo, ForwardInfo, NetworkInfo, POLICY_ORIGIN, PortDrops,
-        PortInfo, PortState, SubnetInfo,
+        AttachInfo, BackendInfo, DropCount, DropReport, ElasticIpInfo, ForwardInfo, NetworkInfo,
+        POLICY_ORIGIN, PortDrops, PortInfo, PortState, SubnetInfo,
     },
     compile::{Assigned, Devices, exit_addresses},
     datapath::describe,
-    policy::{Attach, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, bridge_name},
+    policy::{
+        Attach, Backend, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, bridge_name,
+    },
 };
 
 /// What people call the host in lists of flows.
@@ -125,12 +127,20 @@ impl View {
             name: forward.name(),
             listen: forward.listens().to_string(),
             protocol: forward.protocol.to_string(),
-            to: format!("{}:{}", forward.to, forward.to_ports()),
-            port: forward.to.clone(),
-            network: self.network_of(&forward.to),
-            address: self.address(&forward.to, forward.listen),
+            affinity: forward.affinity,
+            backends: forward.to.iter().map(|backend| self.backend(forward, backend)).collect(),
         };
         self.policy.forwards.iter().map(show).collect()
+    }
+
+    fn backend(&self, forward: &Forward, backend: &Backend) -> BackendInfo {
+        BackendInfo {
+            to: format!("{}:{}", backend.port, forward.to_ports(backend)),
+            port: backend.port.clone(),
+            weight: backend.weight,
+            network: self.network_of(&backend.port),
+            address: self.address(&backend.port, forward.listen),
+        }
     }
 
     /// The elastic IPs.
@@ -239,6 +249,7 @@ mod tests {
 
     use super::*;
     use crate::compile::{Bridge, PortDevice, UplinkDevice};
+    use crate::policy::Affinity;
 
     const POLICY: &str = r#"
 version = 1
@@ -256,7 +267,8 @@ attach = { device = "tap0" }
 [[forwards]]
 listen = "0.0.0.0:8000-8001"
 protocol = "tcp"
-to = "web-1:80"
+to = ["web-1:80", { port = "web-2:90", weight = 3 }]
+affinity = "client"
 [elastic_ips]
 "198.51.100.20" = { port = "web-2", on_change = "keep" }
 "#;
@@ -308,9 +320,14 @@ to = "web-1:80"
     fn what_leads_to_a_port_is_told_with_where_it_ends() {
         let mut view = view();
         let forward = &view.forwards()[0];
-        let told = (forward.name.as_str(), forward.to.as_str(), forward.network.as_str());
-        assert_eq!(told, ("tcp/0.0.0.0:8000-8001", "web-1:80-81", "web"));
-        assert_eq!(forward.address, Some("10.10.0.10".parse().unwrap()));
+        assert_eq!((forward.name.as_str(), forward.affinity), ("tcp/0.0.0.0:8000-8001", Affinity::Client));
+        let told: Vec<_> = forward
+            .backends
+            .iter()
+            .map(|backend| (backend.to.as_str(), backend.weight, &*backend.network))
+            .collect();
+        assert_eq!(told, [("web-1:80-81", 1, "web"), ("web-2:90-91", 3, "web")]);
+        assert_eq!(forward.backends[0].address, Some("10.10.0.10".parse().unwrap()));
         let elastic_ip = &view.elastic_ips()[0];
         assert_eq!(elastic_ip.address, Some("10.10.0.11".parse().unwrap()));
         assert_eq!(elastic_ip.uplink.as_deref(), Some("eth0"));

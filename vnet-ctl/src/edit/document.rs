@@ -148,6 +148,18 @@ impl Document {
         List::of(item, WhenEmpty::Lines).ok_or_else(|| unforeseen(&format!("`{key}` cannot be found")))
     }
 
+    /// The list's entry at `index`; what is added to an inline one stands in its line.
+    pub(super) fn listed(&mut self, listed: Listed, index: usize) -> Option<Entry<'_>> {
+        match self.toml.get_mut(listed.key())? {
+            Item::ArrayOfTables(tables) => Some(Entry::new(tables.get_mut(index)?, WhenEmpty::Lines)),
+            Item::Value(value) => {
+                let table = value.as_array_mut()?.get_mut(index)?.as_inline_table_mut()?;
+                Some(Entry::new(table, WhenEmpty::OneLine))
+            }
+            Item::None | Item::Table(_) => None,
+        }
+    }
+
     /// Takes the list's entry at `index` out, with the comment directly above it.
     pub(super) fn remove(&mut self, listed: Listed, index: usize) -> Result<(), EditError> {
         let removed = self.list(listed)?.remove(index);

@@ -71,6 +71,20 @@ impl<'d> Entry<'d> {
         }
     }
 
+    /// Makes the list under `key` hold what is `wanted`, comments of items that stay kept; `false` if it is none.
+    pub(super) fn apply_values(
+        &mut self,
+        key: &str,
+        wanted: &[Value],
+        is_same: &dyn Fn(&Value, &Value) -> bool,
+    ) -> bool {
+        let Some(Value::Array(array)) = self.table.get_mut(key).and_then(Item::as_value_mut) else {
+            return false;
+        };
+        change_values(array, wanted, is_same);
+        true
+    }
+
     /// Gives `key` a value; a comment behind the old one stays.
     pub(super) fn set(&mut self, key: &str, mut value: Value) {
         if let Some(old) = self.table.get_mut(key).and_then(Item::as_value_mut) {
@@ -113,16 +127,41 @@ impl<'d> Entry<'d> {
 
 /// Makes `array` hold what is `wanted`.
 fn change_list(array: &mut Array, wanted: &[String]) {
+    let wanted: Vec<Value> = wanted.iter().map(|want| want.as_str().into()).collect();
+    change_values(array, &wanted, &|a, b| a.as_str().is_some() && a.as_str() == b.as_str());
+}
+
+/// The same for values of any kind, of which those that are in it already, as `is_same` says, become what is wanted
+/// where they stand.
+fn change_values(array: &mut Array, wanted: &[Value], is_same: &dyn Fn(&Value, &Value) -> bool) {
     for index in (0..array.len()).rev() {
-        let is_wanted =
-            |value: &Value| value.as_str().is_some_and(|text| wanted.iter().any(|want| want == text));
+        let is_wanted = |value: &Value| wanted.iter().any(|want| is_same(value, want));
         if !array.get(index).is_some_and(is_wanted) {
             layout::remove(array, index);
         }
     }
     for want in wanted {
-        if !array.iter().any(|value| value.as_str() == Some(want)) {
-            layout::push(array, want.as_str().into(), WhenEmpty::OneLine);
+        let place = array.iter().position(|value| is_same(value, want));
+        let Some(there) = place.and_then(|place| array.get_mut(place)) else {
+            layout::push(array, want.clone(), WhenEmpty::OneLine);
+            continue;
+        };
+        if !is_written_as(there, want) {
+            let decor = there.decor().clone();
+            *there = want.clone();
+            *there.decor_mut() = decor;
         }
     }
+}
+
+/// Whether two values say the same.
+fn is_written_as(a: &Value, b: &Value) -> bool {
+    let (mut a, mut b) = (a.clone(), b.clone());
+    [&mut a, &mut b].into_iter().for_each(|value| {
+        if let Value::InlineTable(table) = value {
+            table.fmt();
+        }
+        value.decor_mut().clear();
+    });
+    a.to_string() == b.to_string()
 }

@@ -26,7 +26,7 @@ pub use self::{
     acl::{AclSelector, AclSpec, Place, add_acl, remove_acl},
     elastic_ips::{associate, disassociate},
     entry::Setting,
-    forwards::{ForwardSpec, add_forward, remove_forward},
+    forwards::{ForwardEdit, ForwardSpec, add_forward, remove_forward, set_forward},
     groups::{GroupEdit, Selector, add_rule, create_group, delete_group, remove_rule, set_group},
     networks::{NetworkEdit, create_network, delete_network, set_network},
     ports::{AttachEdit, PortEdit, create_port, delete_port, set_port},

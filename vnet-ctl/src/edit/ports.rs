@@ -113,7 +113,8 @@ pub fn delete_port(text: &str, name: &str) -> Result<String, EditError> {
 
 /// The forwards and elastic IPs that lead to the port.
 fn users_of(policy: &Policy, port: &str) -> Vec<String> {
-    let forwards = policy.forwards.iter().filter(|forward| forward.to == port);
+    let forwards =
+        policy.forwards.iter().filter(|forward| forward.to.iter().any(|backend| backend.port == port));
     let forwards = forwards.map(|forward| format!("forward {}", forward.name()));
     let elastic_ips = policy.elastic_ips.iter().filter(|(_, elastic_ip)| elastic_ip.port == port);
     forwards.chain(elastic_ips.map(|(addr, _)| format!("elastic IP {addr}"))).collect()

@@ -1,6 +1,7 @@
 //! Edits change what they are meant to and not a byte more.
 
 mod acl;
+mod backends;
 mod groups;
 mod networks;
 mod ports;

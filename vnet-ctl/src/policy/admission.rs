@@ -17,16 +17,17 @@ use super::{
 /// Where the file says what leads to a port.
 #[derive(Default)]
 pub(super) struct Places {
-    /// The targets of the forwards, in their order.
-    pub(super) forwards: Vec<Range<usize>>,
+    /// The backends of the forwards, in their order.
+    pub(super) forwards: Vec<Vec<Range<usize>>>,
     /// The elastic IPs.
     pub(super) elastic_ips: elastic_ips::Places,
 }
 
 /// A warning for each forward and elastic IP that nobody outside can use.
 pub(super) fn warnings(policy: &Policy, places: &Places) -> Vec<Finding> {
-    let forwards = futile_forwards(policy).filter_map(|(index, mistake)| {
-        places.forwards.get(index).map(|place| Finding::new(place.clone(), mistake))
+    let forwards = futile_forwards(policy).filter_map(|((index, backend), mistake)| {
+        let place = places.forwards.get(index)?.get(backend)?;
+        Some(Finding::new(place.clone(), mistake))
     });
     let elastic_ips = futile_elastic_ips(policy).filter_map(|(addr, mistake)| {
         places.elastic_ips.get(&addr).map(|place| Finding::new(place.clone(), mistake))
@@ -39,19 +40,23 @@ pub(super) fn warns(policy: &Policy) -> bool {
     futile_forwards(policy).next().is_some() || futile_elastic_ips(policy).next().is_some()
 }
 
-/// Forwards, by index, that bring what nothing admits. What listens on loopback is the host's alone, and the
-/// host is trusted.
-fn futile_forwards(policy: &Policy) -> impl Iterator<Item = (usize, Mistake)> {
+/// Backends of forwards, by their indexes, to which comes what nothing admits. What listens on loopback is the host's
+/// alone, and the host is trusted; what drains gets nothing.
+fn futile_forwards(policy: &Policy) -> impl Iterator<Item = ((usize, usize), Mistake)> {
     let open = policy.forwards.iter().enumerate().filter(|(_, forward)| !forward.listen.is_loopback());
-    open.filter_map(|(index, forward)| {
-        let brings = Traffic {
-            is_ipv4: forward.listen.is_ipv4(),
-            protocol: forward.protocol,
-            ports: forward.to_ports(),
+    let backends = open.flat_map(|(index, forward)| {
+        let backends = forward.to.iter().enumerate().filter(|(_, backend)| !backend.drains());
+        backends.map(move |(number, backend)| ((index, number), forward, backend))
+    });
+    backends.filter_map(|(place, forward, backend)| {
+        let ports = forward.to_ports(backend);
+        let brings = Traffic { is_ipv4: forward.listen.is_ipv4(), protocol: forward.protocol, ports };
+        let futile_for = match &forward.to[..] {
+            [_] => format!("nobody outside can use the forward {}", forward.name()),
+            _ => format!("the forward {} loses a part of what it brings", forward.name()),
         };
-        let name = format!("forward {}", forward.name());
         let flags = format!("-p {} --port {}", brings.protocol, brings.ports);
-        Some((index, futile(policy, (&forward.to, &name), &brings, &flags)?))
+        Some((place, futile(policy, (&backend.port, &futile_for), &brings, &flags)?))
     })
 }
 
@@ -60,21 +65,25 @@ fn futile_elastic_ips(policy: &Policy) -> impl Iterator<Item = (IpAddr, Mistake)
     policy.elastic_ips.iter().filter_map(|(addr, elastic_ip)| {
         let ports = PortRange { first: 1, last: u16::MAX };
         let brings = Traffic { is_ipv4: addr.is_ipv4(), protocol: Protocol::ANY, ports };
-        let name = format!("elastic IP {addr}");
-        Some((*addr, futile(policy, (&elastic_ip.port, &name), &brings, "-p tcp --port 443")?))
+        let futile_for = format!("nobody outside can use the elastic IP {addr}");
+        Some((*addr, futile(policy, (&elastic_ip.port, &futile_for), &brings, "-p tcp --port 443")?))
     })
 }
 
-/// What to tell of `name`, which leads to `port`, if nothing of what it brings is admitted. A rule with the
-/// `flags` of `sg add` would admit it.
-fn futile(policy: &Policy, (port, name): (&str, &str), brings: &Traffic, flags: &str) -> Option<Mistake> {
+/// What to tell if nothing is admitted of what is brought to `port`, and what is then `futile_for` whom. A rule with
+/// the `flags` of `sg add` would admit it.
+fn futile(
+    policy: &Policy,
+    (port, futile_for): (&str, &str),
+    brings: &Traffic,
+    flags: &str,
+) -> Option<Mistake> {
     let declared = policy.ports.get(port)?;
     let judge = Judge { policy, brings };
     if judge.admits(declared) {
         return None;
     }
-    let message =
-        format!("nobody outside can use the {name}: no rule admits what it brings to port `{port}`");
+    let message = format!("{futile_for}: no rule admits what it brings to port `{port}`");
     let group = declared.security_groups.first().map_or(DEFAULT_GROUP, String::as_str);
     let help = if judge.acl_denies_all() {
         "an entry of the acl denies it; `vnet-ctl acl list` shows them".to_owned()

@@ -3,23 +3,26 @@
 use std::{collections::BTreeMap, net::IpAddr, ops::Range};
 
 use super::{
-    Forward, Listen, Mistake, Protocol, Target,
+    Affinity, Backend, Forward, Listen, MAX_BACKENDS, Mistake, Protocol, Target, USUAL_WEIGHT,
+    backends::check_weight,
     diagnostic::Finding,
-    section::{Node, Report, Schema, Section, one_of, string},
+    section::{Node, Report, Schema, Section, integer, list_of, one_of, string},
     targets::{Targets, entries},
+    tree::Kind,
 };
 
-pub(super) const FORWARD: Schema = Schema { keys: &["listen", "protocol", "to"], later: &[] };
+pub(super) const FORWARD: Schema = Schema { keys: &["listen", "protocol", "to", "affinity"], later: &[] };
+pub(super) const BACKEND: Schema = Schema { keys: &["port", "weight"], later: &[] };
 
-/// A forward, where it says what is listened on, and where it leads.
-type Placed = (Forward, Range<usize>, Range<usize>);
+/// A forward, where it says what is listened on, and where each of its backends is.
+type Placed = (Forward, Range<usize>, Vec<Range<usize>>);
 
-/// The forwards that are right, each with the place of its target; what is wrong with the others is recorded.
+/// The forwards that are right, each with the places of its backends; what is wrong with the others is recorded.
 pub(super) fn forwards(
     node: Node<'_>,
     targets: &Targets<'_, '_>,
     report: &mut Report,
-) -> (Vec<Forward>, Vec<Range<usize>>) {
+) -> (Vec<Forward>, Vec<Vec<Range<usize>>>) {
     let entries = entries("forwards", node, report);
     let placed: Vec<_> = entries.into_iter().filter_map(|node| forward(node, targets, report)).collect();
     report_overlaps(&placed, report);
@@ -38,22 +41,104 @@ fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Op
     let protocol = section
         .require("protocol", "write protocol = \"tcp\", \"udp\" or \"sctp\"", report)
         .and_then(|node| protocol(node, report));
+    let affinity = match section.get("affinity") {
+        Some(node) => one_of(node, "an affinity", Affinity::WORDS, report),
+        None => Some(Affinity::default()),
+    };
     let to = section.require("to", "write to = \"PORT:NUMBER\", for instance \"web-1:80\"", report);
-    let to = to.and_then(|node| {
-        let text = string(node, report)?;
-        let target: Target = report.keep(node.span(), text.parse())?;
-        let addr = listen.as_ref().map(|(listen, _)| listen.addr);
-        report.keep(node.span(), targets.check_port(&target.port, addr))?;
-        Some((target, node.span()))
-    });
-    let ((listen, place), (target, there)) = (listen?, to?);
-    let to_port = report.keep(there.clone(), to_port(&listen, protocol?, &target))?;
+    let wanted = Wanted { targets, listen: listen.as_ref().map(|(listen, _)| *listen), protocol };
+    let to = to.and_then(|node| Some((wanted.backends(node, report)?, node.span())));
+    let ((listen, place), (backends, there)) = (listen?, to?);
+    let (to, places): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
     let ports = (listen.ports.first, listen.ports.last);
-    Some((
-        Forward { listen: listen.addr, ports, protocol: protocol?, to: target.port, to_port },
-        place,
-        there,
-    ))
+    let forward = Forward { listen: listen.addr, ports, protocol: protocol?, to, affinity: affinity? };
+    if forward.to.iter().all(Backend::drains) {
+        let message =
+            format!("forward {} brings no new connections: all of its backends drain", forward.name());
+        let help = "give one of them a weight of 1 or more, or take the forward out";
+        report.warnings.push(Finding::new(there, Mistake::new(message).help(help)));
+    }
+    Some((forward, place, places))
+}
+
+/// What a forward wants of its backends, as far as it is known.
+struct Wanted<'a, 'n, 't> {
+    targets: &'a Targets<'n, 't>,
+    listen: Option<Listen>,
+    protocol: Option<Protocol>,
+}
+
+impl Wanted<'_, '_, '_> {
+    /// One backend, or a list of them, each with its place.
+    fn backends(&self, node: Node<'_>, report: &mut Report) -> Option<Vec<(Backend, Range<usize>)>> {
+        match node.kind() {
+            Kind::List => {}
+            Kind::Table => {
+                let mistake = Mistake::new("expected a string or a list, found a table");
+                report.error(node.span(), mistake.help("write brackets around it: to = [{ … }]"));
+                return None;
+            }
+            _ => return Some(vec![self.backend(node, USUAL_WEIGHT, report)?]),
+        }
+        let backends = list_of(node, report, |node, report| match node.kind() {
+            Kind::Table => self.weighted(node, report),
+            _ => self.backend(node, USUAL_WEIGHT, report),
+        })?;
+        if backends.is_empty() {
+            let mistake = Mistake::new("no backend is named");
+            report.error(node.span(), mistake.help("name one, for instance to = [\"web-1:80\"]"));
+            return None;
+        }
+        if backends.len() > MAX_BACKENDS {
+            let mistake = Mistake::new(format!("a forward has {MAX_BACKENDS} backends at most"));
+            report.error(node.span(), mistake.help(format!("these are {}", backends.len())));
+            return None;
+        }
+        report_repeated(&backends, report)?;
+        Some(backends)
+    }
+
+    /// `{ port = "web-1:80", weight = 3 }`
+    fn weighted(&self, node: Node<'_>, report: &mut Report) -> Option<(Backend, Range<usize>)> {
+        let heading = ("forwards.to", "this backend".to_owned(), node.span());
+        let section = Section::open(heading, node, &BACKEND, report)?;
+        let weight = match section.get("weight") {
+            Some(node) => {
+                integer(node, report).and_then(|number| report.keep(node.span(), check_weight(number)))
+            }
+            None => Some(USUAL_WEIGHT),
+        };
+        let port =
+            section.require("port", "write port = \"PORT:NUMBER\", for instance \"web-1:80\"", report)?;
+        let backend = self.backend(port, weight.unwrap_or(USUAL_WEIGHT), report)?;
+        weight.map(|_| backend)
+    }
+
+    /// `"web-1:80"`
+    fn backend(&self, node: Node<'_>, weight: u8, report: &mut Report) -> Option<(Backend, Range<usize>)> {
+        let place = node.span();
+        let text = string(node, report)?;
+        let target: Target = report.keep(place.clone(), text.parse())?;
+        let addr = self.listen.map(|listen| listen.addr);
+        report.keep(place.clone(), self.targets.check_port(&target.port, addr))?;
+        let to_port = report.keep(place.clone(), to_port(&self.listen?, self.protocol?, &target))?;
+        Some((Backend { port: target.port, to_port, weight }, place))
+    }
+}
+
+/// Records each backend that is there before; nothing if there is any.
+fn report_repeated(backends: &[(Backend, Range<usize>)], report: &mut Report) -> Option<()> {
+    let mut seen = BTreeMap::new();
+    let before = report.errors.len();
+    for (backend, place) in backends {
+        if let Some(first) = seen.insert(&backend.port, place) {
+            let mistake =
+                Mistake::new(format!("port `{}` is a backend of this forward already", backend.port));
+            let mistake = mistake.help("name it once; a weight gives it a larger part");
+            report.errors.push(Finding::new(place.clone(), mistake).related(first.clone(), "named here"));
+        }
+    }
+    (report.errors.len() == before).then_some(())
 }
 
 fn protocol(node: Node<'_>, report: &mut Report) -> Option<Protocol> {
@@ -120,11 +205,11 @@ fn collision(a: &Placed, b: &Placed) -> Finding {
     let (first, second) = if a.1.start < b.1.start { (a, b) } else { (b, a) };
     let (owner, wanted) = (&first.0, &second.0);
     let message = if owner.listens() == wanted.listens() {
-        format!("{} is forwarded to port `{}` already", wanted.name(), owner.to)
+        format!("{} is forwarded to {} already", wanted.name(), owner.led_to())
     } else {
-        format!("{} overlaps {}, which is forwarded to port `{}`", wanted.name(), owner.name(), owner.to)
+        format!("{} overlaps {}, which is forwarded to {}", wanted.name(), owner.name(), owner.led_to())
     };
     let mistake = Mistake::new(message).help("give each forward an address or ports of its own");
     Finding::new(second.1.clone(), mistake)
-        .related(first.1.clone(), format!("forwarded to port `{}` here", owner.to))
+        .related(first.1.clone(), format!("forwarded to {} here", owner.led_to()))
 }

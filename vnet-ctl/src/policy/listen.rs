@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use serde::{Serialize, Serializer};
 
 use super::{
-    Forward, Metadata, Mistake, PortRange,
+    Affinity, Backend, Forward, Metadata, Mistake, PortRange, USUAL_WEIGHT,
     special::{Special, check_plain},
 };
 
@@ -136,22 +136,10 @@ impl Forward {
         Listen { addr: self.listen, ports: PortRange { first: self.ports.0, last: self.ports.1 } }
     }
 
-    /// The ports of the workload that it leads to.
-    #[must_use]
-    pub const fn to_ports(&self) -> PortRange {
-        PortRange { first: self.to_port, last: self.to_port.saturating_add(self.ports.1 - self.ports.0) }
-    }
-
     /// What it is called: no two of a policy have the same.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.protocol, self.listens())
-    }
-
-    /// Where it leads, as the file writes it.
-    #[must_use]
-    pub fn target(&self) -> Target {
-        Target { port: self.to.clone(), number: Some(self.to_port) }
     }
 }
 
@@ -159,17 +147,26 @@ impl Serialize for Forward {
     /// As the file writes it.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown {
+        #[serde(untagged)]
+        enum To<'a> {
+            One(&'a Backend),
+            Several(&'a [Backend]),
+        }
+        #[derive(Serialize)]
+        struct Shown<'a> {
             listen: String,
             protocol: super::Protocol,
-            to: String,
+            to: To<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            affinity: Option<Affinity>,
         }
-        let shown = Shown {
-            listen: self.listens().to_string(),
-            protocol: self.protocol,
-            to: self.target().to_string(),
+        let to = match &self.to[..] {
+            [one] if one.weight == USUAL_WEIGHT => To::One(one),
+            all => To::Several(all),
         };
-        shown.serialize(serializer)
+        let affinity = Some(self.affinity).filter(|affinity| *affinity != Affinity::default());
+        Shown { listen: self.listens().to_string(), protocol: self.protocol, to, affinity }
+            .serialize(serializer)
     }
 }
 

@@ -7,6 +7,7 @@
 mod acl;
 mod admission;
 mod alone;
+mod backends;
 mod diagnostic;
 mod elastic_ips;
 mod exits;
@@ -40,6 +41,7 @@ pub(crate) use groups::built_in_ingress;
 pub(crate) use read::{open, read_open};
 pub(crate) use rule::direction_name;
 
+pub use backends::{Affinity, Backend, BackendSpec, MAX_BACKENDS, MAX_WEIGHT, USUAL_WEIGHT};
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
 pub use listen::{Listen, Target};
 pub use mistake::Mistake;

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use vnet_common::MacAddr;
 
-use super::{Peer, PortRange, Protocol, Rule};
+use super::{Affinity, Backend, Peer, PortRange, Protocol, Rule};
 
 /// Everything that a policy file declares; each name in it refers to something in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -40,7 +40,7 @@ pub struct Policy {
     pub metadata: Vec<Metadata>,
 }
 
-/// A port of the host, or a range of them, that leads to a workload.
+/// A port of the host, or a range of them, that leads to workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// The address that is listened on: one of the host's, unspecified for all of them, or loopback.
@@ -49,10 +49,10 @@ pub struct Forward {
     pub ports: (u16, u16),
     /// TCP, UDP or SCTP.
     pub protocol: Protocol,
-    /// The port of the workload.
-    pub to: String,
-    /// What the first port listened on becomes; the others follow. SCTP keeps its ports.
-    pub to_port: u16,
+    /// Where it leads: at least one, and no port twice.
+    pub to: Vec<Backend>,
+    /// What goes to the same one of several.
+    pub affinity: Affinity,
 }
 
 /// What stands behind an elastic IP.

@@ -261,8 +261,10 @@ fn router(policy: PathBuf, texts: Arc<Mutex<Vec<String>>>, answer: Answer) -> Ro
         "devices": ["create bridge vnet-back of network back"], "warnings": []
     });
     let forwards = json!([{
-        "name": "tcp/0.0.0.0:8080", "listen": "0.0.0.0:8080", "protocol": "tcp", "to": "web-1:80",
-        "port": "web-1", "network": "front", "address": "10.10.0.10"
+        "name": "tcp/0.0.0.0:8080", "listen": "0.0.0.0:8080", "protocol": "tcp", "affinity": "flow",
+        "backends": [{
+            "to": "web-1:80", "port": "web-1", "weight": 1, "network": "front", "address": "10.10.0.10"
+        }]
     }]);
     let elastic_ips = json!([{
         "elastic_ip": "198.51.100.20", "port": "web-1", "network": "front", "address": "10.10.0.10",

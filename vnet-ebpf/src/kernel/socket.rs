@@ -89,7 +89,7 @@ fn ask<F: Family>(context: &mut SockAddrContext) -> Option<()> {
     let cookie = cookie(context);
     let sock_addr = of_host(context)?;
     let asked = peer::<F>(sock_addr);
-    let target = socket::destination(&Kernel, asked, sock_addr.protocol as u8)?;
+    let target = socket::destination(&Kernel, asked, sock_addr.protocol as u8, cookie)?;
     set_peer::<F>(sock_addr, target);
     // If there is no room, the process sees the workload's own address.
     _ = maps::SOCKETS.insert(SocketKey::new(cookie, target), asked, 0);

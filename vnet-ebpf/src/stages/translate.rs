@@ -1,7 +1,7 @@
 //! Stages 5 and 8: which addresses and ports it leaves with.
 //!
-//! Decides whom a destination stands for (a metadata service, a forward, an elastic IP, in this order), and with
-//! which source address a packet leaves its network (its own elastic IP, else one of the network's exit). Which
+//! Decides whom a destination stands for (a metadata service, a forward, an elastic IP, in this order), to which of
+//! several backends a flow goes, and with which source address a packet leaves its network (its own elastic IP, else one of the network's exit). Which
 //! source port it gets is found by the install stage, which reserves it.
 
 use vnet_common::{
@@ -12,6 +12,7 @@ use vnet_common::{
 use crate::{
     case::{Case, Source, Step, Target},
     headers::{Kind, protocol},
+    spread,
     tables::{Snapshot, Tables},
 };
 
@@ -33,7 +34,12 @@ pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut
             return false;
         }
     }
-    let Some(forward) = behind(snapshot, case, scope) else { return false };
+    let Some(mut forward) = behind(snapshot, case, scope) else { return false };
+    let keeps = forward.keeps();
+    if forward.is(ForwardKind::List) {
+        let Some(backend) = backend(snapshot, case, forward) else { return false };
+        forward = backend;
+    }
     let port = match case.datagram.protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
             forward.translate(case.asker_tuple.ports.dst().get())
@@ -43,7 +49,7 @@ pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut
     case.target = Target {
         network: forward.network,
         is_metadata: u32::from(forward.is(ForwardKind::Metadata)),
-        keeps: u32::from(forward.keeps()),
+        keeps: u32::from(keeps),
     };
     case.asked_tuple.dst = A::of(forward.target);
     case.asked_tuple.ports = Ports::new(case.asker_tuple.ports.src(), Be16::new(port));
@@ -74,7 +80,8 @@ fn behind<'a, A: Address, T: Tables>(
     let (protocol, dst) = (case.datagram.protocol, case.asker_tuple.dst.ip());
     case.forward_head = ForwardKey::head(scope, snapshot.side(), dst, protocol);
     for _ in 0..4 {
-        if let Some(forward) = under(snapshot, case) {
+        case.forward_key = case.forward_head;
+        if let Some(forward) = under(snapshot, &mut case.forward_key, case.asker_tuple.ports.dst().get()) {
             return Some(forward);
         }
         if !case.forward_head.advance(protocol) {
@@ -84,24 +91,53 @@ fn behind<'a, A: Address, T: Tables>(
     None
 }
 
-/// The entry under a head that has the port.
+/// The entry that has `port` under the head that `key` is; the caller owns the key, which becomes that of a block.
 #[inline(always)]
-fn under<'a, A: Address, T: Tables>(snapshot: &Snapshot<'a, T>, case: &mut Case<A>) -> Option<&'a Forward> {
-    let mut sizes = snapshot.tables.forward(&case.forward_head)?.sizes();
-    let port = case.asker_tuple.ports.dst().get();
-    case.forward_key = case.forward_head;
+pub fn under<'a, T: Tables>(
+    snapshot: &Snapshot<'a, T>,
+    key: &mut ForwardKey,
+    port: u16,
+) -> Option<&'a Forward> {
+    let mut sizes = snapshot.tables.forward(key)?.sizes();
     for _ in 0..=16 {
         if sizes == 0 {
             break;
         }
         let prefix_len = sizes.trailing_zeros() as u8;
         sizes &= sizes - 1;
-        case.forward_key.narrow(port, prefix_len);
-        if let Some(forward) = snapshot.tables.forward(&case.forward_key) {
+        key.narrow(port, prefix_len);
+        if let Some(forward) = snapshot.tables.forward(key) {
             return Some(forward);
         }
     }
     None
+}
+
+/// Whom of a list the packet is for. A flow that is there stays with who has it for as long as they are in the list;
+/// a new one goes to whoever has its slot.
+#[inline(always)]
+fn backend<'a, A: Address, T: Tables>(
+    snapshot: &Snapshot<'a, T>,
+    case: &mut Case<A>,
+    list: &Forward,
+) -> Option<&'a Forward> {
+    if matches!(case.step, Step::Challenge | Step::Renew) {
+        let is_answer = case.before.keep.has(Ops::REPLY);
+        let who = if is_answer { case.key.src } else { case.before_leaves.dst };
+        case.forward_key = ForwardKey::member(list.network, snapshot.side(), who.ip());
+        let member = snapshot.tables.forward(&case.forward_key);
+        if member.is_some() {
+            return member;
+        }
+    }
+    let Tuple { src, dst, ports } = case.asker_tuple;
+    let mut number = spread::client(src.ip());
+    if !list.is_by_client() {
+        let ports = (ports.src().get(), ports.dst().get());
+        number = spread::flow(number, ports, dst.ip(), case.datagram.protocol);
+    }
+    case.forward_key = ForwardKey::slot(list.network, snapshot.side(), list.slot(number));
+    snapshot.tables.forward(&case.forward_key)
 }
 
 /// Whether `addr` is an elastic IP that is known behind `uplink`.

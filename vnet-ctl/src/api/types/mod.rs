@@ -28,6 +28,6 @@ pub use self::{
     },
     progress::{ProgressInfo, StageTime},
     status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},
-    translation::{ElasticIpInfo, ForwardInfo},
+    translation::{BackendInfo, ElasticIpInfo, ForwardInfo},
 };
 pub use crate::policy::Diagnostic;

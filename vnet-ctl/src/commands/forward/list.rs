@@ -1,6 +1,6 @@
 //! `forward list`.
 
-use vnet_ctl::api::types::ForwardInfo;
+use vnet_ctl::api::types::{BackendInfo, ForwardInfo};
 
 use super::Context;
 use crate::{
@@ -11,9 +11,9 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   vnet-ctl forward list
-  vnet-ctl forward ls -o wide                   with networks and addresses
+  vnet-ctl forward ls -o wide                   with affinity, networks and addresses
   vnet-ctl forward ls -o name                   as in tcp/0.0.0.0:8080
-  vnet-ctl forward ls -o json | jq -r '.[] | select(.port == \"web-1\").listen'";
+  vnet-ctl forward ls -o json | jq -r '.[] | select(any(.backends[]; .port == \"web-1\")).listen'";
 
 /// List the forwards in force.
 #[derive(clap::Args, Debug)]
@@ -30,18 +30,23 @@ impl Command {
     }
 }
 
+/// A row for each workload that a forward leads to.
 fn table(forwards: &[ForwardInfo]) -> Table {
-    let row = |forward: &ForwardInfo| {
+    let row = |forward: &ForwardInfo, backend: &BackendInfo| {
         [
             forward.listen.clone(),
             forward.protocol.clone(),
-            forward.to.clone(),
-            forward.network.clone(),
-            forward.address.map(|addr| addr.to_string()).unwrap_or_default(),
+            backend.to.clone(),
+            backend.weight.to_string(),
+            forward.affinity.to_string(),
+            backend.network.clone(),
+            backend.address.map(|addr| addr.to_string()).unwrap_or_default(),
         ]
     };
-    Table::new(["LISTEN", "PROTOCOL", "TO"])
-        .wide(["NETWORK", "ADDRESS"])
+    let rows =
+        forwards.iter().flat_map(|forward| forward.backends.iter().map(move |backend| row(forward, backend)));
+    Table::new(["LISTEN", "PROTOCOL", "TO", "WEIGHT"])
+        .wide(["AFFINITY", "NETWORK", "ADDRESS"])
         .empty("The policy in force forwards nothing.")
-        .rows(forwards.iter().map(row))
+        .rows(rows)
 }

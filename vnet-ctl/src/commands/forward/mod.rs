@@ -3,9 +3,10 @@
 mod add;
 mod list;
 mod remove;
+mod set;
 
 use clap::ValueEnum;
-use vnet_ctl::policy::Protocol;
+use vnet_ctl::policy::{Affinity, Protocol};
 
 use super::Context;
 use crate::failure::Outcome;
@@ -14,6 +15,7 @@ use crate::failure::Outcome;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Add(add::Command),
+    Set(set::Command),
     #[command(visible_alias = "rm")]
     Remove(remove::Command),
     #[command(visible_alias = "ls")]
@@ -25,6 +27,7 @@ impl Command {
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         match self {
             Self::Add(command) => command.run(context).await,
+            Self::Set(command) => command.run(context).await,
             Self::Remove(command) => command.run(context).await,
             Self::List(command) => command.run(context).await,
         }
@@ -48,6 +51,24 @@ impl From<WithPorts> for Protocol {
             WithPorts::Tcp => Self::TCP,
             WithPorts::Udp => Self::UDP,
             WithPorts::Sctp => Self::SCTP,
+        }
+    }
+}
+
+/// What goes to the same of several workloads, as people type it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AffinityArg {
+    /// Each connection
+    Flow,
+    /// All connections of a client
+    Client,
+}
+
+impl From<AffinityArg> for Affinity {
+    fn from(affinity: AffinityArg) -> Self {
+        match affinity {
+            AffinityArg::Flow => Self::Flow,
+            AffinityArg::Client => Self::Client,
         }
     }
 }

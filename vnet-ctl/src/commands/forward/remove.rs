@@ -2,7 +2,7 @@
 
 use vnet_ctl::{
     edit::{self, ForwardSpec},
-    policy::{Listen, Target},
+    policy::{BackendSpec, Listen},
 };
 
 use super::{Context, WithPorts};
@@ -31,9 +31,9 @@ pub(crate) struct Command {
     /// tcp, udp or sctp
     #[arg(short, long, value_name = "PROTOCOL", value_enum, hide_possible_values = true)]
     protocol: WithPorts,
-    /// Where it leads [default: wherever that is]
-    #[arg(long, value_name = "PORT:NUMBER")]
-    to: Option<Target>,
+    /// Where it leads, all of it [default: wherever that is]
+    #[arg(long, value_name = "PORT:NUMBER[=WEIGHT]")]
+    to: Vec<BackendSpec>,
     /// Succeed if there is no such forward
     #[arg(long)]
     if_exists: bool,
@@ -42,7 +42,8 @@ pub(crate) struct Command {
 impl Command {
     /// Runs it.
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
-        let spec = ForwardSpec { listen: self.listen, protocol: self.protocol.into(), to: self.to };
+        let (listen, protocol) = (self.listen, self.protocol.into());
+        let spec = ForwardSpec { listen, protocol, to: self.to, affinity: None };
         let tolerate = Tolerate::Missing.when(self.if_exists);
         let remove = |text: &str| edit::remove_forward(text, &spec).map(|(text, _)| text);
         Named { noun: "forward", name: &spec.name() }.change(context, "removed", tolerate, remove).await

@@ -12,7 +12,7 @@ use vnet_common::{
 use super::{World, addr, assign, devices, policy, random::Random};
 use crate::{
     compile::{Devices, ExitPlace, UplinkDevice, compile},
-    policy::{ElasticIp, Forward, Metadata, OnChange, Policy, Protocol},
+    policy::{Affinity, Backend, ElasticIp, Forward, Metadata, OnChange, Policy, Protocol},
 };
 
 const TEXT: &str = r#"version = 1
@@ -55,8 +55,8 @@ fn world(change: impl FnOnce(&mut Policy, &mut Devices)) -> World {
 }
 
 fn forward(listen: &str, ports: (u16, u16), to: (&str, u16)) -> Forward {
-    let (to, to_port) = (to.0.to_owned(), to.1);
-    Forward { listen: addr(listen), ports, protocol: Protocol::TCP, to, to_port }
+    let to = vec![Backend { port: to.0.to_owned(), to_port: to.1, weight: 1 }];
+    Forward { listen: addr(listen), ports, protocol: Protocol::TCP, to, affinity: Affinity::Flow }
 }
 
 fn elastic(port: &str) -> ElasticIp {

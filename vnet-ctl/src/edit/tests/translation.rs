@@ -61,8 +61,9 @@ const ELASTIC: &str = r#"
 "#;
 
 fn forward(listen: &str, protocol: &str, to: &str) -> ForwardSpec {
-    let to = (!to.is_empty()).then(|| to.parse().unwrap());
-    ForwardSpec { listen: listen.parse().unwrap(), protocol: protocol.parse().unwrap(), to }
+    let to = to.split_whitespace().map(|backend| backend.parse().unwrap()).collect();
+    let (listen, protocol) = (listen.parse().unwrap(), protocol.parse().unwrap());
+    ForwardSpec { listen, protocol, to, affinity: None }
 }
 
 fn addr(text: &str) -> IpAddr {
@@ -86,7 +87,9 @@ fn a_forward_stands_behind_the_others_and_goes_without_a_trace() {
     for before in [TEXT.to_owned(), format!("{TEXT}{FORWARDS}")] {
         let after = added(&before, &spec);
         assert_eq!(after, format!("{before}{table}"));
-        assert_eq!(policy(&after).forwards.last().unwrap().to_ports().to_string(), "9000-9010");
+        let policy = policy(&after);
+        let last = policy.forwards.last().unwrap();
+        assert_eq!(last.to_ports(&last.to[0]).to_string(), "9000-9010");
         let (text, removed) = remove_forward(&after, &forward("0.0.0.0:8000-8010", "tcp", "")).unwrap();
         assert_eq!((text.as_str(), removed.name()), (before.as_str(), spec.name()));
     }

@@ -10,7 +10,7 @@ use crate::policy::{self, JSON_SCHEMA, section::Schema};
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(JSON_SCHEMA).expect("JSON"));
 
 /// Where the schema describes each table that the parser reads.
-const TABLES: [(&str, &Schema); 12] = [
+const TABLES: [(&str, &Schema); 13] = [
     ("", &policy::parse::FILE),
     ("/properties/host", &policy::host::HOST),
     ("/$defs/network", &policy::networks::NETWORK),
@@ -21,6 +21,7 @@ const TABLES: [(&str, &Schema); 12] = [
     ("/$defs/attach", &policy::ports::ATTACH),
     ("/$defs/uplink", &policy::exits::UPLINK),
     ("/$defs/forward", &policy::forwards::FORWARD),
+    ("/$defs/backend", &policy::forwards::BACKEND),
     ("/$defs/elastic_ip", &policy::elastic_ips::ELASTIC_IP),
     ("/$defs/metadata", &policy::metadata::METADATA),
 ];
@@ -175,6 +176,19 @@ fn what_the_parser_accepts_is_valid() {
         listen = "127.0.0.1:9999"
         protocol = "sctp"
         to = "a:9999"
+        [[forwards]]
+        listen = "0.0.0.0:443"
+        protocol = "tcp"
+        to = ["a:8443", { port = "b", weight = 100 }, { port = "d:1", weight = 0 }]
+        affinity = "client"
+        [[forwards]]
+        listen = "0.0.0.0:444"
+        protocol = "tcp"
+        to = [{ port = "b" }]
+        affinity = "flow"
+        [ports.d]
+        network = "web"
+        attach = { netns = "d" }
         [elastic_ips]
         "198.51.100.20" = { port = "b", on_change = "keep" }
         "2001:db8::20" = { port = "b" }
@@ -240,6 +254,13 @@ fn what_the_schema_can_see_is_invalid_for_both() {
         forward("listen = \"::1:80\"\nprotocol = \"tcp\"\nto = \"a:80\""),
         forward("listen = \"0.0.0.0:80\"\nprotocol = \"icmp\"\nto = \"a:80\""),
         forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = \"a:80-90\""),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = []"),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = 80"),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = { port = \"x:80\" }"),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = [{ weight = 1 }]"),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = [{ port = \"x:80\", weight = 101 }]"),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = [{ port = \"x:80\", share = 1 }]"),
+        forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = \"x:80\"\naffinity = \"source\""),
         format!("{BASE}[forwards]\n"),
         format!("{BASE}[elastic_ips]\n\"198.51.100.20\" = \"a\"\n"),
         format!("{BASE}[elastic_ips]\n\"198.51.100.20\" = {{}}\n"),

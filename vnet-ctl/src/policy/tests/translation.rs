@@ -138,7 +138,9 @@ fn a_forward_leads_a_port_or_a_range_to_a_workload() {
     let shown: Vec<_> = policy
         .forwards
         .iter()
-        .map(|forward| format!("{} {} {}", forward.name(), forward.target(), forward.to_ports()))
+        .map(|forward| {
+            format!("{} {} {}", forward.name(), forward.targets(), forward.to_ports(&forward.to[0]))
+        })
         .collect();
     assert_eq!(
         shown,
