@@ -216,6 +216,7 @@ fn drop_reasons_keep_their_numbers() {
         (5, "fragment"),
         (6, "extension-header"),
         (7, "tcp-flags"),
+        (8, "fragment-overlap"),
         (16, "unknown-device"),
         (17, "spoofed-mac"),
         (18, "spoofed-address"),

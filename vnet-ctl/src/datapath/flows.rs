@@ -20,7 +20,7 @@ use vnet_common::{Address, ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowIma
 use super::{
     links::causes,
     names,
-    pairs::{Pair, pair_up},
+    pairs::{Pair, forgotten, pair_up},
     readers, sys, tables,
 };
 use crate::api::types::{FlowCounts, FlowInfo};
@@ -85,14 +85,14 @@ impl FlowTables {
     ) -> Result<Vec<FlowInfo>> {
         let now = sys::now_ticks()?;
         let mut flows = Vec::new();
-        flows.extend(self.v4.pairs()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
-        flows.extend(self.v6.pairs()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
+        flows.extend(self.v4.flows()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
+        flows.extend(self.v6.flows()?.iter().map(|pair| pair.show(now, name)).filter(wanted));
         Ok(flows)
     }
 
     /// How many flows there are.
     pub(super) fn count(&self) -> Result<FlowCounts> {
-        Ok(FlowCounts { v4: self.v4.pairs()?.len() as u64, v6: self.v6.pairs()?.len() as u64 })
+        Ok(FlowCounts { v4: self.v4.flows()?.len() as u64, v6: self.v6.flows()?.len() as u64 })
     }
 
     /// Removes the flows that `wanted` accepts, whatever passes on them; how many.
@@ -103,8 +103,8 @@ impl FlowTables {
         wanted: &dyn Fn(&FlowInfo) -> bool,
     ) -> Result<u64> {
         let (marker, now) = (Marker::of(object, Mark::Always)?, sys::now_ticks()?);
-        let removed = self.v4.remove(&marker, |pair| wanted(&pair.show(now, name)))?;
-        Ok(removed + self.v6.remove(&marker, |pair| wanted(&pair.show(now, name)))?)
+        let removed = self.v4.remove_flows(&marker, |pair| wanted(&pair.show(now, name)))?;
+        Ok(removed + self.v6.remove_flows(&marker, |pair| wanted(&pair.show(now, name)))?)
     }
 
     /// Removes the flows of devices that are gone; how many.
@@ -113,15 +113,16 @@ impl FlowTables {
             return Ok(0);
         }
         let marker = Marker::of(object, Mark::Always)?;
-        let removed = self.v4.remove(&marker, |pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?;
-        Ok(removed + self.v6.remove(&marker, |pair| gone.iter().any(|&ifindex| pair.touches(ifindex)))?)
+        let is_gone = |ifindex: &u32| gone.contains(ifindex);
+        let removed = self.v4.remove_flows(&marker, |pair| pair.devices().iter().any(is_gone))?;
+        Ok(removed + self.v6.remove_flows(&marker, |pair| pair.devices().iter().any(is_gone))?)
     }
 
     /// Removes the flows that have been silent for longer than their timeout; how many.
     pub(super) fn expire(&self, object: &Ebpf) -> Result<u64> {
         let (marker, now) = (Marker::of(object, Mark::IfIdle)?, sys::now_ticks()?);
-        Ok(self.v4.remove(&marker, |pair| pair.is_idle(now))?
-            + self.v6.remove(&marker, |pair| pair.is_idle(now))?)
+        let removed = self.v4.remove(&marker, |pairs| forgotten(pairs, now).collect())?;
+        Ok(removed + self.v6.remove(&marker, |pairs| forgotten(pairs, now).collect())?)
     }
 }
 
@@ -142,23 +143,35 @@ where
         sys::entries(self.map.map()).with_context(|| format!("read {}", A::MAP))
     }
 
-    fn pairs(&self) -> Result<Vec<Pair<A>>> {
-        Ok(pair_up(self.entries()?))
+    fn flows(&self) -> Result<Vec<Pair<A>>> {
+        let mut pairs = pair_up(self.entries()?);
+        pairs.retain(|pair| !pair.is_mapping());
+        Ok(pairs)
     }
 
-    /// Removes the flows that `wanted` accepts, as far as `marker` may, and what is marked already.
-    fn remove(&self, marker: &Marker<'_>, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+    /// Removes the flows that `wanted` accepts. Mappings stay until they are forgotten.
+    fn remove_flows(&self, marker: &Marker<'_>, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+        self.remove(marker, |pairs| pairs.iter().filter(|pair| !pair.is_mapping() && wanted(pair)).collect())
+    }
+
+    /// Removes those that `choose` picks of all, as far as `marker` may, and what is marked already; how many flows.
+    fn remove(
+        &self,
+        marker: &Marker<'_>,
+        choose: impl for<'p> Fn(&'p [Pair<A>]) -> Vec<&'p Pair<A>>,
+    ) -> Result<u64> {
         let entries = self.entries()?;
         let is_marked = |flow: &Flow<A>| flow.last_seen.get() == Flow::<A>::EXPIRED;
         let mut marked: Vec<_> =
             entries.iter().filter(|(_, flow)| is_marked(flow)).map(|(key, _)| *key).collect();
         let mut removed = 0;
-        for pair in pair_up(entries).iter().filter(|pair| wanted(pair)) {
+        let pairs = pair_up(entries);
+        for pair in choose(&pairs) {
             // The original first: whoever opened the flow is the one to speak again.
             if !marker.mark(self, &pair.key, pair.original.last_seen.get())? {
                 continue;
             }
-            removed += 1;
+            removed += u64::from(!pair.is_mapping());
             marked.push(pair.key);
             if let Some((key, reply)) = &pair.reply
                 && marker.mark(self, key, reply.last_seen.get())?

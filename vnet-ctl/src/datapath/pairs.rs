@@ -1,6 +1,9 @@
 //! A tracked flow: its two entries joined, and as people see it.
 
-use std::{collections::HashMap as Index, hash::Hash};
+use std::{
+    collections::{HashMap as Index, HashSet},
+    hash::Hash,
+};
 
 use vnet_common::{Flow, FlowKey, FlowState, Ops, Tuple, ticks_from_secs};
 
@@ -28,15 +31,24 @@ impl<A: Version> Pair<A> {
         self.idle_ticks(now) > ticks_from_secs(self.timeout_secs())
     }
 
+    /// Whether this is no flow but an endpoint-independent mapping.
+    pub(super) const fn is_mapping(&self) -> bool {
+        self.key.is_of_mapping()
+    }
+
+    /// The key of the mapping that the flow has, if its network has such.
+    fn mapping(&self) -> FlowKey<A> {
+        let FlowKey { origin, src, ports, .. } = self.key;
+        FlowKey::mapping(origin.ifindex(), origin.protocol(), src, ports.src())
+    }
+
     fn timeout_secs(&self) -> u32 {
         self.original.state().timeout_secs(self.key.origin.protocol())
     }
 
-    /// Whether one of its packets arrives at the device, or leaves by it.
-    pub(super) fn touches(&self, ifindex: u32) -> bool {
-        self.key.origin.ifindex() == ifindex
-            || self.original.pair_device.get() == ifindex
-            || self.original.device.get() == ifindex
+    /// Where its packets arrive, and by which device they leave.
+    pub(super) fn devices(&self) -> [u32; 3] {
+        [self.key.origin.ifindex(), self.original.pair_device.get(), self.original.device.get()]
     }
 
     pub(super) fn show(&self, now: u32, name: &dyn Fn(u32) -> String) -> FlowInfo {
@@ -72,6 +84,17 @@ fn translated<A: Version>(leaves: Tuple<A>) -> Translated {
         dst: leaves.dst.ip().to_std(),
         dst_port: leaves.ports.dst().get(),
     }
+}
+
+/// Which of `pairs` have been silent for so long that they are forgotten. A mapping is not, as long as one of its flows
+/// lives (RFC 4787 REQ-6).
+pub(super) fn forgotten<A: Version>(pairs: &[Pair<A>], now: u32) -> impl Iterator<Item = &Pair<A>>
+where
+    FlowKey<A>: Hash,
+{
+    let alive = pairs.iter().filter(|pair| !pair.is_mapping() && !pair.is_idle(now));
+    let needed: HashSet<FlowKey<A>> = alive.map(Pair::mapping).collect();
+    pairs.iter().filter(move |pair| pair.is_idle(now) && !needed.contains(&pair.key))
 }
 
 /// Joins entries to flows.
@@ -211,6 +234,22 @@ mod tests {
         assert_eq!(flow(10, 90)[0].idle_ticks(100), 10);
         assert_eq!(flow(90, 10)[0].idle_ticks(100), 10);
         assert_eq!(flow(101, 10)[0].idle_ticks(100), 0);
+    }
+
+    #[test]
+    fn a_mapping_is_forgotten_after_the_last_of_its_flows() {
+        let tuple = key().tuple();
+        let mapping = FlowKey::mapping(7, 6, tuple.src, tuple.ports.src());
+        let pairs = |last_seen| {
+            pair_up(vec![(key(), entry(9, Ops::NONE, last_seen)), (mapping, entry(0, Ops::NONE, 1))])
+        };
+        let now = ticks_from_secs(10_000);
+        let forgotten = |last_seen| {
+            let pairs = pairs(last_seen);
+            super::forgotten(&pairs, now).map(|pair| pair.key).collect::<HashSet<_>>()
+        };
+        assert_eq!(forgotten(now), HashSet::new());
+        assert_eq!(forgotten(1), HashSet::from([key(), mapping]));
     }
 
     #[test]
