@@ -270,6 +270,7 @@ to = "web-1:80"
             ifindex: 7,
             mac: MacAddr([2, 0, 0, 0, 0, 7]),
             addresses: vec![[198, 51, 100, 2].into(), [198, 51, 100, 3].into()],
+            mtu: 1500,
         };
         devices.uplinks.insert("web".to_owned(), uplink);
         View {
