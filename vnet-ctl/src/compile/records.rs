@@ -12,7 +12,7 @@ use vnet_common::{
 };
 
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member, translation};
-use crate::policy::{HostAccess, Network, NetworkKind, Policy, Port};
+use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Policy, Port};
 
 /// The bridge in the keys of prefixes that are some network's, whichever asks.
 const NO_NETWORK: u32 = 0;
@@ -55,6 +55,8 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
             (network.kind == NetworkKind::Nat, NetworkFlags::LEADS_OUTSIDE),
             (network.host == HostAccess::Excluded, NetworkFlags::EXCLUDES_HOST),
             (is_joined, NetworkFlags::JOINED),
+            (network.clamp_mss, NetworkFlags::CLAMPS_MSS),
+            (network.mapping == Mapping::EndpointIndependent, NetworkFlags::ENDPOINT_INDEPENDENT),
         ];
         let set = flags.into_iter().filter(|(is_set, _)| *is_set);
         let flags = set.fold(NetworkFlags::NONE, |flags, (_, flag)| flags.and(flag));

@@ -97,6 +97,8 @@ impl View {
                     PortRange { first, last }.to_string()
                 }),
                 no_snat: network.no_snat.iter().map(ToString::to_string).collect(),
+                mapping: (network.kind == NetworkKind::Nat).then(|| network.mapping.to_string()),
+                clamp_mss: network.clamp_mss,
             }
         };
         self.policy.networks.iter().map(show).collect()

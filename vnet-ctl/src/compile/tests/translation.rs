@@ -12,7 +12,7 @@ use vnet_common::{
 use super::{World, addr, assign, devices, policy, random::Random};
 use crate::{
     compile::{Devices, ExitPlace, UplinkDevice, compile},
-    policy::{ElasticIp, Forward, Metadata, OnChange, Policy, Protocol},
+    policy::{ElasticIp, Forward, Mapping, Metadata, OnChange, Policy, Protocol},
 };
 
 const TEXT: &str = r#"version = 1
@@ -125,6 +125,19 @@ fn a_network_is_known_by_its_first_gateways_and_its_mtu() {
     assert_eq!((web.mtu, record("db").mtu), (1400, 1500));
     assert_eq!(record("db").gateway6, Ip::UNSPECIFIED, "it has no subnet of IPv6");
     assert_eq!(world.tables.uplinks[&UPLINK].mtu, 0, "no packet is as long as that");
+}
+
+#[test]
+fn a_network_says_whether_it_clamps_and_keeps_its_source_ports() {
+    let world = world(|policy, _| {
+        policy.networks.get_mut("web").unwrap().mapping = Mapping::EndpointIndependent;
+        policy.networks.get_mut("db").unwrap().clamp_mss = true;
+    });
+    let has = |network: &str| {
+        let flags = world.tables.networks[&world.bridge(network)].flags;
+        (flags.has(NetworkFlags::CLAMPS_MSS), flags.has(NetworkFlags::ENDPOINT_INDEPENDENT))
+    };
+    assert_eq!((has("web"), has("db")), ((false, true), (true, false)));
 }
 
 #[test]
