@@ -208,14 +208,18 @@ fn a_network_is_told_how_it_leads_outside() {
     let bench = Bench::new();
     let _daemon = bench.daemon(Answer::Yes);
     let create = "network create out --type nat --subnet 10.40.0.0/24 --uplink eth0 --snat 198.51.100.9 \
-                  --snat-ports 2000-2999 --no-snat 10.0.0.0/8,192.0.2.0/24";
+                  --snat-ports 2000-2999 --no-snat 10.0.0.0/8,192.0.2.0/24 \
+                  --mapping endpoint-independent --clamp-mss true";
     run(&bench, &create.split_whitespace().collect::<Vec<_>>().join(" ")).code(0);
-    let keys = "uplink = \"eth0\"\nsnat = [\"198.51.100.9\"]\nsnat_ports = \"2000-2999\"\nno_snat = [\"10.0.0.0/8\", \"192.0.2.0/24\"]\n";
+    let keys = "uplink = \"eth0\"\nsnat = [\"198.51.100.9\"]\nsnat_ports = \"2000-2999\"\nno_snat = [\"10.0.0.0/8\", \"192.0.2.0/24\"]\n\
+                mapping = \"endpoint-independent\"\nclamp_mss = true\n";
     assert!(bench.text().contains(keys), "{}", bench.text());
     run(&bench, "network set out --no-snat 10.0.0.0/8 --snat 198.51.100.9,198.51.100.10").code(0);
     assert!(bench.text().contains("no_snat = [\"10.0.0.0/8\"]\n"), "{}", bench.text());
     run(&bench, "network set out --no-uplink --snat uplink --no-snat-ports --no-snat none").code(0);
-    assert!(bench.text().contains("subnets = [\"10.40.0.0/24\"]\n\n"), "{}", bench.text());
+    run(&bench, "network set out --mapping endpoint-dependent --clamp-mss false").code(0);
+    let keys = "subnets = [\"10.40.0.0/24\"]\nmapping = \"endpoint-dependent\"\nclamp_mss = false\n\n";
+    assert!(bench.text().contains(keys), "{}", bench.text());
     let ended = run(&bench, "network set back --uplink eth0").code(2);
     assert!(ended.stderr.contains("`uplink` does not go with a private network"), "{}", ended.stderr);
 }

@@ -7,12 +7,12 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use vnet_common::{
-    Direction, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, MacAddr, NetworkFlags,
+    Direction, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, Ip, MacAddr, NetworkFlags,
     NetworkRecord, PortRecord,
 };
 
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member, translation};
-use crate::policy::{HostAccess, Network, NetworkKind, Policy, Port};
+use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Policy, Port};
 
 /// The bridge in the keys of prefixes that are some network's, whichever asks.
 const NO_NETWORK: u32 = 0;
@@ -55,12 +55,27 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
             (network.kind == NetworkKind::Nat, NetworkFlags::LEADS_OUTSIDE),
             (network.host == HostAccess::Excluded, NetworkFlags::EXCLUDES_HOST),
             (is_joined, NetworkFlags::JOINED),
+            (network.clamp_mss, NetworkFlags::CLAMPS_MSS),
+            (network.mapping == Mapping::EndpointIndependent, NetworkFlags::ENDPOINT_INDEPENDENT),
         ];
         let set = flags.into_iter().filter(|(is_set, _)| *is_set);
         let flags = set.fold(NetworkFlags::NONE, |flags, (_, flag)| flags.and(flag));
-        Some((bridge.ifindex, NetworkRecord::new(bridge.mac, flags)))
+        let [gateway4, gateway6] = [true, false].map(|is_ipv4| first_gateway(network, is_ipv4));
+        let record = NetworkRecord::new(bridge.mac, flags);
+        Some((bridge.ifindex, record.reached_at(gateway4, gateway6, mtu_of_record(network.mtu))))
     };
     policy.networks.iter().filter_map(record).collect()
+}
+
+/// The first gateway of one IP version; unspecified if there is none.
+fn first_gateway(network: &Network, is_ipv4: bool) -> Ip {
+    let mut gateways = network.subnets.iter().map(|subnet| subnet.gateway);
+    gateways.find(|gateway| gateway.is_ipv4() == is_ipv4).map_or(Ip::UNSPECIFIED, Ip::from_std)
+}
+
+/// An MTU as records have it: 0, not known, for one that no IP packet reaches (a loopback device has 65536).
+pub(super) fn mtu_of_record(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or_default()
 }
 
 /// The prefixes that each network reaches in those that it is joined with, and the bridges there; and those to

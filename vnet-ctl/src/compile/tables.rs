@@ -38,6 +38,8 @@ pub struct UplinkDevice {
     pub mac: MacAddr,
     /// Its own global addresses, in the order in which the kernel has them.
     pub addresses: Vec<IpAddr>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
 }
 
 /// Which of a network's addresses for one IP version: see [`vnet_common::ExitKey`].

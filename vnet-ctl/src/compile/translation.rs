@@ -16,6 +16,7 @@ use super::{
     Assigned, Bridge, Devices, ExitPlace, UplinkDevice,
     backends::slots,
     ports::{Block, split},
+    records::mtu_of_record,
 };
 use crate::policy::{
     self, Affinity, Backend, Network, NetworkKind, OnChange, Policy, PortRange, Protocol, fnv1a,
@@ -36,7 +37,8 @@ fn leading<'a>(policy: &'a Policy, devices: &'a Devices) -> impl Iterator<Item =
 
 /// The records of uplinks by their device.
 pub(super) fn uplinks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, UplinkRecord> {
-    leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, UplinkRecord::new(uplink.mac, 0))).collect()
+    let record = |uplink: &UplinkDevice| UplinkRecord::new(uplink.mac, mtu_of_record(uplink.mtu));
+    leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, record(uplink))).collect()
 }
 
 /// The addresses that each network leaves with.

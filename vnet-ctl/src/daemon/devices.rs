@@ -22,7 +22,10 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
     let mut next = || indexes.next().unwrap_or(u32::MAX);
     // None that a policy names as anybody's.
     let addresses: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    let uplink = |ifindex| UplinkDevice { ifindex, mac: bridge_mac(""), addresses: addresses.to_vec() };
+    let uplink = |ifindex| {
+        let (mac, addresses) = (bridge_mac(""), addresses.to_vec());
+        UplinkDevice { ifindex, mac, addresses, mtu: 0 }
+    };
     let leads_outside = |(_, network): &(&String, &crate::policy::Network)| network.kind == NetworkKind::Nat;
     Devices {
         uplinks: policy
@@ -64,8 +67,8 @@ pub(super) fn devices(located: &Located) -> Devices {
 }
 
 fn device(uplink: &LocatedUplink) -> UplinkDevice {
-    let LocatedUplink { ifindex, mac, addresses, .. } = uplink.clone();
-    UplinkDevice { ifindex, mac, addresses }
+    let LocatedUplink { ifindex, mac, addresses, mtu, .. } = uplink.clone();
+    UplinkDevice { ifindex, mac, addresses, mtu }
 }
 
 /// The indexes of the bridges and ports that are there.

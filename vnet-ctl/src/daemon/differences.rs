@@ -92,6 +92,7 @@ fn network(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
     };
     found.list(&format!("{of}: subnet"), &subnets(before), &subnets(after));
     found.value(of, "mtu", [before.mtu, after.mtu]);
+    found.value(of, "clamp_mss", [before.clamp_mss, after.clamp_mss]);
     for other in before.connect.difference(&after.connect) {
         found.0.push(format!("{of}: no longer connected with {other}"));
     }
@@ -122,6 +123,7 @@ fn way_out(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
     found.value(of, "snat", [snat(before), snat(after)]);
     let ports = |network: &Network| format!("{}-{}", network.snat_ports.0, network.snat_ports.1);
     found.value(of, "snat_ports", [ports(before), ports(after)]);
+    found.value(of, "mapping", [before.mapping, after.mapping]);
     found.list(&format!("{of}: untranslated prefix"), &texts(&before.no_snat), &texts(&after.no_snat));
 }
 
@@ -414,6 +416,8 @@ subnets = ["10.30.0.0/24"]
 uplink = "eth0"
 snat = ["198.51.100.9", "198.51.100.10"]
 snat_ports = "2000-2999"
+mapping = "endpoint-independent"
+clamp_mss = true
 no_snat = ["192.0.2.0/24"]
 [ports.b]
 network = "out"
@@ -453,9 +457,11 @@ to = "host:8776"
             [
                 "uplink removed: eth1",
                 "uplink added: eth0",
+                "network out: clamp_mss changed from false to true",
                 "network out: uplink changed from that of the default route to eth0",
                 "network out: snat changed from the uplink's own address to 198.51.100.9,198.51.100.10",
                 "network out: snat_ports changed from 1024-32767 to 2000-2999",
+                "network out: mapping changed from endpoint-dependent to endpoint-independent",
                 "network out: untranslated prefix removed: 10.0.0.0/8",
                 "network out: untranslated prefix added: 192.0.2.0/24",
                 "forward tcp/0.0.0.0:80: target changed from b:80 to c:8080",

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vnet_common::UplinkRecord;
+
 use crate::{
     compile::{Difference, Tables},
     host::{Announcement, Claim},
@@ -20,7 +22,10 @@ pub(super) fn announcements(difference: &Difference, after: &Tables) -> Vec<Anno
 
 /// The elastic IPs that are to be known beyond their uplinks.
 fn outside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
-    let is_another_device = |uplink: u32| difference.uplinks.contains_key(&uplink);
+    let mac = |record: Option<UplinkRecord>| record.map(|record| record.mac);
+    let is_another_device = |uplink: u32| {
+        difference.uplinks.get(&uplink).is_some_and(|change| mac(change.before) != mac(change.after))
+    };
     let moved = after.elastic_ips.iter().filter(|(place, elastic)| {
         let own = difference.elastic_ips.get(*place);
         own.is_some_and(|change| change.before != change.after) || is_another_device(elastic.uplink)
@@ -71,7 +76,7 @@ const fn is_made_of_its_mac(addr: std::net::IpAddr) -> bool {
 mod tests {
     use std::net::IpAddr;
 
-    use vnet_common::{Delivery, ElasticIp, Endpoint, Ip, MacAddr, PortRecord, UplinkRecord};
+    use vnet_common::{Delivery, ElasticIp, Endpoint, Ip, MacAddr, PortRecord};
 
     use super::*;
 
@@ -128,6 +133,9 @@ mod tests {
         assert_eq!(told(&both, &one), []);
         assert_eq!(told(&one, &public(&[(1, 5)], 0)), [announced(1, 5, 0)], "another uplink");
         assert_eq!(told(&one, &public(&[(1, 4)], 9)), [announced(1, 4, 9)], "another MAC");
+        let mut smaller = one.clone();
+        smaller.uplinks.values_mut().for_each(|record| record.mtu = 1400);
+        assert_eq!(told(&one, &smaller), [], "another MTU");
         let mut moved = one.clone();
         let elastic = moved.elastic_ips.remove(&(BRIDGE, [10, 0, 0, 1].into())).unwrap();
         moved.elastic_ips.insert((BRIDGE, [10, 0, 0, 7].into()), elastic);

@@ -99,6 +99,8 @@ impl View {
                     PortRange { first, last }.to_string()
                 }),
                 no_snat: network.no_snat.iter().map(ToString::to_string).collect(),
+                mapping: (network.kind == NetworkKind::Nat).then(|| network.mapping.to_string()),
+                clamp_mss: network.clamp_mss,
             }
         };
         self.policy.networks.iter().map(show).collect()
@@ -282,6 +284,7 @@ affinity = "client"
             ifindex: 7,
             mac: MacAddr([2, 0, 0, 0, 0, 7]),
             addresses: vec![[198, 51, 100, 2].into(), [198, 51, 100, 3].into()],
+            mtu: 1500,
         };
         devices.uplinks.insert("web".to_owned(), uplink);
         View {

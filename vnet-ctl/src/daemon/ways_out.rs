@@ -28,8 +28,14 @@ pub(super) fn news(before: &View, after: &View) -> Vec<(EventKind, String)> {
             (Some(was), None) => {
                 tell(true, format!("the way out by {} is gone", before.device(was.ifindex)));
             }
-            (Some(was), Some(is)) if was.mac != is.mac => {
-                tell(false, format!("the MAC of {} is now {}", after.device(is.ifindex), is.mac));
+            (Some(was), Some(is)) => {
+                let device = after.device(is.ifindex);
+                if was.mac != is.mac {
+                    tell(false, format!("the MAC of {device} is now {}", is.mac));
+                }
+                if was.mtu != is.mtu {
+                    tell(false, format!("the MTU of {device} is now {} bytes", is.mtu));
+                }
             }
             _ => {}
         }
@@ -76,7 +82,7 @@ mod tests {
         let mut devices = Devices::default();
         if let Some((ifindex, addresses)) = uplink {
             let addresses = addresses.iter().map(|addr| addr.parse().unwrap()).collect();
-            let uplink = UplinkDevice { ifindex, mac: MacAddr([2; 6]), addresses };
+            let uplink = UplinkDevice { ifindex, mac: MacAddr([2; 6]), addresses, mtu: 1500 };
             devices.uplinks = ["db", "web"].map(|network| (network.to_owned(), uplink.clone())).into();
         }
         let device_names = [(4, "eth0".to_owned()), (5, "eth1".to_owned())].into();
@@ -119,6 +125,14 @@ mod tests {
                 "the way out is eth0 now: networks db, web leave with it",
             ]
         );
+    }
+
+    #[test]
+    fn another_mtu_is_told() {
+        let (before, mut after) = (view(Some((4, &["198.51.100.2"]))), view(Some((4, &["198.51.100.2"]))));
+        after.devices.uplinks.values_mut().for_each(|uplink| uplink.mtu = 1400);
+        let words = "the MTU of eth0 is now 1400 bytes: networks db, web leave with it";
+        assert_eq!(news(&before, &after), [(EventKind::Followed, words.to_owned())]);
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub struct NetworkEdit {
     pub snat_ports: Setting<String>,
     /// The prefixes to which they leave untranslated.
     pub no_snat: Setting<Vec<String>>,
+    /// For whom the source port holds that a workload's port becomes: `endpoint-dependent` or
+    /// `endpoint-independent`.
+    pub mapping: Setting<String>,
+    /// Whether SYNs announce no larger segments than fit the way.
+    pub clamp_mss: Setting<bool>,
 }
 
 impl NetworkEdit {
@@ -46,6 +51,8 @@ impl NetworkEdit {
         entry.apply_list("snat", &self.snat);
         entry.apply("snat_ports", &self.snat_ports);
         entry.apply_list("no_snat", &self.no_snat);
+        entry.apply("mapping", &self.mapping);
+        entry.apply("clamp_mss", &self.clamp_mss);
     }
 }
 

@@ -127,6 +127,8 @@ pub struct LocatedUplink {
     pub mac: MacAddr,
     /// Its addresses that are of use beyond the link; see [`Link::global`].
     pub addresses: Vec<IpAddr>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
 }
 
 /// Where a network's bridge is.
@@ -196,8 +198,14 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
     });
     let uplinks = desired.networks.iter().filter_map(|(name, network)| {
         let link = uplinks::uplink_of(desired, observed, network).ok()??;
-        let (ifindex, device, addresses) = (link.ifindex, link.name.clone(), link.global.clone());
-        Some((name.clone(), LocatedUplink { ifindex, device, mac: link.mac?, addresses }))
+        let located = LocatedUplink {
+            ifindex: link.ifindex,
+            device: link.name.clone(),
+            mac: link.mac?,
+            addresses: link.global.clone(),
+            mtu: link.mtu,
+        };
+        Some((name.clone(), located))
     });
     Located {
         bridges: bridges.collect(),

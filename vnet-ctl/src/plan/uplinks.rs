@@ -14,10 +14,7 @@ impl Planner<'_> {
         let mut wanted = BTreeSet::new();
         for (name, network) in &self.desired.networks {
             match uplink_of(self.desired, self.observed, network) {
-                Ok(Some(link)) => {
-                    wanted.insert(link.ifindex);
-                    self.compare_mtus(name, network, link);
-                }
+                Ok(Some(link)) => _ = wanted.insert(link.ifindex),
                 Ok(None) => {}
                 Err(unfit) => self.unfit_uplink(name, network, unfit),
             }
@@ -36,17 +33,6 @@ impl Planner<'_> {
             Action::DetachUplink(target)
         });
         self.plan.remove.extend(detach);
-    }
-
-    /// Nobody tells a workload yet that its packets are too large for the uplink.
-    fn compare_mtus(&mut self, name: &str, network: &Network, uplink: &Link) {
-        if network.mtu > uplink.mtu {
-            self.plan.warnings.push(format!(
-                "network {name}: packets of up to {} bytes do not fit its uplink {}, which takes {}: large ones to \
-                 the outside are lost. Write mtu = {} in the policy",
-                network.mtu, uplink.name, uplink.mtu, uplink.mtu
-            ));
-        }
     }
 
     /// What a person named is in the way if it will not do; where the host's default route leads is not.

@@ -9,13 +9,13 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Attach, DEFAULT_SNAT_PORTS, Mistake, Network, NetworkKind, Port, PortRange, bridge_name,
+    Attach, DEFAULT_SNAT_PORTS, Mapping, Mistake, Network, NetworkKind, Port, PortRange, bridge_name,
     diagnostic::Finding,
     names::{check_interface, is_not_loopback},
     networks::parse_address,
     parse::Names,
     rule::parse_cidr,
-    section::{Named, Node, Report, Schema, Section, integer, list_of, string},
+    section::{Named, Node, Report, Schema, Section, integer, list_of, one_of, string},
     special::{check_plain, version},
     targets::Targets,
     tree::Kind,
@@ -24,7 +24,7 @@ use super::{
 pub(super) const UPLINK: Schema = Schema { keys: &[], later: &["xdp"] };
 
 /// The keys of a network that say how it leads outside.
-const KEYS: [&str; 4] = ["uplink", "snat", "snat_ports", "no_snat"];
+const KEYS: [&str; 5] = ["uplink", "snat", "snat_ports", "no_snat", "mapping"];
 
 /// How a network leads outside.
 pub(super) struct WayOut {
@@ -32,6 +32,7 @@ pub(super) struct WayOut {
     pub(super) snat: Vec<IpAddr>,
     pub(super) snat_ports: (u16, u16),
     pub(super) no_snat: Vec<IpNet>,
+    pub(super) mapping: Mapping,
 }
 
 /// An address that a network leaves with, its place, and the network.
@@ -73,7 +74,17 @@ pub(super) fn way_out<'t>(
         }),
         None => Some(Vec::new()),
     };
-    Some(WayOut { uplink: uplink?, snat: snat?, snat_ports: snat_ports?, no_snat: no_snat? })
+    let mapping = match section.get("mapping") {
+        Some(node) => mapping(node, report),
+        None => Some(Mapping::default()),
+    };
+    Some(WayOut {
+        uplink: uplink?,
+        snat: snat?,
+        snat_ports: snat_ports?,
+        no_snat: no_snat?,
+        mapping: mapping?,
+    })
 }
 
 /// A private network leads nowhere.
@@ -147,6 +158,14 @@ fn snat_ports(node: Node<'_>, report: &mut Report) -> Option<(u16, u16)> {
     };
     let range = report.keep(node.span(), range.map_err(help))?;
     Some((range.first, range.last))
+}
+
+fn mapping(node: Node<'_>, report: &mut Report) -> Option<Mapping> {
+    let words = [
+        ("endpoint-dependent", Mapping::EndpointDependent),
+        ("endpoint-independent", Mapping::EndpointIndependent),
+    ];
+    one_of(node, "a mapping", words, report)
 }
 
 /// Records the addresses to leave with that are a workload's, and warns of those of the wrong IP version.

@@ -47,7 +47,7 @@ pub use listen::{Listen, Target};
 pub use mistake::Mistake;
 pub use model::{
     AclAction, AclRule, Attach, DEFAULT_SNAT_PORTS, ElasticIp, Failsafe, Forward, HostAccess, HostPolicy,
-    Metadata, NetnsRef, Network, NetworkKind, OnChange, Policy, Port, SecurityGroup, Subnet,
+    Mapping, Metadata, NetnsRef, Network, NetworkKind, OnChange, Policy, Port, SecurityGroup, Subnet,
 };
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};

@@ -213,6 +213,30 @@ pub struct Network {
     pub snat_ports: (u16, u16),
     /// Prefixes to which they leave untranslated.
     pub no_snat: Vec<IpNet>,
+    /// For whom the source port that a workload's port becomes holds.
+    pub mapping: Mapping,
+    /// Whether the segment size that a routed SYN announces is lowered to what fits the way.
+    pub clamp_mss: bool,
+}
+
+/// For whom the source port that a workload's port becomes outside holds (RFC 4787 section 4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapping {
+    /// For one destination: to another it may be another one.
+    #[default]
+    EndpointDependent,
+    /// For every destination.
+    EndpointIndependent,
+}
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::EndpointDependent => "endpoint-dependent",
+            Self::EndpointIndependent => "endpoint-independent",
+        })
+    }
 }
 
 /// Whether the host and the ports of a network may exchange packets.

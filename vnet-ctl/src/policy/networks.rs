@@ -31,6 +31,8 @@ pub(super) const NETWORK: Schema = Schema {
         "snat",
         "snat_ports",
         "no_snat",
+        "mapping",
+        "clamp_mss",
     ],
     later: &["vlan", "trunk", "vni", "peers"],
 };
@@ -52,11 +54,10 @@ pub(super) fn networks(
     report: &mut Report,
 ) -> BTreeMap<String, Network> {
     let mut networks = BTreeMap::new();
-    let (mut subnets, mut joints, mut snats) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut subnets, mut snats) = (Vec::new(), Vec::new());
     for (name, place, node) in named {
         let valid_name = report.keep(place.clone(), check_network(name));
-        let mut reader =
-            Reader { names, subnets: &mut subnets, joints: &mut joints, snats: &mut snats, report };
+        let mut reader = Reader { names, subnets: &mut subnets, snats: &mut snats, report };
         let network = reader.network(name, place.clone(), *node);
         if let (Some(()), Some(network)) = (valid_name, network) {
             networks.insert((*name).to_owned(), network);
@@ -64,21 +65,16 @@ pub(super) fn networks(
     }
     report_overlaps(&subnets, report);
     check_snats(&snats, &subnets, &networks, report);
-    warn_of_mtus(&joints, &networks, report);
     networks
 }
 
 /// A subnet, its place, and the network that it is in.
 type Claimed<'t> = (IpNet, Range<usize>, &'t str);
 
-/// A network that names another as joined with it, the other, and where it does.
-type Joint<'t> = (&'t str, &'t str, Range<usize>);
-
 /// Reads networks, and gathers what has to be compared between them.
 struct Reader<'a, 't> {
     names: &'a Names<'t>,
     subnets: &'a mut Vec<Claimed<'t>>,
-    joints: &'a mut Vec<Joint<'t>>,
     snats: &'a mut Vec<Snat<'t>>,
     report: &'a mut Report,
 }
@@ -116,6 +112,10 @@ impl<'t> Reader<'_, 't> {
             Some(node) => host(node, self.report),
             None => Some(HostAccess::default()),
         };
+        let clamp_mss = match section.get("clamp_mss") {
+            Some(node) => boolean(node, self.report),
+            None => Some(false),
+        };
         let way_out = way_out(&section, Whose { name, kind, names: self.names }, self.snats, self.report);
         let subnets = place_gateways(&nets?, &given?, self.report)?;
         let way_out = way_out?;
@@ -129,6 +129,8 @@ impl<'t> Reader<'_, 't> {
             snat: way_out.snat,
             snat_ports: way_out.snat_ports,
             no_snat: way_out.no_snat,
+            mapping: way_out.mapping,
+            clamp_mss: clamp_mss?,
         })
     }
 
@@ -147,7 +149,6 @@ impl<'t> Reader<'_, 't> {
     fn connect(&mut self, name: &'t str, node: Node<'t>) -> Option<BTreeSet<String>> {
         let mut joined = BTreeSet::new();
         let known = &self.names.networks;
-        let joints = &mut *self.joints;
         list_of(node, self.report, |node, report| {
             let other = string(node, report)?;
             report.keep(node.span(), check_joint(name, other, known))?;
@@ -156,7 +157,6 @@ impl<'t> Reader<'_, 't> {
                 report.error(node.span(), mistake.help("remove one of them"));
                 return None;
             }
-            joints.push((name, other, node.span()));
             Some(())
         })?;
         Some(joined)
@@ -177,23 +177,6 @@ fn check_joint(network: &str, other: &str, known: &BTreeSet<&str>) -> Result<(),
             .help(format!("write \"{name}\"; `net:` is for the peers of rules")),
         None => unknown("network", other, known, "networks"),
     })
-}
-
-/// Joined networks with different MTUs: packets of the one may be too large for the other.
-fn warn_of_mtus(joints: &[Joint<'_>], networks: &BTreeMap<String, Network>, report: &mut Report) {
-    let mut seen = BTreeSet::new();
-    for (name, other, place) in joints {
-        let (Some(own), Some(its)) = (networks.get(*name), networks.get(*other)) else { continue };
-        if own.mtu == its.mtu || !seen.insert((name.min(other), name.max(other))) {
-            continue;
-        }
-        let message = format!(
-            "network `{name}` has an MTU of {} bytes and `{other}`, connected with it, one of {}",
-            own.mtu, its.mtu
-        );
-        let help = "large packets from the one may not fit the other; give both the same mtu";
-        report.warnings.push(Finding::new(place.clone(), Mistake::new(message).help(help)));
-    }
 }
 
 fn host(node: Node<'_>, report: &mut Report) -> Option<HostAccess> {

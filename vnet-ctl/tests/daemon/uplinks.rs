@@ -82,11 +82,16 @@ pub(crate) fn exits(scratch: &Scratch) -> BTreeSet<(u32, IpAddr)> {
 
 /// The uplinks that the datapath knows, with their MACs.
 fn uplinks(scratch: &Scratch) -> Vec<(u32, MacAddr)> {
+    records(scratch).into_iter().map(|(ifindex, record)| (ifindex, record.mac)).collect()
+}
+
+/// What the datapath knows of uplinks.
+fn records(scratch: &Scratch) -> Vec<(u32, UplinkRecord)> {
     let pins = scratch.pins();
     let (side, table) = (side(&pins), map(&pins, names::UPLINKS));
     let table: HashMap<MapData, UplinkKey, UplinkRecord> = table.try_into().unwrap();
     let entries = table.iter().map(Result::unwrap).filter(|(key, _)| key.side == side);
-    entries.map(|(key, record)| (key.ifindex, record.mac)).collect()
+    entries.map(|(key, record)| (key.ifindex, record)).collect()
 }
 
 pub(crate) fn wait_for_exits(scratch: &Scratch, expected: &[(&str, &str)]) {
@@ -134,6 +139,24 @@ fn a_network_leaves_by_the_default_route_until_it_leads_outside_no_more() {
         );
         ip("link del up0");
         world.assert_nothing_left();
+    });
+}
+
+#[test]
+fn another_mtu_of_the_uplink_is_followed() {
+    in_netns(|scratch| {
+        uplink("up0", &["198.51.100.2/24"]);
+        ip("route add default dev up0");
+        let mut world = leading(scratch);
+        world.start(world.options());
+        let mtus = || records(scratch).into_iter().map(|(_, record)| record.mtu).collect::<Vec<_>>();
+        assert_eq!(mtus(), [1500]);
+        ip("link set up0 mtu 1400");
+        world.wait_for_event(
+            EventKind::Followed,
+            "the MTU of up0 is now 1400 bytes: networks web leave with it",
+        );
+        assert_eq!(mtus(), [1400]);
     });
 }
 

@@ -46,6 +46,13 @@ pub struct NetworkInfo {
     /// The prefixes to which they leave untranslated.
     #[serde(default)]
     pub no_snat: Vec<String>,
+    /// For whom the source port holds that a workload's port becomes: `endpoint-dependent` or
+    /// `endpoint-independent`; absent for private networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// Whether SYNs that are routed announce no larger segments than fit the way.
+    #[serde(default)]
+    pub clamp_mss: bool,
 }
 
 /// A subnet of a network.

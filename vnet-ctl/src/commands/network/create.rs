@@ -2,7 +2,7 @@
 
 use vnet_ctl::edit::{self, NetworkEdit, Setting};
 
-use super::{Context, NetworkType};
+use super::{Context, MappingType, NetworkType};
 use crate::{
     commands::named::{Named, Tolerate},
     failure::Outcome,
@@ -14,6 +14,7 @@ Examples:
   vnet-ctl network create backend --type private --subnet 10.20.0.0/24 --connect web
   vnet-ctl network create vault --type private --subnet 10.30.0.0/24 --no-host
   vnet-ctl network create out --type nat --subnet 10.40.0.0/24 --uplink eth0 --snat 198.51.100.9
+  vnet-ctl network create game --type nat --subnet 10.50.0.0/24 --mapping endpoint-independent
   vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --if-not-exists
   vnet-ctl network create web --type nat --subnet 10.10.0.0/24 --dry-run    show the diff only";
 
@@ -57,6 +58,12 @@ pub(crate) struct Command {
     /// nat: prefixes to which they leave with the workload's own address
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     no_snat: Vec<String>,
+    /// nat: endpoint-independent keeps a workload's source port the same outside for every destination
+    #[arg(long, value_name = "MAPPING", value_enum, hide_possible_values = true)]
+    mapping: Option<MappingType>,
+    /// Whether TCP connections that are routed begin with segments that fit the way [default: false]
+    #[arg(long, value_name = "true|false")]
+    clamp_mss: Option<bool>,
     /// Succeed if the network is there already, and leave it as it is
     #[arg(long)]
     if_not_exists: bool,
@@ -77,6 +84,8 @@ impl Command {
             snat: Setting::of_list(self.snat),
             snat_ports: Setting::of(self.snat_ports),
             no_snat: Setting::of_list(self.no_snat),
+            mapping: Setting::of(self.mapping.map(MappingType::key)),
+            clamp_mss: Setting::of(self.clamp_mss),
         };
         let tolerate = Tolerate::Existing.when(self.if_not_exists);
         let create = |text: &str| edit::create_network(text, name, &settings);

@@ -7,7 +7,7 @@ mod set;
 mod show;
 
 use clap::ValueEnum;
-use vnet_ctl::api::types::NetworkInfo;
+use vnet_ctl::{api::types::NetworkInfo, policy::Mapping};
 
 use super::Context;
 use crate::{
@@ -56,6 +56,26 @@ impl NetworkType {
             Self::Nat => "nat".to_owned(),
             Self::Private => "private".to_owned(),
         }
+    }
+}
+
+/// For whom the source port holds that a workload's port becomes outside, as people type it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MappingType {
+    /// For one destination
+    EndpointDependent,
+    /// For every destination
+    EndpointIndependent,
+}
+
+impl MappingType {
+    /// As the policy file has it.
+    fn key(self) -> String {
+        let mapping = match self {
+            Self::EndpointDependent => Mapping::EndpointDependent,
+            Self::EndpointIndependent => Mapping::EndpointIndependent,
+        };
+        mapping.to_string()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vnet_ctl::edit::{self, NetworkEdit, Setting};
 
-use super::{Context, NetworkType};
+use super::{Context, MappingType, NetworkType};
 use crate::{
     commands::named::{Named, Tolerate},
     failure::Outcome,
@@ -19,7 +19,9 @@ Examples:
   vnet-ctl network set web --uplink eth1 --snat 198.51.100.9     the way outside
   vnet-ctl network set web --no-uplink --snat uplink             back to the default route's device
   vnet-ctl network set web --no-snat 10.0.0.0/8                  untranslated to there
-  vnet-ctl network set web --no-snat none --no-snat-ports        back to the defaults";
+  vnet-ctl network set web --no-snat none --no-snat-ports        back to the defaults
+  vnet-ctl network set web --clamp-mss true                      for a way with a small MTU
+  vnet-ctl network set web --mapping endpoint-independent        for games, calls and STUN";
 
 /// What `--snat` takes for the uplink's own address.
 const OF_UPLINK: &str = "uplink";
@@ -84,6 +86,12 @@ pub(crate) struct Command {
     /// nat: prefixes to which they leave with the workload's own address, all of them; or `none`
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', group = "what")]
     no_snat: Vec<String>,
+    /// nat: endpoint-independent (the same source port outside for every destination) or endpoint-dependent
+    #[arg(long, value_name = "MAPPING", value_enum, hide_possible_values = true, group = "what")]
+    mapping: Option<MappingType>,
+    /// Whether TCP connections that are routed begin with segments that fit the way
+    #[arg(long, value_name = "true|false", group = "what")]
+    clamp_mss: Option<bool>,
 }
 
 /// The list, or its absence if it is `word` alone.
@@ -107,6 +115,8 @@ impl Command {
             snat: list_or(self.snat, OF_UPLINK),
             snat_ports: Setting::of(self.snat_ports).or_unset(self.no_snat_ports),
             no_snat: list_or(self.no_snat, NONE),
+            mapping: Setting::of(self.mapping.map(MappingType::key)),
+            clamp_mss: Setting::of(self.clamp_mss),
         };
         let set = |text: &str| edit::set_network(text, name, &settings);
         Named { noun: "network", name }.change(context, "changed", Tolerate::Nothing, set).await

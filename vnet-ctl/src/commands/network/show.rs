@@ -52,6 +52,12 @@ fn leaves_with(network: &NetworkInfo) -> String {
     format!("{}, ports {ports}", listed(&network.exit_addresses))
 }
 
+/// How large packets are, and whether connections that are routed begin with segments that fit.
+fn mtu(network: &NetworkInfo) -> String {
+    let clamped = if network.clamp_mss { ", TCP segments clamped to the way" } else { "" };
+    format!("{}{clamped}", network.mtu)
+}
+
 fn view(answer: &Answer) -> View {
     let network = &answer.network;
     let fields = [
@@ -61,10 +67,11 @@ fn view(answer: &Answer) -> View {
         ("Gateways", gateways(network)),
         ("Uplink", network.uplink.clone().unwrap_or_default()),
         ("Leaves with", leaves_with(network)),
+        ("Mapping", network.mapping.clone().unwrap_or_default()),
         ("Untranslated", listed(&network.no_snat)),
         ("Connected", listed(&network.connected)),
         ("Host", if network.host { "may reach it" } else { "kept out" }.to_owned()),
-        ("MTU", network.mtu.to_string()),
+        ("MTU", mtu(network)),
         ("Bridge", format!("{} (index {})", network.bridge, network.ifindex)),
         ("MAC", network.mac.clone()),
     ];

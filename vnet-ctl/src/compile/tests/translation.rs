@@ -12,7 +12,7 @@ use vnet_common::{
 use super::{World, addr, assign, devices, policy, random::Random};
 use crate::{
     compile::{Devices, ExitPlace, UplinkDevice, compile},
-    policy::{Affinity, Backend, ElasticIp, Forward, Metadata, OnChange, Policy, Protocol},
+    policy::{Affinity, Backend, ElasticIp, Forward, Mapping, Metadata, OnChange, Policy, Protocol},
 };
 
 const TEXT: &str = r#"version = 1
@@ -40,7 +40,9 @@ fn uplinked(policy: &Policy) -> Devices {
     let mut devices = devices(policy);
     let addresses = vec![addr("198.51.100.2"), addr("198.51.100.3")];
     devices.addresses = addresses.iter().copied().chain([addr("2001:db8::1")]).collect();
-    devices.uplinks.insert("web".to_owned(), UplinkDevice { ifindex: UPLINK, mac: MAC, addresses });
+    devices
+        .uplinks
+        .insert("web".to_owned(), UplinkDevice { ifindex: UPLINK, mac: MAC, addresses, mtu: 1450 });
     devices
 }
 
@@ -97,7 +99,7 @@ impl World {
 #[test]
 fn a_network_leaves_with_the_first_address_of_its_uplink() {
     let world = world(|_, _| ());
-    assert_eq!(world.tables.uplinks, [(UPLINK, UplinkRecord::new(MAC, 0))].into());
+    assert_eq!(world.tables.uplinks, [(UPLINK, UplinkRecord::new(MAC, 1450))].into());
     let [(addr_, exit)] = world.exits("web", 4)[..] else { panic!("{:?}", world.tables.exits) };
     assert_eq!(addr_, addr("198.51.100.2"));
     assert_eq!((exit.uplink, exit.slots, exit.first_port, exit.last_port), (UPLINK, 1, 1024, 32767));
@@ -106,6 +108,36 @@ fn a_network_leaves_with_the_first_address_of_its_uplink() {
     let record = world.tables.networks[&world.bridge("web")];
     assert!(record.flags.has(NetworkFlags::LEADS_OUTSIDE));
     assert!(!record.flags.has(NetworkFlags::JOINED));
+}
+
+#[test]
+fn a_network_is_known_by_its_first_gateways_and_its_mtu() {
+    let world = world(|policy, devices| {
+        policy.networks.get_mut("web").unwrap().mtu = 1400;
+        devices.uplinks.get_mut("web").unwrap().mtu = 65536;
+    });
+    let record = |network: &str| world.tables.networks[&world.bridge(network)];
+    let web = record("web");
+    assert_eq!(
+        (web.gateway4, web.gateway6),
+        (Ip::from_std(addr("10.10.0.1")), Ip::from_std(addr("fd00:10::1")))
+    );
+    assert_eq!((web.mtu, record("db").mtu), (1400, 1500));
+    assert_eq!(record("db").gateway6, Ip::UNSPECIFIED, "it has no subnet of IPv6");
+    assert_eq!(world.tables.uplinks[&UPLINK].mtu, 0, "no packet is as long as that");
+}
+
+#[test]
+fn a_network_says_whether_it_clamps_and_keeps_its_source_ports() {
+    let world = world(|policy, _| {
+        policy.networks.get_mut("web").unwrap().mapping = Mapping::EndpointIndependent;
+        policy.networks.get_mut("db").unwrap().clamp_mss = true;
+    });
+    let has = |network: &str| {
+        let flags = world.tables.networks[&world.bridge(network)].flags;
+        (flags.has(NetworkFlags::CLAMPS_MSS), flags.has(NetworkFlags::ENDPOINT_INDEPENDENT))
+    };
+    assert_eq!((has("web"), has("db")), ((false, true), (true, false)));
 }
 
 #[test]
@@ -300,7 +332,7 @@ pub(super) fn disturb(policy: &mut Policy, devices: &mut Devices, random: &mut R
         if random.below(3) > 0 {
             let addresses = (0..random.below(3)).map(|_| public(random)).collect();
             let ifindex = 2 + random.below(2) as u32;
-            devices.uplinks.insert(name.clone(), UplinkDevice { ifindex, mac: MAC, addresses });
+            devices.uplinks.insert(name.clone(), UplinkDevice { ifindex, mac: MAC, addresses, mtu: 1500 });
         }
     }
     devices.addresses = (0..random.below(3)).map(|_| public(random)).collect::<BTreeSet<_>>();

@@ -239,10 +239,13 @@ fn a_network_is_told_how_to_leave() {
         snat: list(&["198.51.100.10"]),
         snat_ports: Setting::Set("2000-2999".to_owned()),
         no_snat: list(&["10.0.0.0/8"]),
+        mapping: Setting::Set("endpoint-independent".to_owned()),
+        clamp_mss: Setting::Set(true),
         ..NetworkEdit::default()
     };
     let after = set_network(TEXT, "n", &edit).unwrap();
-    let keys = "snat = \"198.51.100.10\"  # ours\nuplink = \"eth0\"\nsnat_ports = \"2000-2999\"\nno_snat = [\"10.0.0.0/8\"]\n";
+    let keys = "snat = \"198.51.100.10\"  # ours\nuplink = \"eth0\"\nsnat_ports = \"2000-2999\"\nno_snat = [\"10.0.0.0/8\"]\n\
+                mapping = \"endpoint-independent\"\nclamp_mss = true\n";
     assert_eq!(after, TEXT.replace("snat = \"198.51.100.9\"  # ours\n", keys));
     let edit = NetworkEdit { snat: list(&["198.51.100.10", "2001:db8::9"]), ..NetworkEdit::default() };
     let after = set_network(&after, "n", &edit).unwrap();
@@ -252,6 +255,8 @@ fn a_network_is_told_how_to_leave() {
         snat: Setting::Unset,
         snat_ports: Setting::Unset,
         no_snat: Setting::Unset,
+        mapping: Setting::Unset,
+        clamp_mss: Setting::Unset,
         ..NetworkEdit::default()
     };
     let after = set_network(&after, "n", &edit).unwrap();

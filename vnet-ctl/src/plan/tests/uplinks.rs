@@ -51,14 +51,6 @@ fn detach(device: &str) -> Action {
 }
 
 #[test]
-fn an_uplink_with_a_smaller_mtu_is_warned_of() {
-    let plan = uplinked(|_, observed| observed.links.get_mut(&ETH0).unwrap().mtu = 1400).unwrap();
-    let [warning] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
-    assert!(warning.contains("network web") && warning.contains("Write mtu = 1400"), "{warning}");
-    assert!(uplinked(|_, _| ()).unwrap().warnings.is_empty());
-}
-
-#[test]
 fn the_default_route_or_a_name_tells_what_to_attach_to() {
     let plan = uplinked(|_, _| ()).unwrap();
     assert_eq!(actions(&plan.prepare), [attach("eth0")]);

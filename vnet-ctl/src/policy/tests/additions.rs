@@ -143,16 +143,6 @@ fn networks_can_be_joined_with_others_once() {
 }
 
 #[test]
-fn joined_networks_with_different_mtus_are_warned_of_once() {
-    let found = warnings(&third("mtu = 9000\nconnect = [\"web\", \"backend\"]"));
-    assert_eq!(found.len(), 2);
-    assert!(found[0].contains("`third` has an MTU of 9000 bytes and `web`"), "{found:?}");
-    let both = BASE.replace("type = \"nat\"\n", "type = \"nat\"\nconnect = [\"third\"]\n");
-    let (_, found) = parse_text(&format!("{both}{}", third("mtu = 9000\nconnect = [\"web\"]"))).unwrap();
-    assert_eq!(found.len(), 1);
-}
-
-#[test]
 fn the_host_can_be_kept_out_of_a_network() {
     let policy = valid(&format!("{BASE}{}", third("host = false")));
     assert_eq!(policy.networks["third"].host, HostAccess::Excluded);

@@ -17,6 +17,8 @@ uplink = "eth0"
 snat = ["198.51.100.9", "198.51.100.10"]
 snat_ports = "5000-5999"
 no_snat = ["10.0.0.0/8"]
+mapping = "endpoint-independent"
+clamp_mss = true
 [uplinks.eth1]
 [[forwards]]
 listen = "[::]:8000-8010"
@@ -52,7 +54,8 @@ const JSON: &str = r#"{
   "version": 1,
   "host": { "failsafe_ports": ["udp/68"] },
   "networks": { "web": { "type": "nat", "subnets": ["10.10.0.0/24"], "mtu": 9000, "host": false,
-      "uplink": "eth0", "snat": ["198.51.100.9", "198.51.100.10"], "snat_ports": "5000-5999", "no_snat": ["10.0.0.0/8"] },
+      "uplink": "eth0", "snat": ["198.51.100.9", "198.51.100.10"], "snat_ports": "5000-5999",
+      "no_snat": ["10.0.0.0/8"], "mapping": "endpoint-independent", "clamp_mss": true },
     "open": { "type": "nat", "subnets": ["10.20.0.0/24", "fd00::/64"] } },
   "security_groups": { "all": { "ingress": [{ "protocol": "any", "from": ["any"] }] } },
   "uplinks": { "eth1": {} },
@@ -90,7 +93,7 @@ fn mistakes_in_json_are_told_at_their_places() {
     assert_eq!(places.len(), 3, "{diagnostics}");
     assert_eq!((places[0].0, places[0].1), (4, 34));
     assert!(places[1].2.contains("expected a number, found a number with a fraction"));
-    assert_eq!(places[2].0, 12);
+    assert_eq!(places[2].0, 13);
     assert!(diagnostics.to_string().contains("--> p.json:4:34"), "{diagnostics}");
 }
 

@@ -74,7 +74,7 @@ fn defaults_are_those_of_the_parser() {
     let parsed = serde_json::to_value(&policy).unwrap();
     let default = |pointer: &str| at(&format!("{pointer}/default"));
     assert_eq!(*default("/properties/host/properties/failsafe_ports"), parsed["host"]["failsafe_ports"]);
-    for key in ["mtu", "connect", "host", "snat_ports", "no_snat"] {
+    for key in ["mtu", "connect", "host", "snat_ports", "no_snat", "mapping", "clamp_mss"] {
         assert_eq!(*default(&format!("/$defs/network/properties/{key}")), parsed["networks"]["web"][key]);
     }
     for key in ["create", "name"] {
@@ -159,6 +159,8 @@ fn what_the_parser_accepts_is_valid() {
         snat = ["198.51.100.9", "2001:db8::9"]
         snat_ports = "20000-29999"
         no_snat = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"]
+        mapping = "endpoint-independent"
+        clamp_mss = true
         [networks.fifth]
         type = "nat"
         subnets = ["10.50.0.0/24"]
@@ -247,6 +249,9 @@ fn what_the_schema_can_see_is_invalid_for_both() {
         network("type = \"private\"\nsubnets = [\"10.9.0.0/24\"]\nsnat = \"198.51.100.9\""),
         network("type = \"private\"\nsubnets = [\"10.9.0.0/24\"]\nno_snat = []"),
         network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nsnat = []"),
+        network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nmapping = \"cone\""),
+        network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nclamp_mss = 1"),
+        network("type = \"private\"\nsubnets = [\"10.9.0.0/24\"]\nmapping = \"endpoint-dependent\""),
         network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nsnat_ports = 0"),
         network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nuplink = \"a/b\""),
         forward("listen = \"0.0.0.0:80\"\nprotocol = \"tcp\""),

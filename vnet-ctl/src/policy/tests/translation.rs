@@ -1,7 +1,7 @@
 //! The way outside: uplinks, source addresses, forwards, elastic IPs, metadata.
 
 use super::{BASE, mistakes, one_mistake, parse_text, valid};
-use crate::policy::{DEFAULT_SNAT_PORTS, OnChange, Policy, Protocol};
+use crate::policy::{DEFAULT_SNAT_PORTS, Mapping, OnChange, Policy, Protocol};
 
 /// Two ports that everything outside may reach, one of them IPv4 only, and one of a private network.
 const PORTS: &str = r#"
@@ -50,7 +50,7 @@ fn wrong_forward(listen: &str, protocol: &str, to: &str, words: &[&str], at: &st
 #[test]
 fn a_nat_network_says_how_it_leaves() {
     let lines = "uplink = \"eth0\"\nsnat = [\"198.51.100.9\", \"198.51.100.10\"]\nsnat_ports = \"20000-29999\"\n\
-                 no_snat = [\"10.0.0.0/8\", \"192.0.2.7\"]";
+                 no_snat = [\"10.0.0.0/8\", \"192.0.2.7\"]\nmapping = \"endpoint-independent\"\nclamp_mss = true";
     let policy = valid(&format!("{BASE}{}[uplinks.eth1]\n", nat(lines)));
     let network = &policy.networks["x"];
     assert_eq!((network.uplink.as_deref(), network.snat_ports), (Some("eth0"), (20000, 29999)));
@@ -59,10 +59,13 @@ fn a_nat_network_says_how_it_leaves() {
         ("198.51.100.10".into(), "192.0.2.7/32".into())
     );
     assert_eq!(policy.uplinks.iter().collect::<Vec<_>>(), ["eth0", "eth1"]);
+    assert_eq!((network.mapping, network.clamp_mss), (Mapping::EndpointIndependent, true));
     let json = serde_json::to_value(network).unwrap();
+    assert_eq!((&json["mapping"], &json["clamp_mss"]), (&"endpoint-independent".into(), &true.into()));
     assert_eq!((&json["snat_ports"], &json["uplink"]), (&"20000-29999".into(), &"eth0".into()));
     let usual = &policy.networks["web"];
     assert_eq!((&usual.uplink, usual.snat.len(), usual.snat_ports), (&None, 0, DEFAULT_SNAT_PORTS));
+    assert_eq!((usual.mapping, usual.clamp_mss), (Mapping::EndpointDependent, false));
     let one = valid(&format!("{BASE}{}", nat("snat = \"198.51.100.9\"\nsnat_ports = \"80\"")));
     assert_eq!((one.networks["x"].snat.len(), one.networks["x"].snat_ports), (1, (80, 80)));
 }
@@ -89,6 +92,10 @@ fn a_way_out_that_is_none_is_refused() {
         ("no_snat = [\"10.0.0.1/8\"]", "write \"10.0.0.0/8\"", "\"10.0.0.1"),
         ("no_snat = [\"sg:web\"]", "neither an address nor a prefix", "\"sg:web"),
         ("no_snat = \"10.0.0.0/8\"", "write [\"10.0.0.0/8\"]", "\"10"),
+        ("mapping = \"endpoint-independant\"", "did you mean \"endpoint-independent\"?", "\"endpoint"),
+        ("mapping = \"cone\"", "write \"endpoint-dependent\" or \"endpoint-independent\"", "\"cone"),
+        ("mapping = true", "expected a string", "true"),
+        ("clamp_mss = \"true\"", "expected", "\"true"),
         ("uplink = \"lo\"", "the loopback interface", "\"lo"),
         ("uplink = \"vnet-web\"", "is the bridge of a network", "\"vnet-web"),
         ("uplink = \"a b\"", "blanks are not allowed", "\"a b"),
@@ -96,9 +103,10 @@ fn a_way_out_that_is_none_is_refused() {
     ] {
         one_mistake(&nat(lines), &[words], at);
     }
-    let private = "[networks.x]\ntype = \"private\"\nsubnets = [\"10.40.0.0/24\"]\nuplink = \"eth0\"\nsnat_ports = \"1-2\"\n";
+    let private = "[networks.x]\ntype = \"private\"\nsubnets = [\"10.40.0.0/24\"]\nuplink = \"eth0\"\nsnat_ports = \"1-2\"\n\
+         mapping = \"endpoint-dependent\"\nclamp_mss = true\n";
     let found = mistakes(private);
-    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found.len(), 3, "{found:?}");
     assert!(
         found[0].0.contains("`uplink` does not go with a private network")
             && found[0].1.starts_with("uplink")
