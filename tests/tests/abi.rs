@@ -90,7 +90,16 @@ fn uplinks_exits_elastic_ips_and_forwards() {
     let addr = Ip::from_octets(IP_OCTETS);
     let shorts = |shorts: &[u16]| shorts.iter().flat_map(|short| short.to_ne_bytes()).collect::<Vec<u8>>();
     assert_eq!(bytes(&UplinkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
-    assert_eq!(bytes(&UplinkRecord::new(MAC, 1500)), [&MAC.0[..], &1500_u16.to_ne_bytes()].concat());
+    let uplink = UplinkRecord::new(MAC, 1500);
+    assert_eq!(bytes(&uplink), [&MAC.0[..], &1500_u16.to_ne_bytes(), &[0; 12]].concat());
+    let routers =
+        [V6::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), V6::from_octets([9; 16])];
+    let behind =
+        routers.map(|router| uplink.behind(Some(V4::from_octets([198, 51, 100, 254])), Some(router)));
+    let gateway = [198, 51, 100, 254, 1, 2, 3, 4, 5, 6, 7, 8];
+    assert_eq!(bytes(&behind[0])[8..], gateway);
+    assert_eq!(bytes(&behind[1])[8..], [&gateway[..4], &[0; 8]].concat());
+    assert_eq!(Delivery::Gateway as u32, 5);
     let exit = bytes(&ExitKey { network: 5, side: 1, version: 6, slot: 2 });
     assert_eq!(exit, [words(&[5, 1]), shorts(&[6, 2])].concat());
     let exit = bytes(&Exit::new(3, addr, 4, (1024, 32767)));
@@ -283,7 +292,7 @@ fn the_object_declares_every_map_in_its_shape() {
         ("PORTS", shape(HASH, 8, 20, limits::PORTS, NO_PREALLOC)),
         ("PORT_DROPS", shape(PERCPU_HASH, 8, 8, limits::PORT_DROPS, NO_PREALLOC)),
         ("SOCKETS", shape(LRU_HASH, 32, 20, limits::SOCKETS, 0)),
-        ("UPLINKS", shape(HASH, 8, 8, limits::UPLINKS, NO_PREALLOC)),
+        ("UPLINKS", shape(HASH, 8, 20, limits::UPLINKS, NO_PREALLOC)),
     ];
     let declared = declared().expect("the embedded object");
     assert_eq!(declared.into_iter().collect::<Vec<_>>(), expected);

@@ -40,6 +40,13 @@ impl fmt::Display for MacAddr {
 pub struct MacPair([u32; 3]);
 
 impl MacPair {
+    /// Words in the place of MACs, as they stand in a frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u32; 3]) -> Self {
+        Self(words)
+    }
+
     /// To whom, from whom.
     #[inline(always)]
     #[must_use]
@@ -96,6 +103,13 @@ pub trait Address: Copy + Eq + Hash + fmt::Debug {
 }
 
 impl V4 {
+    /// The word as it stands in a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u32 {
+        self.0
+    }
+
     /// From the bytes of a packet.
     #[inline(always)]
     #[must_use]

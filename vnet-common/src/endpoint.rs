@@ -164,8 +164,11 @@ pub enum Delivery {
     Device = 2,
     /// Up the host's own stack, as received on the network's bridge.
     Host = 3,
-    /// Out of an uplink, to the next hop on the way to the destination.
+    /// Out of an uplink, to the next hop on the way to the destination, which the kernel looks for.
     NextHop = 4,
+    /// Out of an uplink, to a router that is known: the first words of the frame, in the place of MACs, tell which,
+    /// see [`crate::UplinkRecord::gateway`].
+    Gateway = 5,
 }
 
 /// Who has an address, how to reach them, and who they are to the rules of others.
@@ -277,6 +280,7 @@ impl Delivery {
             2 => Ok(Self::Device),
             3 => Ok(Self::Host),
             4 => Ok(Self::NextHop),
+            5 => Ok(Self::Gateway),
             _ => Err(DropReason::Internal),
         }
     }
@@ -310,7 +314,8 @@ pub const JOIN_OUTSIDE: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JoinPrefix {
-    /// The bridge of the network that asks; 0 for the prefixes of all networks.
+    /// The bridge of the network that asks; 0 for the prefixes of all networks; an uplink for those that its gateway
+    /// does not lead to.
     pub network: u32,
     /// Which copy.
     pub side: Side,

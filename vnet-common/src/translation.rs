@@ -1,6 +1,6 @@
 //! Where networks lead outside, and what is translated on the way: uplinks, exits, elastic IPs, forwards.
 
-use crate::{Ip, MacAddr, Side, shared};
+use crate::{Address, Ip, MacAddr, MacPair, Side, V4, V6, shared};
 
 /// Key of an uplink's record.
 #[repr(C)]
@@ -14,7 +14,7 @@ pub struct UplinkKey {
 
 /// What the datapath knows of an uplink.
 ///
-/// Layout: `mac` [u8; 6], `mtu` u16.
+/// Layout: `mac` [u8; 6], `mtu` u16, `gateway4` 4, `gateway6` 8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UplinkRecord {
@@ -22,13 +22,35 @@ pub struct UplinkRecord {
     pub mac: MacAddr,
     /// The longest IP packet in bytes that leaves by it; 0: not known.
     pub mtu: u16,
+    /// The router to whom packets go that leave by it, prefixes under its number in the table of joins aside;
+    /// unspecified: the kernel looks for the next hop of each packet.
+    pub gateway4: V4,
+    /// The same for IPv6: the last eight bytes of a link-local address (fe80::/64), as they stand in it.
+    pub gateway6: [u32; 2],
 }
 
 impl UplinkRecord {
     /// The uplink that has `mac` and sends IP packets of `mtu` bytes at most.
     #[must_use]
     pub const fn new(mac: MacAddr, mtu: u16) -> Self {
-        Self { mac, mtu }
+        Self { mac, mtu, gateway4: V4::from_octets([0; 4]), gateway6: [0; 2] }
+    }
+
+    /// The same with these routers; of IPv6's only a link-local address is of use.
+    #[must_use]
+    pub fn behind(self, gateway4: Option<V4>, gateway6: Option<V6>) -> Self {
+        const LINK_LOCAL: [u32; 2] = [0xfe80_0000_u32.to_be(), 0];
+        let gateway6 =
+            gateway6.map(V6::words).and_then(|[a, b, c, d]| ([a, b] == LINK_LOCAL).then_some([c, d]));
+        Self { gateway4: gateway4.unwrap_or_default(), gateway6: gateway6.unwrap_or_default(), ..self }
+    }
+
+    /// The router of an IP version, as the first words of a frame tell it on the way out; `None` if none is known.
+    #[inline(always)]
+    #[must_use]
+    pub fn gateway<A: Address>(&self) -> Option<MacPair> {
+        let [first, second] = if A::IS_V4 { [self.gateway4.word(), 0] } else { self.gateway6 };
+        (first | second != 0).then(|| MacPair::from_words([first, second, 0]))
     }
 }
 
@@ -337,7 +359,7 @@ shared! {
     SocketAddress = 20,
     SocketKey = 32,
     UplinkKey = 8,
-    UplinkRecord = 8,
+    UplinkRecord = 20,
     ExitKey = 12,
     Exit = 28,
     ElasticIp = 20,

@@ -420,7 +420,10 @@ fn admit<A: Address + Default, T: Tables + FlowTable<A>>(
     }
     case.decision = judge::both_ends(snapshot, case)?;
     translate::source(snapshot, case)?;
-    translate::leaves(snapshot, case, is_answer)
+    translate::leaves(snapshot, case, is_answer)?;
+    route::gateway(snapshot, &mut case.forth);
+    route::gateway(snapshot, &mut case.back);
+    Ok(())
 }
 
 /// Fills in to whom an answer goes.

@@ -2,7 +2,7 @@
 //!
 //! Frames out of the uplink have no destination MAC yet: the kernel finds the next hop.
 
-use vnet_common::{DropReason, FlowState, MacAddr};
+use vnet_common::{Delivery, DropReason, FlowState, MacAddr};
 
 use super::{
     frame::{
@@ -11,7 +11,9 @@ use super::{
     },
     icmp::echo,
     step::{Case, from, host, outside},
-    world::{A, C, Device, ELASTIC, G, H, METADATA, MOVED, O, Party, Policy, U, Version},
+    world::{
+        A, C, Device, ELASTIC, FAR, G, H, METADATA, MOVED, O, Party, Policy, ROUTER4, ROUTER6, U, Version,
+    },
 };
 
 /// Where no neighbour is known yet.
@@ -94,6 +96,16 @@ fn masquerade(version: Version) -> Vec<Case> {
     let begin = |text: &str| Case::new(name(text)).commit(Policy::Nat);
     // A source port that the network may leave with is kept.
     let (inner, outer) = (way(version, (C, 1030), (O, 53)), way(version, (U, 1030), (O, 53)));
+    let (far, far_out) = (way(version, (C, 1030), (FAR, 53)), way(version, (U, 1030), (FAR, 53)));
+    // The router's address stands where MACs would.
+    let to_router = |packet: &[u8]| {
+        let mut out = routed(&carried(C.mac, H.mac, packet), NEXT_HOP, NEXT_HOP);
+        match version {
+            Version::V4 => out[..4].copy_from_slice(&ROUTER4),
+            Version::V6 => out[..8].copy_from_slice(&ROUTER6[8..]),
+        }
+        out
+    };
     let (protocol, request, reply) = echo(version);
     let ping = |of: &Way, id: u16| {
         of.packet(protocol, &icmp((request, 0), [(id >> 8) as u8, id as u8, 0, 1], b"ping"))
@@ -174,6 +186,12 @@ fn masquerade(version: Version) -> Vec<Case> {
         begin("a_last_hop_leaves_no_flow")
             .drops(from(&C), sent(&with_ttl(&inner.udp(), 1)), DropReason::TtlExceeded)
             .no_flows(),
+        Case::new(name("what_goes_to_the_router_says_so_and_the_rest_is_looked_for"))
+            .commit(Policy::NatBehindRouter)
+            .leaves(&inner.udp(), &outer.udp())
+            .sends(from(&C), sent(&far.udp()), (Device::U, Delivery::Gateway), to_router(&far_out.udp()))
+            .enters(&far_out.back().udp(), &far.back().udp())
+            .sends(from(&C), sent(&far.udp()), (Device::U, Delivery::Gateway), to_router(&far_out.udp())),
         Case::new(name("without_a_way_out_nothing_leaves")).drops(
             from(&C),
             sent(&inner.udp()),

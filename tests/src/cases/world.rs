@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vnet_common::{
     Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL,
     GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, Ip, JOIN_OUTSIDE, MacAddr, NetworkFlags,
-    NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortRecord, UplinkRecord,
+    NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortRecord, UplinkRecord, V4, V6,
 };
 
 use super::rules::{ACL, FAILSAFE, HTTP, RULES, Rule, STREAMS};
@@ -146,6 +146,12 @@ pub const U: Party = outside([198, 51, 100, 1], [0x100, 1], mac(0x20));
 pub const MOVED: Party = outside([198, 51, 100, 2], [0x100, 2], mac(0x20));
 /// C's elastic IP under [`Policy::Elastic`].
 pub const ELASTIC: Party = outside([198, 51, 100, 20], [0x100, 0x20], mac(0x20));
+/// A stranger whom only the router leads to.
+pub const FAR: Party = outside([192, 0, 2, 9], [0x77, 9], mac(0x2e));
+/// The router behind the uplink under [`Policy::NatBehindRouter`].
+pub const ROUTER4: [u8; 4] = [198, 51, 100, 254];
+/// The same for IPv6.
+pub const ROUTER6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0xff, 0xfe, 0, 0, 0xfe];
 /// The metadata address.
 pub const METADATA: Party = Party {
     v4: Ipv4Addr::new(169, 254, 169, 254),
@@ -207,6 +213,8 @@ pub enum Policy {
     NatExempt,
     /// Network X leads outside, with the same source port whoever is spoken to.
     NatIndependent,
+    /// Network X leads outside by a router that leads everywhere but to O's network.
+    NatBehindRouter,
     /// Network X leads outside, and tcp/8080 of the host is C's tcp/80 and B's tcp/8000.
     Backends(Backends),
 }
@@ -260,8 +268,11 @@ impl Policy {
     }
 
     const fn leads_outside(self) -> bool {
-        use Policy::{Elastic, Nat, NatExempt, NatIndependent, NatMoved};
-        matches!(self, Nat | NatMoved | Elastic | NatExempt | NatIndependent | Self::Backends(_))
+        use Policy::{Elastic, Nat, NatBehindRouter, NatExempt, NatIndependent, NatMoved};
+        matches!(
+            self,
+            NatBehindRouter | Nat | NatMoved | Elastic | NatExempt | NatIndependent | Self::Backends(_)
+        )
     }
 
     /// What is special about a network that is usually `flags`.
@@ -365,7 +376,11 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
 /// The way out of network X, and what stands behind addresses of the host.
 fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
     let (network, uplink) = (devices.index(Device::X), devices.index(Device::U));
-    tables.uplinks.push((uplink, UplinkRecord::new(U.mac, 0)));
+    let mut record = UplinkRecord::new(U.mac, 0);
+    if policy == Policy::NatBehindRouter {
+        record = record.behind(Some(V4::from_octets(ROUTER4)), Some(V6::from_octets(ROUTER6)));
+    }
+    tables.uplinks.push((uplink, record));
     for gateway in [G, H] {
         let bridge = devices.index(gateway.device);
         tables.joins.push((0, 96 + 24, prefix(gateway.v4.into()), bridge));
@@ -392,6 +407,10 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
             Policy::Elastic => {
                 forward(0, &ELASTIC, ForwardKey::ANY_PROTOCOL, 0, (0, 0), (ForwardKind::Elastic, &C));
                 tables.elastic_ips.push((network, ip(&C), ElasticIp { addr: ip(&ELASTIC), uplink }));
+            }
+            Policy::NatBehindRouter => {
+                let bits = if version == Version::V4 { 96 + 24 } else { 64 };
+                tables.joins.push((uplink, bits, prefix(O.addr(version)), JOIN_OUTSIDE));
             }
             Policy::NatExempt => {
                 let bits = if version == Version::V4 { 96 + 24 } else { 64 };

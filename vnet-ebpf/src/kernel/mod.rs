@@ -134,6 +134,7 @@ fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
             // SAFETY: the helper only records the device; without parameters it takes the packet's own route.
             unsafe { bpf_redirect_neigh(device, ptr::null_mut(), 0, 0) }
         }
+        Delivery::Gateway => return skb.send_by_gateway(device),
     };
     action as i32
 }

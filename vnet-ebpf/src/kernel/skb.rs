@@ -3,9 +3,10 @@
 use core::{cell::Cell, ptr::NonNull};
 
 use aya_ebpf::{
-    bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
+    bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT},
     helpers::generated::{
-        bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -31,6 +32,13 @@ const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
 const PACKET_HOST: u32 = 0;
 /// `pkt_type` of a copy of what the host sent to many, for the host itself. No frame arrives with it.
 const PACKET_LOOPBACK: u32 = 5;
+
+/// A next hop (`struct bpf_redir_neigh`, `linux/bpf.h`).
+#[repr(C)]
+struct RedirectNeighbour {
+    family: u32,
+    addr: [u32; 4],
+}
 
 /// A socket buffer in a tc program.
 pub(super) struct Skb {
@@ -112,6 +120,27 @@ impl Skb {
             // It fails only for types that no unicast packet has; the stack then drops it.
             _ = self.context.change_type(PACKET_HOST);
         }
+    }
+
+    /// Sends it out of `device` to the router that the first words of the frame tell; the tc action. The kernel finds
+    /// the router's MAC, and writes it. A function of its own for the stack's sake.
+    #[inline(never)]
+    pub(super) fn send_by_gateway(&self, device: u32) -> i32 {
+        const INET: u32 = 2;
+        const INET6: u32 = 10;
+        const LINK_LOCAL: u32 = 0xfe80_0000_u32.to_be();
+        let Some(words) = self.at::<[u32; 2]>(0) else { return TC_ACT_SHOT };
+        // SAFETY: `at` has checked the bounds.
+        let [first, second] = unsafe { words.as_ptr().read() };
+        // SAFETY: as in `ifindex`.
+        let is_ipv4 = unsafe { (*self.context.skb.skb).protocol } == u32::from(EtherType::Ipv4 as u16);
+        let mut next_hop = RedirectNeighbour { family: INET, addr: [first, 0, 0, 0] };
+        if !is_ipv4 {
+            next_hop = RedirectNeighbour { family: INET6, addr: [LINK_LOCAL, 0, first, second] };
+        }
+        let len = size_of::<RedirectNeighbour>() as i32;
+        // SAFETY: the structure has the layout that the helper expects, which copies it.
+        (unsafe { bpf_redirect_neigh(device, (&raw mut next_hop).cast(), len, 0) }) as i32
     }
 
     /// Where the linear part begins and ends.

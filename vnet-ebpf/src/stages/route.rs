@@ -6,7 +6,7 @@
 
 use vnet_common::{
     Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, MacAddr, MacPair, NetworkFlags, NetworkRecord,
-    Ops, Tuple,
+    Ops, Tuple, UplinkRecord,
 };
 
 use crate::{
@@ -172,6 +172,19 @@ pub fn way<A: Copy + Default>(case: &mut Case<A>) -> Result<(), DropReason> {
     case.back = hop(&case.to, &case.from, case.gateway_mac)?;
     case.answered = MacPair::new(answered_to, case.to.mac);
     Ok(())
+}
+
+/// Fills in the router of a way that leads outside, where it is known: the kernel then does not look for it again and
+/// again. To be called once it is known whom the packets are for.
+#[inline(always)]
+pub fn gateway<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<A>) {
+    if hop.delivery != Delivery::NextHop as u8 {
+        return;
+    }
+    let Some(gateway) = snapshot.uplink(hop.device).and_then(UplinkRecord::gateway::<A>) else { return };
+    if snapshot.join(hop.device, hop.leaves.dst.ip()).is_none() {
+        (hop.delivery, hop.sent) = (Delivery::Gateway as u8, gateway);
+    }
 }
 
 /// What the host sends cannot jump into a namespace: `bpf_redirect_peer` works at ingress only.
