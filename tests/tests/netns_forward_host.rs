@@ -154,6 +154,20 @@ fn a_process_of_the_host_is_told_whom_it_asked_for() {
 }
 
 #[test]
+fn an_answer_to_a_socket_of_the_host_is_its_own_though_its_port_is_forwarded() {
+    let world = World::running_with_outside(&published());
+    let _teller = Teller::serve(&world.outside(), 53);
+    for (to, seen) in
+        [("203.0.113.5:53", "198.51.100.1:8080"), ("[2001:db8:5::5]:53", "[2001:db8:100::1]:8080")]
+    {
+        let mut line = Line::open(world.host(), 8080, udp(to));
+        for _ in 0..3 {
+            assert_eq!(line.ask(ANSWER).expect("an answer").to_string(), seen);
+        }
+    }
+}
+
+#[test]
 fn an_answer_to_a_datagram_comes_from_whom_was_asked() {
     let world = World::running_with_outside(&published());
     let _echo = Echo::serve(&world.port("web-1"), 80);

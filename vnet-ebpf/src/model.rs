@@ -11,7 +11,7 @@ use std::{
 use vnet_common::{
     Address, Be16, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward,
     ForwardKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
-    PortRecord, UplinkKey, UplinkRecord, V4, V6, limits,
+    PortRecord, Tuple, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 
 use crate::{
@@ -42,6 +42,8 @@ pub struct ModelPacket {
     pub forwarded: bool,
     /// Its mark.
     pub mark: u32,
+    /// Whether a socket of the host's waits for it.
+    pub is_awaited: bool,
     /// The copies of it that arrive once more, each at a device.
     pub again: Vec<(u32, Vec<u8>)>,
 }
@@ -111,6 +113,10 @@ impl Packet for ModelPacket {
         may_hold: bool,
     ) -> Result<Followed, DropReason> {
         follow::follow(self, tables, case, may_hold)
+    }
+
+    fn is_awaited<A: Address>(&self, _: &Tuple<A>) -> bool {
+        self.is_awaited
     }
 
     fn save(&self, frame: &[Cell<u8>; limits::HELD_BYTES]) -> bool {

@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use network_types::{arp::ArpHdr, eth::EthHdr};
 
-use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, V4, V6, limits};
+use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, Tuple, V4, V6, limits};
 
 use crate::{
     case::Case,
@@ -211,6 +211,9 @@ pub trait Packet {
         case: &mut Case<A>,
         may_hold: bool,
     ) -> Result<Followed, DropReason>;
+
+    /// Whether a UDP socket of the host's is connected to whoever sends packets with `tuple`.
+    fn is_awaited<A: Address>(&self, tuple: &Tuple<A>) -> bool;
 
     /// Copies the whole packet to `frame`; whether it fits.
     fn save(&self, frame: &[Cell<u8>; limits::HELD_BYTES]) -> bool;

@@ -38,7 +38,7 @@ use vnet_common::{
 use self::hooks::{Hook, Host, Workload};
 use crate::{
     case::{Case, Decision, Step},
-    headers::{Carries, ETHERNET_LEN, Frame, Kind, Service},
+    headers::{Carries, ETHERNET_LEN, Frame, Kind, Service, protocol},
     hop::Hop,
     packet::Packet,
     stages::{
@@ -303,7 +303,7 @@ pub fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     classify(snapshot, case)?;
     if matches!(case.step, Step::Single | Step::Open | Step::Reopen) {
-        if case.from.is_outside() && !is_forwarded(snapshot, case) {
+        if case.from.is_outside() && (!is_forwarded(snapshot, case) || is_awaited(packet, case)) {
             return Ok(Verdict::PASS);
         }
         if case.step != Step::Single
@@ -379,6 +379,12 @@ fn is_forwarded<A: Address, T: Tables + FlowTable<A>>(
         snapshot.tables.find(&case.key).as_deref().map(track::cut);
     }
     is_forwarded
+}
+
+/// Whether it answers a socket of the host's own, from a port that is forwarded.
+#[inline(always)]
+fn is_awaited<A: Address, P: Packet>(packet: &P, case: &Case<A>) -> bool {
+    case.datagram.protocol == protocol::UDP && packet.is_awaited(&case.asker_tuple)
 }
 
 /// Judges the packet, in the direction in which its flow is or was opened, and fills in its way.

@@ -160,7 +160,14 @@ impl Runner for Model {
 #[must_use]
 pub const fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
     let mark = entry.mark(generation);
-    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark, again: Vec::new() }
+    ModelPacket {
+        bytes,
+        vlan_tag: entry.vlan_tag,
+        forwarded: entry.forwarded,
+        mark,
+        is_awaited: entry.awaited,
+        again: Vec::new(),
+    }
 }
 
 /// A byte that is no delivery.

@@ -10,7 +10,7 @@ use super::{
         udp,
     },
     icmp::echo,
-    step::{Case, from, host, outside},
+    step::{Case, Entry, from, host, outside},
     world::{
         A, C, Device, ELASTIC, FAR, G, H, METADATA, MOVED, O, Party, Policy, ROUTER4, ROUTER6, U, Version,
     },
@@ -249,6 +249,10 @@ fn forwards(version: Version) -> Vec<Case> {
             .enters(&last.udp(), &last_in.udp())
             .passes(outside(), received(&range(5008, 0).0.udp()))
             .passes(outside(), received(&range(4999, 0).0.udp())),
+        begin("an_answer_that_a_socket_of_the_hosts_waits_for_is_not_forwarded")
+            .passes(Entry { awaited: true, ..outside() }, received(&first.udp()))
+            .enters(&first.udp(), &first_in.udp())
+            .model_only(),
         begin("sctp_is_forwarded_with_its_ports").enters(
             &way(version, (O, 7000), (U, 5000)).packet(SCTP, &sctp((7000, 5000))),
             &way(version, (O, 7000), (C, 5000)).packet(SCTP, &sctp((7000, 5000))),

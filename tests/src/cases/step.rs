@@ -38,6 +38,8 @@ pub struct Entry {
     pub let_in: Option<u32>,
     /// Whether vnet has sent it on its way again.
     pub again: bool,
+    /// Whether a socket of the host's own waits for it.
+    pub awaited: bool,
 }
 
 impl Entry {
@@ -48,7 +50,7 @@ impl Entry {
             Hook::FromPort | Hook::FromHost | Hook::FromUplink => None,
             Hook::ToPort | Hook::ToHost => Some(0),
         };
-        Self { hook, device, vlan_tag: false, forwarded: false, let_in, again: false }
+        Self { hook, device, vlan_tag: false, forwarded: false, let_in, again: false, awaited: false }
     }
 
     /// Its mark while `generation` is in force.

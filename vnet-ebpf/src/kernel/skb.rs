@@ -1,17 +1,20 @@
 //! A socket buffer as a packet of the pipeline.
 
-use core::{cell::Cell, ptr::NonNull};
+use core::{
+    cell::Cell,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT},
     helpers::generated::{
-        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_skb_change_tail, bpf_skb_load_bytes,
-        bpf_skb_store_bytes,
+        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_sk_lookup_udp, bpf_sk_release,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
 use network_types::eth::EtherType;
-use vnet_common::{Address, DropReason, limits, mark};
+use vnet_common::{Address, DropReason, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
     packet::{Change, ChangeKind, Packet, Wire},
@@ -241,6 +244,27 @@ impl Packet for Skb {
         may_hold: bool,
     ) -> Result<Followed, DropReason> {
         apart::follow(self.context.skb.skb, case, may_hold)
+    }
+
+    #[inline(always)]
+    fn is_awaited<A: Address>(&self, tuple: &Tuple<A>) -> bool {
+        /// The namespace of the device.
+        const OWN_NAMESPACE: u64 = u64::MAX;
+        /// `BPF_TCP_ESTABLISHED`: connected, of whatever protocol.
+        const CONNECTED: u32 = 1;
+        // A `Tuple` has the layout of `struct bpf_sock_tuple` of its version.
+        let (tuple, len) = (ptr::from_ref(tuple).cast_mut().cast(), size_of::<Tuple<A>>() as u32);
+        // SAFETY: the context is valid, and the helper reads `len` bytes of the tuple.
+        let socket = unsafe { bpf_sk_lookup_udp(self.context.skb.skb.cast(), tuple, len, OWN_NAMESPACE, 0) };
+        if socket.is_null() {
+            return false;
+        }
+        // SAFETY: the helper has given a reference, which is given back here.
+        unsafe {
+            let is_connected = (*socket).state == CONNECTED;
+            bpf_sk_release(socket.cast());
+            is_connected
+        }
     }
 
     #[inline(always)]
