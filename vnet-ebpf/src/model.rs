@@ -24,7 +24,7 @@ use crate::{
         follow::{self, Followed},
         install::ports,
         judge,
-        parse::Quoted,
+        parse::{self, Quoted},
         translate,
     },
     tables::{FlowTable, InsertError, Snapshot, Tables},
@@ -96,6 +96,10 @@ impl Packet for ModelPacket {
 
     fn is_forwarded(&self) -> bool {
         self.forwarded
+    }
+
+    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
+        parse::check_options(self, offset, end)
     }
 
     fn unicast<A: Quoted, T: Tables + FlowTable<A>>(

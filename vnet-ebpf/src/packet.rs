@@ -12,7 +12,10 @@ use crate::{
     verdict::Outcome,
 };
 #[cfg(doc)]
-use crate::{pipeline, stages::follow};
+use crate::{
+    pipeline,
+    stages::{follow, parse},
+};
 
 /// Types that are their wire format: any bytes of their size are a value, and they have no padding.
 ///
@@ -191,7 +194,13 @@ pub trait Packet {
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;
 
-    /// Runs [`pipeline::unicast`]: in the kernel as a function that the verifier walks once, not once for each call.
+    /// Runs [`parse::check_options`]: in the kernel as a function that the verifier walks once, not once for each call.
+    ///
+    /// # Errors
+    /// As that does.
+    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason>;
+
+    /// Runs [`pipeline::unicast`], likewise.
     ///
     /// # Errors
     /// As that does.

@@ -16,7 +16,7 @@ use vnet_ebpf::{
     stages::{
         follow::{self, Followed},
         install::ports,
-        judge, translate,
+        judge, parse, translate,
     },
     tables::Snapshot,
     verdict::{Outcome, Verdict},
@@ -57,6 +57,25 @@ macro_rules! destination {
 }
 destination!(destination4, V4);
 destination!(destination6, V6);
+
+/// Checks the options of an IPv4 header from `offset` to `end`.
+#[inline(always)]
+pub(super) fn check_options(skb: *mut __sk_buff, offset: usize, end: usize) -> Result<(), DropReason> {
+    match vnet_check_options(skb, offset as u32, end as u32) {
+        0 => Ok(()),
+        TRUNCATED => Err(DropReason::Truncated),
+        _ => Err(DropReason::MalformedHeader),
+    }
+}
+
+const TRUNCATED: u32 = DropReason::Truncated.number();
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_check_options(skb: *mut __sk_buff, offset: u32, end: u32) -> u32 {
+    let skb = Skb::new(TcContext::new(skb));
+    parse::check_options(&skb, offset as usize, end as usize).err().map_or(0, DropReason::number)
+}
 
 /// What [`reserve_port4`] and [`reserve_port6`] return when no port is free.
 pub(super) const PORTS_EXHAUSTED: u32 = DropReason::PortsExhausted.number();

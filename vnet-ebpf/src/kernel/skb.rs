@@ -228,6 +228,11 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
+        apart::check_options(self.context.skb.skb, offset, end)
+    }
+
+    #[inline(always)]
     fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
         &mut self,
         snapshot: &Snapshot<'_, T>,

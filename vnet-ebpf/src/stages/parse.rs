@@ -77,7 +77,7 @@ fn ipv4_header(
         return Err(DropReason::MalformedHeader);
     }
     if header_len > size_of::<Ipv4Wire>() {
-        check_options(packet, at + size_of::<Ipv4Wire>(), at + header_len)?;
+        packet.check_options(at + size_of::<Ipv4Wire>(), at + header_len)?;
     }
     let datagram = Datagram {
         src: header.src,
@@ -91,9 +91,12 @@ fn ipv4_header(
 }
 
 /// Refuses source routes (RFC 791 section 3.1, option types 131 and 137), which steer a packet past the
-/// policy, and more options than any sane packet has. A function of its own in the kernel too: it is rare.
-#[inline(never)]
-fn check_options(packet: &impl Packet, mut offset: usize, end: usize) -> Result<(), DropReason> {
+/// policy, and more options than any sane packet has. It is called through [`Packet::check_options`].
+///
+/// # Errors
+/// [`DropReason::MalformedHeader`], [`DropReason::Truncated`].
+#[inline(always)]
+pub fn check_options(packet: &impl Packet, mut offset: usize, end: usize) -> Result<(), DropReason> {
     for _ in 0..=limits::IPV4_OPTIONS {
         if offset >= end {
             return Ok(());

@@ -12,8 +12,14 @@ use crate::{
 /// nine of ten are taken, but for one time in a thousand.
 const TRIES: u32 = 64;
 
-/// Reserves a source port for the flow that the packet of `case` opens. It is called through
-/// [`FlowTable::reserve_port`].
+/// Reserves a source port for the flow that the packet of `case` opens: one under which answers are nobody else's yet,
+/// by the entry for those. Its own comes first if it is among those that it may get; others from a place that differs
+/// for each flow.
+///
+/// Where mappings are endpoint-independent, the port belongs to the packet's own whoever that speaks to (RFC 4787
+/// REQ-1, RFC 5382 REQ-1). The mapping is a pair of entries as a flow is, under keys that no packet has.
+///
+/// It is called through [`FlowTable::reserve_port`].
 ///
 /// # Errors
 /// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
@@ -22,31 +28,39 @@ pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
-    if case.source.is_independent != 0 { reserve_mapped(tables, case) } else { reserve_any(tables, case) }
-}
-
-/// Finds a source port under which answers are nobody else's yet, and reserves it by their entry. Its own comes
-/// first if it is among those that it may get; others from a place that differs for each flow.
-///
-/// # Errors
-/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
-#[inline(always)]
-fn reserve_any<A: Address + Default, T: FlowTable<A>>(
-    tables: &T,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
+    let is_independent = case.source.is_independent != 0;
+    if is_independent {
+        let (protocol, own) = (case.datagram.protocol, case.key.ports.src());
+        case.mapping_key = FlowKey::mapping(case.device, protocol, case.key.src, own);
+        if let Some(port) = mapped(tables, case) {
+            leave_with(case, port);
+            return reserve(tables, &case.pair_key, &case.entry);
+        }
+        let mapping = case.mapping_key.tuple();
+        mapping_entry(case, Ops::REPLY, mapping.reversed());
+    }
     let first = first_choice(case);
     // What is found is dealt with behind the loop, so that the verifier walks that once.
     let mut found = Attempt::Busy;
     for number in 0..TRIES {
         let Some(port) = choice(case, first, number) else { break };
         leave_with(case, port);
+        if is_independent && !claim(tables, case)? {
+            continue;
+        }
         found = attempt(tables, &case.pair_key, &case.entry);
         if found != Attempt::Busy {
             break;
         }
+        if is_independent {
+            release(tables, case);
+        }
     }
-    settle_for(tables, found, &case.pair_key, &case.entry)
+    settle_for(tables, found, &case.pair_key, &case.entry)?;
+    if is_independent {
+        remember(tables, case);
+    }
+    Ok(())
 }
 
 /// Where the choice of a source port begins.
@@ -78,42 +92,13 @@ fn leave_with<A: Copy>(case: &mut Case<A>, port: Be16) {
     case.pair_key.ports = ports.reversed();
 }
 
-/// Reserves the source port that belongs to the packet's own whoever it speaks to (RFC 4787 REQ-1, RFC 5382 REQ-1),
-/// and finds one if none does yet. The mapping is a pair of entries as a flow is, of keys that no packet has; flows
-/// are found by their own.
-///
-/// # Errors
-/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
+/// The source port of a mapping that is there, if it is of the address that the packet leaves with.
 #[inline(always)]
-fn reserve_mapped<A: Address + Default, T: FlowTable<A>>(
-    tables: &T,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
-    let (protocol, own) = (case.datagram.protocol, case.key.ports.src());
-    case.mapping_key = FlowKey::mapping(case.device, protocol, case.key.src, own);
-    if let Some(port) = mapped(tables, case) {
-        leave_with(case, port);
-        return reserve(tables, &case.pair_key, &case.entry);
-    }
-    let mapping = case.mapping_key.tuple();
-    mapping_entry(case, Ops::REPLY, mapping.reversed());
-    let first = first_choice(case);
-    let mut found = Attempt::Busy;
-    for number in 0..TRIES {
-        let Some(port) = choice(case, first, number) else { break };
-        leave_with(case, port);
-        if !claim(tables, case)? {
-            continue;
-        }
-        found = attempt(tables, &case.pair_key, &case.entry);
-        if found != Attempt::Busy {
-            break;
-        }
-        release(tables, case);
-    }
-    settle_for(tables, found, &case.pair_key, &case.entry)?;
-    remember(tables, case);
-    Ok(())
+fn mapped<A: Address, T: FlowTable<A>>(tables: &T, case: &Case<A>) -> Option<Be16> {
+    let mapping = tables.find(&case.mapping_key)?;
+    tables.touch(&mapping, case.now).ok()?;
+    let leaves = mapping.leaves.get();
+    (leaves.src == case.forth.leaves.src).then(|| leaves.ports.src())
 }
 
 /// The entry of a mapping, in the direction that `ops` tells, with the tuple that stands for its pair's.
@@ -169,13 +154,4 @@ fn remember<A: Address + Default, T: FlowTable<A>>(tables: &T, case: &mut Case<A
         // The address that the network leaves with has changed.
         there.leaves.set(leaves);
     }
-}
-
-/// The source port of a mapping that is there, if it is of the address that the packet leaves with.
-#[inline(always)]
-fn mapped<A: Address, T: FlowTable<A>>(tables: &T, case: &Case<A>) -> Option<Be16> {
-    let mapping = tables.find(&case.mapping_key)?;
-    tables.touch(&mapping, case.now).ok()?;
-    let leaves = mapping.leaves.get();
-    (leaves.src == case.forth.leaves.src).then(|| leaves.ports.src())
 }
