@@ -10,6 +10,7 @@ mod frame;
 mod host;
 mod icmp;
 mod joined;
+pub mod measured;
 pub mod model;
 mod multicast;
 mod nat;

@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     bench::{Format, Subject},
+    check::Speed,
     setup::{Mode, Need, Trial},
     test::Tier,
 };
@@ -56,7 +57,11 @@ enum Command {
         made: Option<PathBuf>,
     },
     /// Formatting, lints for the host and for eBPF, documentation, and the rules of the source
-    Check,
+    Check {
+        /// Also measure the programs, and fail if one is slower than its stored baseline; needs root
+        #[arg(long)]
+        bench: bool,
+    },
     /// Run the tests: those that need nothing (unit), programs in the kernel (prog), real namespaces (netns)
     Test {
         /// Which tier; all of them by default
@@ -103,7 +108,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Build { release } => build::run(if release { build::RELEASE } else { build::DEV }),
         Command::Package { made: Some(package), .. } => package::try_out(&package),
         Command::Package { trial, .. } => package::run(if trial { Trial::Run } else { Trial::Skip }),
-        Command::Check => check::run(),
+        Command::Check { bench } => check::run(if bench { Speed::Measured } else { Speed::Skipped }),
         Command::Test { tier, filter } => test::run(tier, &filter),
         Command::Run { policy, args } => run::run(policy, &args),
         Command::Bench { subject, format } => bench::run(subject, format),

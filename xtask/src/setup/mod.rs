@@ -44,6 +44,8 @@ pub(crate) enum Trial {
 pub(crate) enum Mode {
     /// It is installed.
     Install,
+    /// The same, told on standard error: standard output is for something else.
+    InstallAside,
     /// It is told, and makes the command fail.
     Report,
 }
@@ -133,22 +135,22 @@ fn settle(step: &dyn Step, machine: &Machine, mode: Mode) -> Result<bool> {
     let name = step.name();
     let what = match step.look(machine)? {
         State::Present(what) => {
-            tell(name, "found", &what);
+            tell(mode, name, "found", &what);
             return Ok(true);
         }
         State::Missing(what) => what,
     };
     if mode == Mode::Report {
-        tell(name, "missing", &what);
+        tell(mode, name, "missing", &what);
         by_hand(step, machine).lines().for_each(|line| println!("{line}"));
         return Ok(false);
     }
-    tell(name, "installing", &what);
+    tell(mode, name, "installing", &what);
     step.install(machine)
         .with_context(|| format!("{name} ({what}) could not be installed"))
         .map_err(|error| anyhow::anyhow!("{error:#}\n{}", by_hand(step, machine)))?;
     match step.look(machine)? {
-        State::Present(what) => tell(name, "installed", &what),
+        State::Present(what) => tell(mode, name, "installed", &what),
         State::Missing(what) => {
             bail!("{name} was installed, yet it is not right: {what}\n{}", by_hand(step, machine))
         }
@@ -156,8 +158,9 @@ fn settle(step: &dyn Step, machine: &Machine, mode: Mode) -> Result<bool> {
     Ok(true)
 }
 
-fn tell(name: &str, state: &str, what: &str) {
-    println!("{name:<10}  {state:<10}  {what}");
+fn tell(mode: Mode, name: &str, state: &str, what: &str) {
+    let line = format!("{name:<10}  {state:<10}  {what}");
+    if mode == Mode::InstallAside { eprintln!("{line}") } else { println!("{line}") }
 }
 
 fn by_hand(step: &dyn Step, machine: &Machine) -> String {
