@@ -20,7 +20,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench::{Format, Subject},
+    bench::{Format, Subject, network},
     check::Speed,
     setup::{Mode, Need, Trial},
     test::Tier,
@@ -40,6 +40,9 @@ enum Command {
         /// Only tell what is there; exit 1 if something is missing
         #[arg(long)]
         check: bool,
+        /// Also what `bench` compares vnet with: ipset, Open vSwitch
+        #[arg(long)]
+        bench: bool,
     },
     /// Build the workspace, the eBPF object included
     Build {
@@ -79,10 +82,13 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Build with optimisations and measure; needs root
+    /// Build with optimisations and measure, by default vnet and its peers with real packets; needs root
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
         #[command(subcommand)]
-        subject: Subject,
+        subject: Option<Subject>,
+        #[command(flatten)]
+        network: network::Options,
         /// How to print the figures
         #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t)]
         format: Format,
@@ -101,9 +107,10 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Setup { check } => {
+        Command::Setup { check, bench } => {
             let mode = if check { Mode::Report } else { Mode::Install };
-            setup::run(Need::Test, mode).map(|_| ExitCode::SUCCESS)
+            let ready = if bench { setup::bench(mode) } else { setup::run(Need::Test, mode) };
+            ready.map(|_| ExitCode::SUCCESS)
         }
         Command::Build { release } => build::run(if release { build::RELEASE } else { build::DEV }),
         Command::Package { made: Some(package), .. } => package::try_out(&package),
@@ -111,6 +118,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Check { bench } => check::run(if bench { Speed::Measured } else { Speed::Skipped }),
         Command::Test { tier, filter } => test::run(tier, &filter),
         Command::Run { policy, args } => run::run(policy, &args),
-        Command::Bench { subject, format } => bench::run(subject, format),
+        Command::Bench { subject, network, format } => bench::run(subject, &network, format),
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sys::{
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
     socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt},
 };
 
@@ -26,8 +26,8 @@ use super::{
 };
 use crate::place::Ends;
 
-/// Flows of each client socket: as many server ports.
-const PORTS: usize = 4;
+/// Flows of each client socket: as many server ports. 10,000 open files are allowed nearly everywhere.
+const PORTS: usize = 10;
 /// How long servers may take to start.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The first source port.
@@ -39,7 +39,8 @@ const FIRST: u16 = 10_000;
 /// depend on their number; that of its caches does, for every peer alike.
 pub(super) fn per_second(ends: &Ends, time: Duration, flows: u32) -> Result<f64> {
     let count = (flows as usize).div_ceil(PORTS);
-    setrlimit(Resource::RLIMIT_NOFILE, 1 << 17, 1 << 17).context("many open sockets")?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("how many sockets may be open")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("as many open sockets as may be")?;
     let (over, end) = (&AtomicBool::new(false), &Barrier::new(PORTS + 1));
     thread::scope(|scope| {
         let (ready, is_ready) = channel();
@@ -131,11 +132,11 @@ fn open(socket: &UdpSocket, targets: &[SocketAddrV4]) -> Result<()> {
         for target in &silent {
             socket.send_to(b"?", target).context("ask")?;
         }
-        while let (false, Ok((_, from))) = (silent.is_empty(), socket.recv_from(&mut [0; 64])) {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 64]) {
             silent.retain(|target| SocketAddr::V4(*target) != from);
-        }
-        if silent.is_empty() {
-            return Ok(());
+            if silent.is_empty() {
+                return Ok(());
+            }
         }
     }
     bail!("{} do not answer", silent.len())

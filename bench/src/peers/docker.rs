@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use crate::{
-    load::{CONNECTIONS, REQUESTS, STREAM, UDP},
+    load::{CONNECTIONS, MANY, REQUESTS, STREAM, UDP},
     peers::{
         Group, Peer, Ready,
         bridge::{BRIDGE, ROUTER},
@@ -60,7 +60,10 @@ fn rules(bridge: &str, outside: &str) -> String {
     let container = if bridge == outside { "10.1.0.3" } else { "10.2.0.3" };
     let subnet = if bridge == outside { "10.1.0.0/24" } else { "10.2.0.0/24" };
     let (mut published, mut opened) = (String::new(), String::new());
-    for (protocol, port) in [("udp", UDP), ("tcp", REQUESTS), ("tcp", CONNECTIONS), ("tcp", STREAM)] {
+    // Those for many flows come last, where they are in nobody else's way.
+    let many = (MANY..MANY + 10).map(|port| ("udp", port));
+    let measured = [("udp", UDP), ("tcp", REQUESTS), ("tcp", CONNECTIONS), ("tcp", STREAM)];
+    for (protocol, port) in measured.into_iter().chain(many) {
         published += &format!(
             "-A DOCKER ! -i {bridge} -p {protocol} -m {protocol} --dport {port} -j DNAT --to-destination {container}:{port}\n"
         );

@@ -4,6 +4,7 @@
 //! hosts of their own; each prints one JSON array of [`Measure`]s.
 
 mod machine;
+pub(crate) mod network;
 pub(crate) mod prog;
 mod table;
 
@@ -22,7 +23,7 @@ use crate::{
     setup::{self, Mode, Need},
 };
 
-/// What can be measured.
+/// What can be measured besides the network.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Subject {
     /// The controller: 100,000 rules, 1,000 ports, kill -9 under traffic
@@ -74,11 +75,12 @@ struct Report {
     measures: Vec<Measure>,
 }
 
-/// Measures `subject` and prints the result as `format`.
-pub(crate) fn run(subject: Subject, format: Format) -> Result<ExitCode> {
+/// Measures `subject`, or the network, and prints the result as `format`.
+pub(crate) fn run(subject: Option<Subject>, network: &network::Options, format: Format) -> Result<ExitCode> {
     match subject {
-        Subject::Controller(sizes) => controller(sizes, format),
-        Subject::Prog(options) => prog::run(options, format),
+        None => network::run(network, format),
+        Some(Subject::Controller(sizes)) => controller(sizes, format),
+        Some(Subject::Prog(options)) => prog::run(options, format),
     }
 }
 

@@ -84,6 +84,13 @@ pub(crate) fn run(need: Need, mode: Mode) -> Result<Programs> {
     take(&steps(need), mode)
 }
 
+/// Makes the machine ready for the tests, and for measuring all of vnet's peers; or tells what it lacks.
+pub(crate) fn bench(mode: Mode) -> Result<Programs> {
+    let mut steps = steps(Need::Test);
+    steps.push(Box::new(tools::Tools { tools: tools::PEERS, need: Need::Test }));
+    take(&steps, mode)
+}
+
 /// Makes the machine ready for making the package, and for trying it if `trial`.
 pub(crate) fn package(trial: Trial) -> Result<Programs> {
     let mut steps = steps(Need::Build);
