@@ -33,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The first source port.
 const FIRST: u16 = 10_000;
 
-/// Datagrams that arrive at the server's device per second, of `flows` flows that have been answered.
+/// Datagrams that arrive at the server's device per second, of `flows` flows (tens of them) that have been
+/// answered.
 ///
 /// Each socket sends one datagram of each of its flows per system call, so the cost of the sender does not
 /// depend on their number; that of its caches does, for every peer alike.

@@ -52,7 +52,7 @@ fn routed() -> Peer {
 fn ready(place: Place, ends: crate::place::Ends) -> Result<Ready> {
     let counted = legacy_counter(place.switch().clone(), "ESTABLISHED");
     // Docker lets containers of one network speak as they like: nothing is shut there.
-    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, _place: Box::new(place) })
+    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, place: Box::new(place) })
 }
 
 /// The tables; the container is behind `bridge`, and who asks behind `outside`.

@@ -8,6 +8,7 @@ mod docker;
 mod rules;
 mod translation;
 mod vnet;
+mod vxlan;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -64,7 +65,7 @@ pub(crate) struct Ready {
     /// Whether a port that no rule opens has to be shut.
     pub(crate) filters: bool,
     /// Keeps the namespaces, and what runs in them.
-    pub(crate) _place: Box<dyn std::any::Any>,
+    pub(crate) place: Box<dyn std::any::Any>,
 }
 
 /// Tells how many packets rules have let pass.
@@ -72,7 +73,7 @@ pub(crate) type Counter = Box<dyn Fn() -> Result<u64>>;
 
 impl Ready {
     fn without_rules(place: Place, ends: Ends) -> Self {
-        Self { ends, applied_s: None, counted: None, filters: false, _place: Box::new(place) }
+        Self { ends, applied_s: None, counted: None, filters: false, place: Box::new(place) }
     }
 }
 
@@ -103,8 +104,9 @@ pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Peer> {
         others.extend(rules::all());
         others.extend(vnet::with_rules());
         others.extend(translation::all());
+        others.push(vxlan::kernel());
         for peer in peers.iter_mut().chain(others.iter_mut().filter(|peer| has_many_flows(&peer.name))) {
-            peer.loads.extend([1, 100, 1000, 10_000, 100_000].map(Load::Flows));
+            peer.loads.extend([10, 100, 1000, 10_000, 100_000].map(Load::Flows));
         }
     }
     peers.extend(

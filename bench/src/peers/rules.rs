@@ -75,7 +75,7 @@ fn routed(count: u32, make: fn(&Namespace, u32) -> Result<Counter>) -> Result<Re
     let begin = Instant::now();
     let counted = make(place.switch(), count)?;
     let applied_s = Some(begin.elapsed().as_secs_f64());
-    Ok(Ready { ends, applied_s, counted: Some(counted), filters: true, _place: Box::new(place) })
+    Ok(Ready { ends, applied_s, counted: Some(counted), filters: true, place: Box::new(place) })
 }
 
 fn iptables(count: u32) -> Peer {

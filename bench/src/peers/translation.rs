@@ -60,7 +60,7 @@ fn iptables(way: Way) -> Result<Ready> {
     sh(place.switch(), "ip addr add 10.1.0.1/24 dev va; echo 1 > /proc/sys/net/ipv4/ip_forward")?;
     feed(place.switch(), &["iptables-legacy-restore"], &tables())?;
     let counted = legacy_counter(place.switch().clone(), "ESTABLISHED");
-    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, _place: Box::new(place) })
+    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, place: Box::new(place) })
 }
 
 /// As few rules as do it.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     load::{CONNECTIONS, MANY, REQUESTS, STREAM, UDP},
@@ -29,7 +29,17 @@ pub(super) fn routed() -> Peer {
 /// As [`switched`], with more and more rules that match nothing.
 pub(super) fn with_rules() -> Vec<Peer> {
     let peer = |count| {
-        let set_up = move || start(&in_one_network(count), Place::one_subnet);
+        let set_up = move || {
+            let mut ready = start(&in_one_network(0), Place::one_subnet)?;
+            let Some(place) = ready.place.downcast_mut::<Place>() else { bail!("vnet has a place") };
+            let policy = in_one_network(count);
+            let mut api = place.world().api();
+            let begin = Instant::now();
+            let applied = api.apply(&policy);
+            ready.applied_s = Some(begin.elapsed().as_secs_f64());
+            let _ = applied.ok();
+            Ok(ready)
+        };
         let what = format!("vnet, {count} rules in the server's group");
         let name = format!("vnet {}", thousands(count));
         Peer::new(Group::Rules, name, what, Box::new(set_up)).with_rules("vnet", count)
@@ -47,11 +57,6 @@ pub(super) fn start(policy: &str, address: fn(&Place) -> Result<Ends>) -> Result
 /// Starts the daemon in a place that is ready for it.
 pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
     place.world().start(&[]);
-    // What the daemon itself says that putting the same policy in force takes, read and compiled anew.
-    let policy = place.world().policy_text();
-    let begin = Instant::now();
-    let _ = place.world().api().apply(&(policy + "\n# again\n")).ok();
-    let applied_s = Some(begin.elapsed().as_secs_f64());
     let socket = place.world().socket();
     let host = place.switch().clone();
     let counted = move || {
@@ -61,7 +66,13 @@ pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
         let flows: serde_json::Value = serde_json::from_str(&text).context("flows")?;
         packets(&flows)
     };
-    Ok(Ready { ends, applied_s, counted: Some(Box::new(counted)), filters: true, _place: Box::new(place) })
+    Ok(Ready {
+        ends,
+        applied_s: None,
+        counted: Some(Box::new(counted)),
+        filters: true,
+        place: Box::new(place),
+    })
 }
 
 /// The packets of all flows, both directions.

@@ -72,8 +72,8 @@ fn section<'a>(text: &mut String, name: &str, peers: impl Iterator<Item = &'a Pe
 }
 
 fn applied(text: &mut String, measured: &Measured) {
-    *text += "How long it takes to put them in force: the program that loads them; for vnet, the whole policy\n\
-              applied again, read, compiled and compared.\n\n| peer | ms |\n|---|---:|\n";
+    *text += "How long it takes to put them in force: the program that loads them; for vnet, a policy with them, in\n\
+              place of one with none, until it is in force.\n\n| peer | ms |\n|---|---:|\n";
     for peer in measured.of(Group::Rules) {
         if let Some(applied_s) = peer.applied_s {
             let _ = writeln!(text, "| {} | {:.1} |", peer.name, applied_s * 1000.0);
