@@ -5,6 +5,7 @@
 
 mod bridge;
 mod docker;
+mod openvswitch;
 mod rules;
 mod translation;
 mod vnet;
@@ -105,6 +106,7 @@ pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Peer> {
         others.extend(vnet::with_rules());
         others.extend(translation::all());
         others.push(vxlan::kernel());
+        others.push(openvswitch::userspace());
         for peer in peers.iter_mut().chain(others.iter_mut().filter(|peer| has_many_flows(&peer.name))) {
             peer.loads.extend([10, 100, 1000, 10_000, 100_000].map(Load::Flows));
         }
