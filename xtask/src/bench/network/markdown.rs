@@ -39,7 +39,7 @@ fn text(machine: &Machine, measured: &Measured) -> String {
          Three network namespaces, A, S and B, are joined by two veths, and only what S does differs; in *direct* a\n\
          veth leads from A straight to B. Client and server are on one CPU. Figures are medians; *of direct* is the\n\
          ratio to *direct* in the same round, with its least and greatest value. Machines differ and drift: compare\n\
-         ratios, not figures. `vnet-bench --list` tells what each peer is.\n\n\
+         ratios, not figures.\n\n\
          - **Mpps**: datagrams of 18 bytes of a flow that was answered, counted where they arrive.\n\
          - **RR**: one byte and its answer on one TCP connection; the time of both. Less is better.\n\
          - **CRR**: the same with a connection each, closed by FIN or by RST.\n\
