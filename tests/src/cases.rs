@@ -12,6 +12,7 @@ pub mod frame;
 mod host;
 mod icmp;
 mod joined;
+pub mod measured;
 pub mod model;
 mod multicast;
 mod nat;

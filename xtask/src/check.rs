@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use duct::Expression;
 
 use crate::{
+    bench::prog,
     process::{Programs, announce, complete, root},
     setup::{self, Mode, Need},
     source_rules,
@@ -19,10 +20,19 @@ const BUILD_SCRIPT: &str = "vnet-ctl/build.rs";
 /// One check: fails with what is wrong.
 type Check = dyn Fn(&Programs) -> Result<()>;
 
+/// Whether the programs are measured too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speed {
+    /// They are not: it takes root, and a minute.
+    Skipped,
+    /// They are.
+    Measured,
+}
+
 /// Runs all checks.
-pub(crate) fn run() -> Result<ExitCode> {
+pub(crate) fn run(speed: Speed) -> Result<ExitCode> {
     let programs = setup::run(Need::Build, Mode::Install)?;
-    let checks: [(&str, &Check); 6] = [
+    let mut checks: Vec<(&str, &Check)> = vec![
         ("formatting", &formatting),
         ("size of source files", &|_| source_rules::file_sizes(root())),
         ("stages apart", &|_| source_rules::stages_apart(root())),
@@ -30,11 +40,14 @@ pub(crate) fn run() -> Result<ExitCode> {
         ("lints for eBPF", &ebpf_lints),
         ("documentation", &documentation),
     ];
+    if speed == Speed::Measured {
+        checks.push(("speed of the programs", &|_| prog::check()));
+    }
     let mut failed = Vec::new();
-    for (name, check) in checks {
+    for (name, check) in &checks {
         if let Err(error) = check(&programs) {
             eprintln!("{name}: {error:#}");
-            failed.push(name);
+            failed.push(*name);
         }
     }
     if !failed.is_empty() {

@@ -20,7 +20,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench::{Format, Subject},
+    bench::{Format, Subject, network},
+    check::Speed,
     setup::{Mode, Need, Trial},
     test::Tier,
 };
@@ -39,6 +40,9 @@ enum Command {
         /// Only tell what is there; exit 1 if something is missing
         #[arg(long)]
         check: bool,
+        /// Also what `bench` compares vnet with: ipset, Open vSwitch
+        #[arg(long)]
+        bench: bool,
     },
     /// Build the workspace, the eBPF object included
     Build {
@@ -56,7 +60,11 @@ enum Command {
         made: Option<PathBuf>,
     },
     /// Formatting, lints for the host and for eBPF, documentation, and the rules of the source
-    Check,
+    Check {
+        /// Also measure the programs, and fail if one is slower than its stored baseline; needs root
+        #[arg(long)]
+        bench: bool,
+    },
     /// Run the tests: those that need nothing (unit), programs in the kernel (prog), real namespaces (netns)
     Test {
         /// Which tier; all of them by default
@@ -74,10 +82,13 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Build with optimisations and measure; needs root
+    /// Build with optimisations and measure, by default vnet and its peers with real packets; needs root
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
         #[command(subcommand)]
-        subject: Subject,
+        subject: Option<Subject>,
+        #[command(flatten)]
+        network: network::Options,
         /// How to print the figures
         #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t)]
         format: Format,
@@ -96,16 +107,17 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Setup { check } => {
+        Command::Setup { check, bench } => {
             let mode = if check { Mode::Report } else { Mode::Install };
-            setup::run(Need::Test, mode).map(|_| ExitCode::SUCCESS)
+            let ready = if bench { setup::bench(mode) } else { setup::run(Need::Test, mode) };
+            ready.map(|_| ExitCode::SUCCESS)
         }
         Command::Build { release } => build::run(if release { build::RELEASE } else { build::DEV }),
         Command::Package { made: Some(package), .. } => package::try_out(&package),
         Command::Package { trial, .. } => package::run(if trial { Trial::Run } else { Trial::Skip }),
-        Command::Check => check::run(),
+        Command::Check { bench } => check::run(if bench { Speed::Measured } else { Speed::Skipped }),
         Command::Test { tier, filter } => test::run(tier, &filter),
         Command::Run { policy, args } => run::run(policy, &args),
-        Command::Bench { subject, format } => bench::run(subject, format),
+        Command::Bench { subject, network, format } => bench::run(subject, &network, format),
     }
 }

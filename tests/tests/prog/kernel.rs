@@ -82,20 +82,38 @@ impl Kernel {
         self.programs.iter().map(|(name, program)| (*name, count(program))).collect()
     }
 
+    /// The program at a hook.
+    pub(crate) fn program(&self, entry: &Entry) -> &SchedClassifier {
+        &self.programs[program(entry)]
+    }
+
+    /// The `__sk_buff` of a packet that enters with this mark.
+    pub(crate) fn context(&self, entry: &Entry, mark: u32) -> [u8; CONTEXT_LEN] {
+        context(self.devices.index(entry.device), entry, mark)
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> u32 {
+        self.maps.generation()
+    }
+
+    /// Removes the IPv4 flows' entries whose keys are `wanted`; how many they were.
+    pub(crate) fn remove_flows(&mut self, wanted: impl Fn(&FlowKey<V4>) -> bool) -> usize {
+        remove(V4::table(&mut self.maps), wanted)
+    }
+
     /// Runs a hook's program over a frame with this mark.
     pub(crate) fn run_program(&self, entry: &Entry, frame: &[u8], mark: u32) -> Run {
-        let context = context(self.devices.index(entry.device), entry, mark);
-        let program = program(entry);
+        let context = self.context(entry, mark);
         let (mut frame_out, mut context_out) = (vec![0; FRAME_LEN], [0; CONTEXT_LEN]);
-        let result = self.programs[program].test_run(TestRunOptions {
+        let result = self.program(entry).test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut frame_out),
             ctx_in: Some(&context),
             ctx_out: Some(&mut context_out),
             ..TestRunOptions::new()
         });
-        let result =
-            result.unwrap_or_else(|error| panic!("run {program} over {} bytes: {error:?}", frame.len()));
+        let result = result.unwrap_or_else(|error| panic!("{entry:?} over {} bytes: {error:?}", frame.len()));
         frame_out.truncate(result.data_size_out as usize);
         let mark = context_out[MARK..MARK + 4].try_into().map(u32::from_ne_bytes).expect("four bytes");
         Run { action: result.return_value as i32, mark, frame: frame_out }
@@ -239,14 +257,14 @@ impl Runner for Kernel {
     }
 
     fn reset(&mut self) {
-        remove(V4::table(&mut self.maps), |_| true);
+        self.remove_flows(|_| true);
         remove(V6::table(&mut self.maps), |_| true);
         self.maps.set_generation(0);
         commit(self, Policy::Usual);
     }
 
     fn commit(&mut self, tables: &Tables) {
-        self.maps.commit(self.maps.generation() + 1, tables);
+        self.maps.commit(self.generation() + 1, tables);
     }
 
     /// # Panics

@@ -188,10 +188,11 @@ impl Maps {
     }
 }
 
-/// Removes the entries whose keys are `wanted`.
-pub(crate) fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: impl Fn(&K) -> bool) {
+/// Removes the entries whose keys are `wanted`; how many they were.
+pub(crate) fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: impl Fn(&K) -> bool) -> usize {
     let keys: Vec<K> = map.keys().map(|key| key.expect("a key")).filter(|key| wanted(key)).collect();
-    for key in keys {
-        map.remove(&key).expect("remove an entry");
+    for key in &keys {
+        map.remove(key).expect("remove an entry");
     }
+    keys.len()
 }

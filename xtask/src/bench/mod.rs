@@ -3,6 +3,9 @@
 //! The measuring itself is done by examples of the package vnet-tests, which know how to make small
 //! hosts of their own; each prints one JSON array of [`Measure`]s.
 
+mod machine;
+pub(crate) mod network;
+pub(crate) mod prog;
 mod table;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,9 +13,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::MetadataCommand;
 use clap::{Args, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use self::table::table;
+use self::{machine::Machine, table::table};
 use crate::{
     build::RELEASE,
     privilege::Privilege,
@@ -20,11 +23,13 @@ use crate::{
     setup::{self, Mode, Need},
 };
 
-/// What can be measured.
+/// What can be measured besides the network.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Subject {
     /// The controller: 100,000 rules, 1,000 ports, kill -9 under traffic
     Controller(Sizes),
+    /// The programs: ns per packet, way by way, beside the stored baseline
+    Prog(prog::Options),
 }
 
 /// How much of everything.
@@ -65,27 +70,25 @@ struct Measure {
 /// All figures of a run, and where they come from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Report {
-    commit: String,
-    kernel: String,
-    cpus: usize,
+    #[serde(flatten)]
+    machine: Machine,
     measures: Vec<Measure>,
 }
 
-/// Measures `subject` and prints the result as `format`.
-pub(crate) fn run(subject: Subject, format: Format) -> Result<ExitCode> {
-    if Privilege::detect(&Programs::with_first(None)?) != Privilege::Root {
-        bail!("a benchmark makes namespaces and loads programs into the kernel: run it as root");
+/// Measures `subject`, or the network, and prints the result as `format`.
+pub(crate) fn run(subject: Option<Subject>, network: &network::Options, format: Format) -> Result<ExitCode> {
+    match subject {
+        None => network::run(network, format),
+        Some(Subject::Controller(sizes)) => controller(sizes, format),
+        Some(Subject::Prog(options)) => prog::run(options, format),
     }
-    let programs = setup::run(Need::Test, Mode::Install)?;
-    let measures = match subject {
-        Subject::Controller(sizes) => controller(&programs, sizes)?,
-    };
-    let report = Report {
-        commit: programs.read("git", &["describe", "--always", "--dirty"]).unwrap_or_default(),
-        kernel: programs.read("uname", &["--kernel-release"])?,
-        cpus: std::thread::available_parallelism().map_or(0, usize::from),
-        measures,
-    };
+}
+
+fn controller(sizes: Sizes, format: Format) -> Result<ExitCode> {
+    let programs = prepare()?;
+    let numbers = [("BENCH_RULES", sizes.rules), ("BENCH_PORTS", sizes.ports), ("BENCH_KILLS", sizes.kills)];
+    let measures = example(&programs, "bench_controller", &numbers)?;
+    let report = Report { machine: Machine::look(&programs)?, measures };
     match format {
         Format::Table => print!("{}", table(&report)),
         Format::Json => println!("{}", serde_json::to_string_pretty(&report).context("write JSON")?),
@@ -93,21 +96,26 @@ pub(crate) fn run(subject: Subject, format: Format) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn controller(programs: &Programs, sizes: Sizes) -> Result<Vec<Measure>> {
-    let example = "bench_controller";
+/// The machine made ready for measuring.
+fn prepare() -> Result<Programs> {
+    if Privilege::detect(&Programs::with_first(None)?) != Privilege::Root {
+        bail!("a benchmark makes namespaces and loads programs into the kernel: run it as root");
+    }
+    setup::run(Need::Test, Mode::InstallAside)
+}
+
+/// Builds an example of vnet-tests and runs it with these numbers in its environment; what it measured.
+fn example<T: DeserializeOwned>(programs: &Programs, name: &str, numbers: &[(&str, usize)]) -> Result<T> {
     build(programs, &["--package", "vnet-ctl", "--bin", "vnet-ctl"])?;
-    build(programs, &["--package", "vnet-tests", "--example", example])?;
+    build(programs, &["--package", "vnet-tests", "--example", name])?;
     let release = target_folder()?.join(RELEASE);
-    let program = release.join("examples").join(example);
+    let program = release.join("examples").join(name);
     let none: [&str; 0] = [];
-    let output = programs
-        .command(&program, &none)
-        .env("VNET_CTL", release.join("vnet-ctl"))
-        .env("BENCH_RULES", sizes.rules.to_string())
-        .env("BENCH_PORTS", sizes.ports.to_string())
-        .env("BENCH_KILLS", sizes.kills.to_string())
-        .read()
-        .with_context(|| format!("run {}", program.display()))?;
+    let mut command = programs.command(&program, &none).env("VNET_CTL", release.join("vnet-ctl"));
+    for (name, number) in numbers {
+        command = command.env(name, number.to_string());
+    }
+    let output = command.read().with_context(|| format!("run {}", program.display()))?;
     // Whatever else it printed comes before.
     let json = output.lines().last().context("it printed nothing")?;
     serde_json::from_str(json).context("read what it measured")

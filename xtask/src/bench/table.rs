@@ -6,8 +6,8 @@ use super::{Measure, Report};
 
 /// The whole report, one line for each figure, parts apart from one another.
 pub(super) fn table(report: &Report) -> String {
-    let Report { commit, kernel, cpus, measures } = report;
-    let mut text = format!("commit {commit}, Linux {kernel}, {cpus} CPUs\n");
+    let Report { machine, measures } = report;
+    let mut text = format!("commit {}, Linux {}, {} CPUs\n", machine.commit, machine.kernel, machine.cpus);
     let width = measures.iter().map(|measure| measure.what.chars().count()).max().unwrap_or(0);
     let mut part = "";
     for measure in measures {
@@ -44,7 +44,7 @@ fn thousands(whole: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Machine, *};
 
     fn measure(part: &str, what: &str, value: f64, unit: &str) -> Measure {
         Measure { part: part.to_owned(), what: what.to_owned(), value, unit: unit.to_owned() }
@@ -57,7 +57,9 @@ mod tests {
             measure("rules", "one rule changed", 4.256, "ms"),
             measure("ports", "torn down", 1234.5, "ms"),
         ];
-        let report = Report { commit: "abc".to_owned(), kernel: "6.18".to_owned(), cpus: 2, measures };
+        let machine =
+            Machine { commit: "abc".to_owned(), kernel: "6.18".to_owned(), cpu: String::new(), cpus: 2 };
+        let report = Report { machine, measures };
         let expected = "commit abc, Linux 6.18, 2 CPUs\n\n\
                         rules\n\
                         \x20 rules                  100,000 rules\n\

@@ -44,6 +44,8 @@ pub(crate) enum Trial {
 pub(crate) enum Mode {
     /// It is installed.
     Install,
+    /// The same, told on standard error: standard output is for something else.
+    InstallAside,
     /// It is told, and makes the command fail.
     Report,
 }
@@ -80,6 +82,13 @@ struct Machine {
 /// Makes the machine ready for `need`, or tells what it lacks. Returns how to start programs on it.
 pub(crate) fn run(need: Need, mode: Mode) -> Result<Programs> {
     take(&steps(need), mode)
+}
+
+/// Makes the machine ready for the tests, and for measuring all of vnet's peers; or tells what it lacks.
+pub(crate) fn bench(mode: Mode) -> Result<Programs> {
+    let mut steps = steps(Need::Test);
+    steps.push(Box::new(tools::Tools { tools: tools::PEERS, need: Need::Test }));
+    take(&steps, mode)
 }
 
 /// Makes the machine ready for making the package, and for trying it if `trial`.
@@ -133,22 +142,22 @@ fn settle(step: &dyn Step, machine: &Machine, mode: Mode) -> Result<bool> {
     let name = step.name();
     let what = match step.look(machine)? {
         State::Present(what) => {
-            tell(name, "found", &what);
+            tell(mode, name, "found", &what);
             return Ok(true);
         }
         State::Missing(what) => what,
     };
     if mode == Mode::Report {
-        tell(name, "missing", &what);
+        tell(mode, name, "missing", &what);
         by_hand(step, machine).lines().for_each(|line| println!("{line}"));
         return Ok(false);
     }
-    tell(name, "installing", &what);
+    tell(mode, name, "installing", &what);
     step.install(machine)
         .with_context(|| format!("{name} ({what}) could not be installed"))
         .map_err(|error| anyhow::anyhow!("{error:#}\n{}", by_hand(step, machine)))?;
     match step.look(machine)? {
-        State::Present(what) => tell(name, "installed", &what),
+        State::Present(what) => tell(mode, name, "installed", &what),
         State::Missing(what) => {
             bail!("{name} was installed, yet it is not right: {what}\n{}", by_hand(step, machine))
         }
@@ -156,8 +165,9 @@ fn settle(step: &dyn Step, machine: &Machine, mode: Mode) -> Result<bool> {
     Ok(true)
 }
 
-fn tell(name: &str, state: &str, what: &str) {
-    println!("{name:<10}  {state:<10}  {what}");
+fn tell(mode: Mode, name: &str, state: &str, what: &str) {
+    let line = format!("{name:<10}  {state:<10}  {what}");
+    if mode == Mode::InstallAside { eprintln!("{line}") } else { println!("{line}") }
 }
 
 fn by_hand(step: &dyn Step, machine: &Machine) -> String {

@@ -26,6 +26,13 @@ pub(super) const TOOLS: &[Tool] = &[
     Tool { program: "ethtool", package: "ethtool", need: Need::Test },
 ];
 
+/// For the peers that vnet is compared with.
+pub(super) const PEERS: &[Tool] = &[
+    Tool { program: "iptables-legacy-restore", package: "iptables", need: Need::Test },
+    Tool { program: "ipset", package: "ipset", need: Need::Test },
+    Tool { program: "ovs-vswitchd", package: "openvswitch-switch", need: Need::Test },
+];
+
 /// For a small Debian in which the package is tried.
 pub(super) const TRIAL: &[Tool] = &[
     Tool { program: "debootstrap", package: "debootstrap", need: Need::Build },

@@ -1,0 +1,87 @@
+//! The load: datagrams, requests, connections, a stream. Client and server are threads (or iperf3) in their
+//! namespaces, both on the same CPU: on two, waking an idle one up swings the same set-up by a factor of three.
+
+mod datagrams;
+mod many;
+mod requests;
+mod stream;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::place::Ends;
+pub(crate) use datagrams::answered;
+
+/// The server's UDP port.
+pub(crate) const UDP: u16 = 7000;
+/// The server's TCP port for requests on one connection.
+pub(crate) const REQUESTS: u16 = 7001;
+/// The server's TCP port for a connection per request.
+pub(crate) const CONNECTIONS: u16 = 7002;
+/// iperf3's port.
+pub(crate) const STREAM: u16 = 7003;
+/// The first of the server's UDP ports for many flows.
+pub(crate) const MANY: u16 = 7010;
+/// A port on which the server listens and which no rule opens.
+pub(crate) const SHUT: u16 = 7050;
+
+/// A real-time priority, the lowest: a shared machine has other things to do, which wait meanwhile. The
+/// kernel leaves them a twentieth (`sched_rt_runtime_us`), and works off received packets in the sender's time.
+const PRIORITY: i32 = 1;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Load {
+    /// Datagrams of 18 bytes that arrive, per second, of a flow that has been answered.
+    Packets,
+    /// Requests of one byte and their answers on one TCP connection, per second.
+    Requests,
+    /// TCP connections with one request, closed by FIN, per second.
+    Connections,
+    /// The same, closed by RST.
+    Resets,
+    /// Bits per second of one TCP stream.
+    Stream,
+    /// Datagrams that arrive, per second, of this many flows in turn.
+    Flows(u32),
+}
+
+impl Load {
+    /// Measures it for about `time`.
+    pub(crate) fn measure(self, ends: &Ends, time: Duration) -> Result<f64> {
+        match self {
+            Self::Packets => datagrams::per_second(ends, time),
+            Self::Requests => requests::on_one_connection(ends, time),
+            Self::Connections => requests::with_connections(ends, time, requests::Close::Fin),
+            Self::Resets => requests::with_connections(ends, time, requests::Close::Reset),
+            Self::Stream => stream::bits_per_second(ends, time),
+            Self::Flows(flows) => many::per_second(ends, time, flows),
+        }
+        .with_context(|| format!("{self:?}"))
+    }
+}
+
+/// The CPU of both ends: the last one, as interrupts like the first.
+pub(crate) fn cpu() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) - 1
+}
+
+/// Keeps the calling thread on [`cpu`], before everybody else there who may have something to do.
+fn pin() -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu())?;
+    sched_setaffinity(Pid::from_raw(0), &set).context("stay on one CPU")?;
+    let parameters = nix::libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: the parameters are read during the call only; 0 is the calling thread.
+    let failed =
+        unsafe { nix::libc::sched_setscheduler(0, nix::libc::SCHED_FIFO, &raw const parameters) } != 0;
+    ensure!(!failed, "go first: {}", std::io::Error::last_os_error());
+    Ok(())
+}

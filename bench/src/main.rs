@@ -1,0 +1,61 @@
+//! Measures what vnet and its peers do with real packets; `cargo xtask bench` builds it, runs it, and makes
+//! tables and plots of what it prints.
+//!
+//! ```text
+//!   A (client) eth0 ~~veth~~ va  S (the switch)  vb ~~veth~~ eth0 B (server)
+//! ```
+//!
+//! Every peer has namespaces of its own that look like this; only what S does differs. In *direct*, the veth
+//! leads from A straight to B: it is the limit, and what everything else is told as a part of. The machines on
+//! which this runs are shared and drift, so the ratio is taken within a round, in which every peer is
+//! measured once, in an order drawn anew, and *direct* at the beginning and at the end.
+//!
+//! Standard output gets one JSON object; progress goes to standard error.
+
+mod load;
+mod peers;
+mod place;
+mod rounds;
+mod shell;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Extent {
+    /// The peers that everybody has, in less than three minutes.
+    Quick,
+    /// All peers, all numbers of rules and flows.
+    Full,
+}
+
+#[derive(Parser)]
+#[command(about = "Measures vnet and its peers with real packets, and prints JSON")]
+struct Cli {
+    /// How much of everything
+    #[arg(value_enum, default_value = "quick")]
+    extent: Extent,
+    /// Only peers whose name contains one of these; direct is always there
+    #[arg(long)]
+    only: Vec<String>,
+    /// Only tell which peers there are
+    #[arg(long)]
+    list: bool,
+    /// Rounds that have to count
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let peers = peers::all(cli.extent, &cli.only);
+    if cli.list {
+        peers.iter().for_each(|peer| println!("{:<28}  {}", peer.name, peer.what));
+        return Ok(());
+    }
+    let plan = rounds::Plan::of(cli.extent, cli.rounds);
+    let report = rounds::run(&plan, peers)?;
+    println!("{}", serde_json::to_string(&report).context("write JSON")?);
+    Ok(())
+}

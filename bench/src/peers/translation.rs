@@ -1,0 +1,112 @@
+//! Translated addresses: a private client that asks outside (SNAT), and a client outside that asks a forwarded
+//! port (DNAT); by iptables, and by vnet.
+//!
+//! ```text
+//!   A 10.1.0.2 (private) ── S ── 198.51.100.1 (S outside) ── 198.51.100.5 B (outside)
+//! ```
+
+use anyhow::Result;
+
+use crate::{
+    load::{CONNECTIONS, MANY, REQUESTS, STREAM, UDP},
+    peers::{Group, Peer, Ready, rules::legacy_counter, vnet},
+    place::{Ends, MAC_A, Place},
+    shell::{feed, sh},
+};
+
+/// All of them.
+pub(super) fn all() -> Vec<Peer> {
+    let peer = |name: &str, what: &str, set_up: fn() -> Result<Ready>| {
+        Peer::new(Group::Translation, name, what, Box::new(set_up))
+    };
+    vec![
+        peer("iptables snat", "the kernel routes, MASQUERADE and state (iptables-legacy)", || {
+            iptables(Way::Out)
+        })
+        .needs(&["iptables-legacy-restore"]),
+        peer("vnet snat", "vnet, a network of type nat", || through_vnet(Way::Out)),
+        peer("iptables dnat", "the kernel routes, DNAT and state (iptables-legacy)", || iptables(Way::In))
+            .needs(&["iptables-legacy-restore"]),
+        peer("vnet dnat", "vnet, forwards to a port of a network of type nat", || through_vnet(Way::In)),
+    ]
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A, which is translated.
+    Out,
+    /// B, whose packets are forwarded to A.
+    In,
+}
+
+/// The wires' addresses, and who asks whom.
+fn ends(place: &Place, way: Way) -> Result<Ends> {
+    sh(
+        &place.a(),
+        "ip link set eth0 up; ip addr add 10.1.0.2/24 dev eth0; ip route add default via 10.1.0.1",
+    )?;
+    sh(&place.b(), "ip link set eth0 up; ip addr add 198.51.100.5/24 dev eth0")?;
+    sh(place.switch(), "ip addr add 198.51.100.1/24 dev vb")?;
+    Ok(match way {
+        Way::Out => Ends { client: place.a(), server: place.b(), target: [198, 51, 100, 5].into() },
+        Way::In => Ends { client: place.b(), server: place.a(), target: [198, 51, 100, 1].into() },
+    })
+}
+
+fn iptables(way: Way) -> Result<Ready> {
+    let place = Place::new("version = 1\n")?;
+    let ends = ends(&place, way)?;
+    sh(place.switch(), "ip addr add 10.1.0.1/24 dev va; echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+    feed(place.switch(), &["iptables-legacy-restore"], &tables())?;
+    let counted = legacy_counter(place.switch().clone(), "ESTABLISHED");
+    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, place: Box::new(place) })
+}
+
+/// As few rules as do it.
+fn tables() -> String {
+    let ports = format!("{UDP},{REQUESTS},{CONNECTIONS},{STREAM},{MANY}:{}", MANY + 9);
+    let forward = |protocol: &str| {
+        format!(
+            "-A PREROUTING -i vb -p {protocol} -m multiport --dports {ports} -j DNAT --to-destination 10.1.0.2\n"
+        )
+    };
+    format!(
+        "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+         {}{}-A POSTROUTING -s 10.1.0.0/24 -o vb -j MASQUERADE\nCOMMIT\n\
+         *filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+         -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n\
+         -A FORWARD -i va -o vb -j ACCEPT\n\
+         -A FORWARD -i vb -o va -m conntrack --ctstate DNAT -j ACCEPT\nCOMMIT\n",
+        forward("udp"),
+        forward("tcp"),
+    )
+}
+
+fn through_vnet(way: Way) -> Result<Ready> {
+    let place = Place::new(&policy())?;
+    let ends = ends(&place, way)?;
+    let ready = vnet::run(place, ends)?;
+    // Towards the outside there is nothing to be shut.
+    Ok(Ready { filters: way == Way::In, ..ready })
+}
+
+fn policy() -> String {
+    let mut text =
+        "version = 1\n\n[networks.one]\ntype = \"nat\"\nsubnets = [\"10.1.0.0/24\"]\nuplink = \"vb\"\n\n"
+            .to_owned();
+    let tcp = [REQUESTS, CONNECTIONS, STREAM].map(|port| port.to_string()).join(", ");
+    text += &format!(
+        "[security_groups.client]\ningress = [\n  {{ protocol = \"tcp\", ports = [{tcp}], from = [\"any\"] }},\n  \
+         {{ protocol = \"udp\", ports = [{UDP}, \"{MANY}-{}\"], from = [\"any\"] }},\n]\n\n",
+        MANY + 9
+    );
+    text += &vnet::port("a", ("one", "10.1.0.2", MAC_A), "va");
+    for (protocol, ports) in [("tcp", format!("{UDP}-{}", MANY + 9)), ("udp", format!("{UDP}-{}", MANY + 9))]
+    {
+        text += &format!(
+            "[[forwards]]\nlisten = \"198.51.100.1:{ports}\"\nprotocol = \"{protocol}\"\nto = \"a\"\n\n"
+        );
+    }
+    text
+}

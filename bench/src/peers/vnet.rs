@@ -1,0 +1,132 @@
+//! vnet itself: the real daemon, with a policy file, on the same veths.
+
+use std::{fmt::Write as _, time::Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    load::{CONNECTIONS, MANY, REQUESTS, STREAM, UDP},
+    peers::{
+        Group, Peer, Ready,
+        rules::{COUNTS, decoys, thousands},
+    },
+    place::{Ends, MAC_A, MAC_B, Place},
+};
+
+/// A and B in one network.
+pub(super) fn switched() -> Peer {
+    let what = "vnet, one private network; stateful groups, one rule for each port that is measured";
+    Peer::new(Group::Paths, "vnet", what, Box::new(|| start(&in_one_network(0), Place::one_subnet)))
+}
+
+/// A and B in two joined networks.
+pub(super) fn routed() -> Peer {
+    let what = "vnet, two private networks joined by `connect`; the same groups";
+    let set_up = || start(&in_two_networks(), Place::two_subnets);
+    Peer::new(Group::Paths, "vnet routed", what, Box::new(set_up))
+}
+
+/// As [`switched`], with more and more rules that match nothing.
+pub(super) fn with_rules() -> Vec<Peer> {
+    let peer = |count| {
+        let set_up = move || {
+            let mut ready = start(&in_one_network(0), Place::one_subnet)?;
+            let Some(place) = ready.place.downcast_mut::<Place>() else { bail!("vnet has a place") };
+            let policy = in_one_network(count);
+            let mut api = place.world().api();
+            let begin = Instant::now();
+            let applied = api.apply(&policy);
+            ready.applied_s = Some(begin.elapsed().as_secs_f64());
+            let _ = applied.ok();
+            Ok(ready)
+        };
+        let what = format!("vnet, {count} rules in the server's group");
+        let name = format!("vnet {}", thousands(count));
+        Peer::new(Group::Rules, name, what, Box::new(set_up)).with_rules("vnet", count)
+    };
+    COUNTS.map(peer).into()
+}
+
+/// Starts the daemon, and waits until the policy is in force.
+pub(super) fn start(policy: &str, address: fn(&Place) -> Result<Ends>) -> Result<Ready> {
+    let place = Place::new(policy)?;
+    let ends = address(&place)?;
+    run(place, ends)
+}
+
+/// Starts the daemon in a place that is ready for it.
+pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
+    place.world().start(&[]);
+    let socket = place.world().socket();
+    let host = place.switch().clone();
+    let counted = move || {
+        let mut command = vnet_tests::binary::vnet_ctl().to_owned().into_os_string();
+        command.push(format!(" --socket {} -o json flows list", socket.display()));
+        let text = crate::shell::sh(&host, &command.to_string_lossy())?;
+        let flows: serde_json::Value = serde_json::from_str(&text).context("flows")?;
+        packets(&flows)
+    };
+    Ok(Ready {
+        ends,
+        applied_s: None,
+        counted: Some(Box::new(counted)),
+        filters: true,
+        place: Box::new(place),
+    })
+}
+
+/// The packets of all flows, both directions.
+fn packets(flows: &serde_json::Value) -> Result<u64> {
+    let flows = flows.as_array().context("flows are a list")?;
+    ensure!(!flows.is_empty(), "vnet knows no flow");
+    let sum = |flow: &serde_json::Value| -> u64 {
+        ["original", "reply"].iter().filter_map(|way| flow[way]["packets"].as_u64()).sum()
+    };
+    Ok(flows.iter().map(sum).sum())
+}
+
+/// Groups of client and server: the client may ask anything and is asked nothing.
+pub(super) fn groups(decoys: &str) -> String {
+    let tcp = [REQUESTS, CONNECTIONS, STREAM].map(|port| port.to_string()).join(", ");
+    let many = format!("\"{MANY}-{}\"", MANY + 9);
+    format!(
+        "[security_groups.client]\ningress = []\n\n[security_groups.server]\ningress = [\n{decoys}  \
+         {{ protocol = \"tcp\", ports = [{tcp}], from = [\"any\"] }},\n  \
+         {{ protocol = \"udp\", ports = [{UDP}, {many}], from = [\"any\"] }},\n]\negress = []\n\n"
+    )
+}
+
+/// A port on a device that is there.
+pub(super) fn port(name: &str, (network, address, mac): (&str, &str, &str), device: &str) -> String {
+    let group = if name == "b" { "server" } else { "client" };
+    format!(
+        "[ports.{name}]\nnetwork = \"{network}\"\naddresses = [\"{address}\"]\nmac = \"{mac}\"\n\
+         security_groups = [\"{group}\"]\nattach = {{ device = \"{device}\" }}\n\n"
+    )
+}
+
+fn in_one_network(rules: u32) -> String {
+    let mut text =
+        "version = 1\n\n[networks.one]\ntype = \"private\"\nsubnets = [\"10.1.0.0/24\"]\n\n".to_owned();
+    let mut list = String::new();
+    for (address, port) in decoys(rules) {
+        let _ = writeln!(list, "  {{ protocol = \"udp\", ports = [{port}], from = [\"{address}/32\"] }},");
+    }
+    text += &groups(&list);
+    text += &port("a", ("one", "10.1.0.2", MAC_A), "va");
+    text + &port("b", ("one", "10.1.0.3", MAC_B), "vb")
+}
+
+fn in_two_networks() -> String {
+    let network = |name: &str, subnet: &str, other: &str| {
+        format!(
+            "[networks.{name}]\ntype = \"private\"\nsubnets = [\"{subnet}\"]\nconnect = [\"{other}\"]\n\n"
+        )
+    };
+    let mut text = "version = 1\n\n".to_owned();
+    text += &network("one", "10.1.0.0/24", "two");
+    text += &network("two", "10.2.0.0/24", "one");
+    text += &groups("");
+    text += &port("a", ("one", "10.1.0.2", MAC_A), "va");
+    text + &port("b", ("two", "10.2.0.3", MAC_B), "vb")
+}

@@ -1,0 +1,271 @@
+//! Rounds: in each, every peer is measured once, in an order drawn anew, between two measurements of *direct*.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal as _, stderr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use vnet_tests::random::Random;
+
+use crate::{
+    Extent,
+    load::{self, Load},
+    peers::{Group, Peer, Ready},
+    shell::lacks,
+};
+
+/// A round in which *direct* has changed by more than this does not count.
+const DRIFT: f64 = 0.05;
+/// Rounds that may be thrown away for each one that counts.
+const PATIENCE: usize = 2;
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    rounds: usize,
+    time: Duration,
+    stream: Duration,
+    /// Rounds for every round that has to count, at most.
+    patience: usize,
+}
+
+impl Plan {
+    /// The plan of an extent; `rounds` other than usual.
+    pub(crate) fn of(extent: Extent, rounds: Option<usize>) -> Self {
+        let plan = match extent {
+            Extent::Quick => {
+                let time = Duration::from_millis(250);
+                Self { rounds: 5, time, stream: Duration::from_secs(1), patience: 1 }
+            }
+            Extent::Full => {
+                let time = Duration::from_millis(500);
+                Self { rounds: 5, time, stream: Duration::from_secs(2), patience: PATIENCE }
+            }
+        };
+        Self { rounds: rounds.unwrap_or(plan.rounds), ..plan }
+    }
+
+    fn time(&self, load: Load) -> Duration {
+        if load == Load::Stream { self.stream } else { self.time }
+    }
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    rounds: usize,
+    peers: Vec<Measured>,
+}
+
+/// What was measured of a peer.
+#[derive(Debug, Serialize)]
+struct Measured {
+    name: String,
+    what: String,
+    group: Group,
+    /// Kind and number of rules.
+    rules: Option<(&'static str, u32)>,
+    /// Why it is not there.
+    absent: Option<String>,
+    /// How long its rules took to be put in force. s.
+    applied_s: Option<f64>,
+    results: Vec<Results>,
+}
+
+/// Values of one load, one for each round that was measured.
+#[derive(Debug, Serialize)]
+struct Results {
+    load: Load,
+    /// Per second.
+    values: Vec<f64>,
+    /// Part of what *direct* did in the same round, on average of before and after.
+    of_direct: Vec<f64>,
+    /// By how much *direct* differed between the beginning and the end of the round.
+    drift: Vec<f64>,
+    /// Which rounds count: the quiet ones, or all of them if none was quiet.
+    counts: Vec<bool>,
+}
+
+/// What a peer did in a round, by load.
+type Values = BTreeMap<Load, f64>;
+
+/// Sets the peers up, proves that they do what they say, and measures them.
+pub(crate) fn run(plan: &Plan, peers: Vec<Peer>) -> Result<Report> {
+    let bar = progress();
+    let mut ready = Vec::new();
+    for peer in &peers {
+        bar.say(&format!("set up {}", peer.name));
+        let here = set_up(peer)?;
+        if let Err(why) = &here {
+            bar.say(&format!("{} is not here: {why}", peer.name));
+        }
+        ready.push(here);
+    }
+    let Some(Ok(direct)) = ready.first() else { bail!("without *direct* there is nothing to compare with") };
+    let mut rounds: Vec<Round> = Vec::new();
+    let mut random = Random::seeded(u64::from(std::process::id()));
+    // Rounds that count for the load that has the fewest of them.
+    let quiet = |rounds: &[Round]| {
+        let counted = |load: &Load| rounds.iter().filter(|round| round.drift(*load) <= DRIFT).count();
+        peers.first().and_then(|limit| limit.loads.iter().map(counted).min()).unwrap_or_default()
+    };
+    while quiet(&rounds) < plan.rounds && rounds.len() < plan.rounds * plan.patience {
+        let told = format!("round {}, {} of {} counted", rounds.len() + 1, quiet(&rounds), plan.rounds);
+        rounds.push(round(plan, &peers, (&ready, direct), &mut random, (&bar, &told))?);
+    }
+    bar.done();
+    let measured = peers.iter().zip(&ready).enumerate();
+    Ok(Report {
+        rounds: rounds.len(),
+        peers: measured.map(|(number, (peer, ready))| Measured::new(number, peer, ready, &rounds)).collect(),
+    })
+}
+
+/// A peer at work; why it is not here; or an error if it is, and does not do what it says.
+fn set_up(peer: &Peer) -> Result<Result<Ready, String>> {
+    if let Some(why) = peer.needs.iter().find_map(|program| lacks(program)) {
+        return Ok(Err(why));
+    }
+    // A kernel without what a peer is made of is a reason of its own, and no failure.
+    let made = catch_unwind(AssertUnwindSafe(|| (peer.set_up)()));
+    let ready = match made {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(error)) => return Ok(Err(format!("{error:#}"))),
+        Err(_) => return Ok(Err("it could not be set up: see above".to_owned())),
+    };
+    prove(&ready).with_context(|| format!("{} is not what it says", peer.name))?;
+    Ok(Ok(ready))
+}
+
+/// Sees that packets get through, that the rules are what lets them, and that others do not.
+fn prove(ready: &Ready) -> Result<()> {
+    ensure!(load::answered(&ready.ends, load::UDP)?, "the server is not reached");
+    if ready.filters {
+        ensure!(!load::answered(&ready.ends, load::SHUT)?, "a port that no rule opens is open");
+    }
+    if let Some(counted) = &ready.counted {
+        let before = counted()?;
+        let time = Duration::from_millis(100);
+        let arrived = Load::Packets.measure(&ready.ends, time)? * time.as_secs_f64();
+        let more = counted()?.saturating_sub(before);
+        ensure!(more as f64 > arrived / 2.0, "{arrived:.0} packets arrived, its rules counted {more}");
+    }
+    Ok(())
+}
+
+/// What happened in a round.
+struct Round {
+    /// By the number of the peer.
+    values: BTreeMap<usize, Values>,
+    /// *Direct*, before and after.
+    direct: [Values; 2],
+}
+
+impl Round {
+    fn drift(&self, load: Load) -> f64 {
+        let [before, after] =
+            self.direct.each_ref().map(|values| values.get(&load).copied().unwrap_or(f64::NAN));
+        (after - before).abs() / before
+    }
+
+    fn direct(&self, load: Load) -> f64 {
+        self.direct.iter().filter_map(|values| values.get(&load)).sum::<f64>() / 2.0
+    }
+}
+
+fn round(
+    plan: &Plan,
+    peers: &[Peer],
+    (ready, direct): (&[Result<Ready, String>], &Ready),
+    random: &mut Random,
+    (bar, told): (&Progress, &str),
+) -> Result<Round> {
+    let limit = peers.first().context("a peer")?;
+    let measure = |peer: &Peer, ready: &Ready| -> Result<Values> {
+        bar.say(&format!("{told}: {}", peer.name));
+        let value = |load: &Load| Ok((*load, load.measure(&ready.ends, plan.time(*load))?));
+        peer.loads.iter().map(value).collect::<Result<_>>().with_context(|| peer.name.clone())
+    };
+    let before = measure(limit, direct)?;
+    let mut order: Vec<usize> = (1..peers.len()).collect();
+    for last in (1..order.len()).rev() {
+        order.swap(last, random.within(0..last as u64 + 1) as usize);
+    }
+    let mut values = BTreeMap::new();
+    for number in order {
+        if let (peer, Ok(ready)) = (&peers[number], &ready[number]) {
+            values.insert(number, measure(peer, ready)?);
+        }
+    }
+    let after = measure(limit, direct)?;
+    Ok(Round { values, direct: [before, after] })
+}
+
+impl Measured {
+    fn new(number: usize, peer: &Peer, ready: &Result<Ready, String>, rounds: &[Round]) -> Self {
+        let results = |load: &Load| {
+            let mut results =
+                Results { load: *load, values: vec![], of_direct: vec![], drift: vec![], counts: vec![] };
+            for round in rounds {
+                let own = if number == 0 { Some(round.direct(*load)) } else { value(round, number, *load) };
+                let Some(value) = own else { continue };
+                results.values.push(value);
+                results.of_direct.push(value / round.direct(*load));
+                results.drift.push(round.drift(*load));
+                results.counts.push(round.drift(*load) <= DRIFT);
+            }
+            if !results.counts.contains(&true) {
+                results.counts.fill(true);
+            }
+            results
+        };
+        Self {
+            name: peer.name.clone(),
+            what: peer.what.clone(),
+            group: peer.group,
+            rules: peer.rules,
+            absent: ready.as_ref().err().cloned(),
+            applied_s: ready.as_ref().ok().and_then(|ready| ready.applied_s),
+            results: if ready.is_ok() { peer.loads.iter().map(results).collect() } else { Vec::new() },
+        }
+    }
+}
+
+fn value(round: &Round, peer: usize, load: Load) -> Option<f64> {
+    round.values.get(&peer)?.get(&load).copied()
+}
+
+/// One line that changes on a terminal; lines elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+fn progress() -> Progress {
+    let bar = stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}");
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(100));
+        if let Ok(style) = style { bar.with_style(style) } else { bar }
+    });
+    Progress { bar }
+}
+
+impl Progress {
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Measures the cost of the programs by `BPF_PROG_TEST_RUN`, way by way; `cargo xtask bench prog` builds it,
+//! runs it and prints what it found.
+//!
+//! Every packet is one of `vnet_tests::cases::measured`, and what comes before it is played and checked as
+//! the suite does. Each way is measured again and again, all of them once in each round, and the best counts:
+//! what disturbs a run only ever makes it longer. Standard output gets one JSON object.
+
+mod assembled;
+mod driver;
+#[path = "../../tests/prog/kernel.rs"]
+#[expect(dead_code, reason = "the suite needs more of it")]
+mod kernel;
+#[path = "../../tests/prog/maps.rs"]
+mod maps;
+#[path = "../../tests/prog/place.rs"]
+mod place;
+
+use std::{env, thread};
+
+use serde_json::json;
+use vnet_common::{FlowKey, V4};
+use vnet_tests::cases::{
+    measured::{self, ALL, Fate, Measured, Packet, Packets},
+    run::{commit, play_step},
+};
+
+use self::{
+    driver::{Driver, Took, Yardstick},
+    kernel::{Kernel, PASS},
+};
+
+/// tc actions (`linux/pkt_cls.h`).
+const SHOT: i32 = 2;
+const REDIRECT: i32 = 7;
+/// Flows among which packets of known flows change, as many as the target names.
+const KNOWN_FLOWS: u32 = 1024;
+/// The port of the first known flow.
+const FIRST_KNOWN: u16 = 2000;
+/// The port of the first new flow; no known one has a higher one that varies.
+const FIRST_NEW: u16 = 10_000;
+/// New flows that fit between there and the last port, and into the table.
+const NEW_FLOWS: u32 = 50_000;
+
+/// One way, and what was found out about it.
+struct Way {
+    measured: &'static Measured,
+    packet: Packet,
+    context: Vec<u8>,
+    driver: Driver,
+    floor: Driver,
+    best: Best,
+    best_floor: Best,
+}
+
+/// The shortest time so far, and the longest.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    shortest: f64,
+    longest: f64,
+}
+
+impl Best {
+    const NONE: Self = Self { shortest: f64::INFINITY, longest: 0.0 };
+
+    fn add(&mut self, ns: f64) {
+        *self = Self { shortest: self.shortest.min(ns), longest: self.longest.max(ns) };
+    }
+}
+
+fn main() {
+    let number = |name: &str, usual: u32| {
+        env::var(name).map_or(usual, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let (rounds, repeat) = (number("BENCH_ROUNDS", 7), number("BENCH_REPEAT", 200_000));
+    // The namespaces that the thread enters end with it.
+    let report = thread::scope(|scope| scope.spawn(|| measure(rounds, repeat)).join());
+    println!("{}", report.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+}
+
+fn measure(rounds: u32, repeat: u32) -> serde_json::Value {
+    let mut kernel = Kernel::load();
+    commit(&mut kernel, measured::POLICY);
+    let mut ways: Vec<Way> = ALL.iter().map(|measured| prepare(&mut kernel, measured)).collect();
+    let yardstick = Yardstick::load();
+    let mut reference = Best::NONE;
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        reference.add(yardstick.run(repeat / 8).ns);
+        for way in &mut ways {
+            way.best_floor.add(way.floor.run(&way.packet.frame, &way.context, repeat).ns);
+            let took = run(&mut kernel, way, repeat);
+            way.best.add(took.ns);
+        }
+    }
+    let row = |way: &Way| {
+        let Way { measured, best, best_floor, .. } = way;
+        json!({ "name": measured.name, "ns": best.shortest - best_floor.shortest, "floor_ns": best_floor.shortest, "longest_ns": best.longest - best_floor.shortest })
+    };
+    let rows: Vec<_> = ways.iter().map(row).collect();
+    json!({ "reference_ns": reference.shortest, "rounds": rounds, "repeat": repeat, "programs": rows })
+}
+
+/// Plays what comes before the packet, and makes the drivers.
+///
+/// # Panics
+/// When the case fails, or the program does something else behind a driver.
+fn prepare(kernel: &mut Kernel, measured: &'static Measured) -> Way {
+    let (offset, first, count) = match measured.packets {
+        Packets::Same => (None, FIRST_KNOWN, 1),
+        Packets::OfKnownFlows(offset) => (Some(offset), FIRST_KNOWN, KNOWN_FLOWS),
+        Packets::OfNewFlows(offset) => (Some(offset), FIRST_NEW, NEW_FLOWS),
+    };
+    let (case, packet) = (measured.flow)(first);
+    for step in &case.steps {
+        play_step(kernel, step).unwrap_or_else(|problem| panic!("{}: {problem}", measured.name));
+    }
+    if let Packets::OfKnownFlows(_) = measured.packets {
+        for number in 1..count {
+            let (case, _) = (measured.flow)(first + number as u16);
+            for step in &case.steps {
+                play_step(kernel, step).unwrap_or_else(|problem| panic!("{}: {problem}", measured.name));
+            }
+        }
+    }
+    let mark = packet.mark.unwrap_or_else(|| packet.entry.mark(kernel.generation()));
+    let context = kernel.context(&packet.entry, mark).to_vec();
+    let plain = kernel.run_program(&packet.entry, &packet.frame, mark);
+    assert_eq!(plain.action, action(measured.fate), "{}", measured.name);
+    kernel.remove_flows(is_new);
+    let packets = driver::Packets { frame: &packet.frame, mark, vary: offset.map(|offset| (offset, count)) };
+    let driver = Driver::new(&packets, kernel.program(&packet.entry));
+    let driven = driver.frame_after_one(&packet.frame, &context);
+    assert_eq!(driven, plain.frame, "{}", measured.name);
+    kernel.remove_flows(is_new);
+    let floor = Driver::to_nothing(&packets);
+    Way { measured, packet, context, driver, floor, best: Best::NONE, best_floor: Best::NONE }
+}
+
+/// Runs a way so many times; in pieces, with the new flows removed between them, if there would be too many.
+///
+/// # Panics
+/// When a packet of a known flow made another one, or one of a new flow did not.
+fn run(kernel: &mut Kernel, way: &Way, repeat: u32) -> Took {
+    let piece = match way.measured.packets {
+        Packets::OfNewFlows(_) => repeat.min(NEW_FLOWS),
+        Packets::Same | Packets::OfKnownFlows(_) => repeat,
+    };
+    let (mut sum, pieces) = (0.0, repeat / piece);
+    let mut last = PASS;
+    for _ in 0..pieces {
+        let took = way.driver.run(&way.packet.frame, &way.context, piece);
+        (sum, last) = (sum + took.ns, took.action);
+        let made = kernel.remove_flows(is_new);
+        let expected = if piece < repeat { 2 * piece as usize } else { 0 };
+        assert_eq!(made, expected, "entries that {} made", way.measured.name);
+    }
+    assert_eq!(last, action(way.measured.fate), "{}", way.measured.name);
+    Took { ns: sum / f64::from(pieces), action: last }
+}
+
+/// Whether an entry is of a flow that a measured packet opened.
+fn is_new(key: &FlowKey<V4>) -> bool {
+    let ports = [key.ports.src().get(), key.ports.dst().get()];
+    ports.iter().any(|port| *port >= FIRST_NEW)
+}
+
+const fn action(fate: Fate) -> i32 {
+    match fate {
+        Fate::Sent => REDIRECT,
+        Fate::Passed => PASS,
+        Fate::Dropped => SHOT,
+    }
+}

@@ -1,0 +1,193 @@
+//! `cargo xtask bench`: vnet and its peers with real packets, as a table; the full run also as
+//! `docs/benchmarks.md` with its plots.
+
+mod figures;
+mod markdown;
+mod plot;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use self::figures::table;
+use super::{Format, build, machine::Machine, prepare, target_folder};
+use crate::build::RELEASE;
+
+/// What is measured, and how often.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// All peers, all numbers of rules and flows; writes docs/benchmarks.md unless --only is given
+    #[arg(long)]
+    full: bool,
+    /// Only peers whose name contains this; may be given again
+    #[arg(long)]
+    only: Vec<String>,
+    /// Rounds that have to count
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+/// What the measuring program prints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Measured {
+    /// Rounds, those that did not count included.
+    rounds: usize,
+    peers: Vec<Peer>,
+}
+
+/// What was measured of a peer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Peer {
+    name: String,
+    what: String,
+    group: Group,
+    /// Kind and number of rules.
+    rules: Option<(String, u32)>,
+    /// Why it is not there.
+    absent: Option<String>,
+    /// How long its rules took to be put in force. s.
+    applied_s: Option<f64>,
+    results: Vec<Results>,
+}
+
+/// Peers that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Group {
+    Limit,
+    Paths,
+    Rules,
+    Translation,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Load {
+    Packets,
+    Requests,
+    Connections,
+    Resets,
+    Stream,
+    Flows(u32),
+}
+
+/// Values of one load, one for each round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Results {
+    load: Load,
+    /// Per second.
+    values: Vec<f64>,
+    of_direct: Vec<f64>,
+    drift: Vec<f64>,
+    counts: Vec<bool>,
+}
+
+/// Measures, prints, and writes the document after a full run.
+pub(crate) fn run(options: &Options, format: Format) -> Result<ExitCode> {
+    let measured = measure(options)?;
+    let machine = Machine::look(&prepare()?)?;
+    match format {
+        Format::Table => print!("{}", table(&machine, &measured)),
+        Format::Json => {
+            println!("{}", serde_json::to_string_pretty(&(&machine, &measured)).context("write JSON")?)
+        }
+    }
+    if options.full && options.only.is_empty() {
+        markdown::write(&machine, &measured)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options) -> Result<Measured> {
+    let programs = prepare()?;
+    build(&programs, &["--package", "vnet-ctl", "--bin", "vnet-ctl"])?;
+    build(&programs, &["--package", "vnet-bench"])?;
+    let release = target_folder()?.join(RELEASE);
+    let mut args = vec![if options.full { "full" } else { "quick" }.to_owned()];
+    args.extend(options.only.iter().flat_map(|word| ["--only".to_owned(), word.clone()]));
+    args.extend(options.rounds.iter().flat_map(|rounds| ["--rounds".to_owned(), rounds.to_string()]));
+    let program = release.join("vnet-bench");
+    let command = programs.command(&program, &args).env("VNET_CTL", release.join("vnet-ctl"));
+    // An error tells what it is about; where it was made does not help.
+    let output = command
+        .env("RUST_LIB_BACKTRACE", "0")
+        .read()
+        .with_context(|| format!("run {}", program.display()))?;
+    let json = output.lines().last().context("it printed nothing")?;
+    serde_json::from_str(json).context("read what it measured")
+}
+
+impl Measured {
+    /// The peers of a group.
+    fn of(&self, group: Group) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(move |peer| peer.group == group)
+    }
+}
+
+impl Peer {
+    fn results(&self, load: Load) -> Option<&Results> {
+        self.results.iter().find(|results| results.load == load)
+    }
+}
+
+impl Results {
+    /// Median, least and greatest of those that count.
+    fn spread(&self, values: &[f64]) -> Option<Spread> {
+        let counted = values.iter().zip(&self.counts).filter(|(_, counts)| **counts);
+        let mut sorted: Vec<f64> = counted.map(|(value, _)| *value).collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len().is_multiple_of(2) {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted[middle]
+        };
+        Some(Spread { median, min, max })
+    }
+
+    fn value(&self) -> Option<Spread> {
+        self.spread(&self.values)
+    }
+
+    fn ratio(&self) -> Option<Spread> {
+        self.spread(&self.of_direct)
+    }
+}
+
+/// A median, and between what values it lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_that_do_not_count_are_left_out() {
+        let results = Results {
+            load: Load::Packets,
+            values: vec![1.0, 9.0, 3.0, 2.0],
+            of_direct: vec![0.1, 0.9, 0.3, 0.2],
+            drift: vec![0.0, 0.5, 0.0, 0.0],
+            counts: vec![true, false, true, true],
+        };
+        assert_eq!(results.value(), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
+        assert_eq!(results.ratio(), Some(Spread { median: 0.2, min: 0.1, max: 0.3 }));
+    }
+
+    #[test]
+    fn what_the_measuring_program_prints_is_read() {
+        let json = r#"{"rounds":1,"peers":[{"name":"direct","what":"a veth","group":"limit","rules":null,"absent":null,
+            "applied_s":null,"results":[{"load":{"flows":100},"values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}"#;
+        let measured: Measured = serde_json::from_str(json).expect("JSON");
+        assert!(measured.peers[0].results(Load::Flows(100)).is_some());
+    }
+}

@@ -1,0 +1,95 @@
+//! Figures as text: cells, rows, and the table for a terminal.
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use super::{Load, Measured, Peer, Spread};
+use crate::bench::machine::Machine;
+
+/// What is measured, its heading, and how a value per second becomes a figure.
+type Column = (Load, &'static str, fn(f64) -> String);
+
+/// The columns.
+const COLUMNS: [Column; 5] = [
+    (Load::Packets, "Mpps", |value| significant(value / 1e6)),
+    (Load::Requests, "RR µs", |value| format!("{:.2}", 1e6 / value)),
+    (Load::Connections, "CRR/s", |value| format!("{value:.0}")),
+    (Load::Resets, "CRR/s (RST)", |value| format!("{value:.0}")),
+    (Load::Stream, "TCP Gbps", |value| format!("{:.1}", value / 1e9)),
+];
+
+/// The headings of [`rows`].
+pub(super) fn headings(loads: &[Load]) -> Vec<String> {
+    let columns = COLUMNS.iter().filter(|(load, ..)| loads.contains(load));
+    let names = columns.flat_map(|(_, name, _)| [(*name).to_owned(), "of direct".to_owned()]);
+    ["peer".to_owned()].into_iter().chain(names).collect()
+}
+
+/// One row for each peer: name, and median and ratio with its spread for each load. Who is not there says why.
+pub(super) fn rows<'a>(peers: impl Iterator<Item = &'a Peer>, loads: &[Load]) -> Vec<Vec<String>> {
+    peers.map(|peer| row(peer, loads)).collect()
+}
+
+fn row(peer: &Peer, loads: &[Load]) -> Vec<String> {
+    let mut cells = vec![peer.name.clone()];
+    if let Some(why) = &peer.absent {
+        cells.push(format!("not here: {why}"));
+        return cells;
+    }
+    for (load, _, figure) in COLUMNS.iter().filter(|(load, ..)| loads.contains(load)) {
+        let results = peer.results(*load);
+        let value = results.and_then(super::Results::value);
+        cells.push(value.map_or_else(String::new, |spread| figure(spread.median)));
+        // For a time, less is better: that of *direct* is in the same relation.
+        cells.push(
+            results.and_then(super::Results::ratio).map_or_else(String::new, |spread| ratio(*load, spread)),
+        );
+    }
+    cells
+}
+
+/// A ratio and its spread; for the time of a request, the inverse of that of requests per second.
+fn ratio(load: Load, Spread { median, min, max }: Spread) -> String {
+    match load {
+        Load::Requests => format!("{:.2} ({:.2}–{:.2})", 1.0 / median, 1.0 / max, 1.0 / min),
+        _ => format!("{} ({}–{})", significant(median), significant(min), significant(max)),
+    }
+}
+
+/// Two decimals, or more where they would be nought.
+pub(super) fn significant(value: f64) -> String {
+    if value < 0.1 { format!("{value:.4}") } else { format!("{value:.2}") }
+}
+
+/// How quiet the machine was.
+pub(super) fn quiet(measured: &Measured) -> String {
+    let Some(direct) = measured.peers.first() else { return String::new() };
+    let told = direct.results.iter().filter_map(|results| {
+        let counted = results.drift.iter().filter(|drift| **drift <= 0.05).count();
+        let name = COLUMNS.iter().find(|(load, ..)| *load == results.load)?.1;
+        Some(match counted {
+            0 => format!("{name} none (all of them are shown: take them as a hint)"),
+            counted => format!("{name} {counted}"),
+        })
+    });
+    format!("rounds that count, of {}: {}", measured.rounds, told.collect::<Vec<_>>().join(", "))
+}
+
+/// The whole report for a terminal.
+pub(super) fn table(machine: &Machine, measured: &Measured) -> String {
+    let all = COLUMNS.map(|(load, ..)| load);
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(headings(&all));
+    for row in rows(measured.peers.iter(), &all) {
+        table.add_row(row);
+    }
+    for column in 1..=2 * COLUMNS.len() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let Machine { commit, kernel, cpu, cpus } = machine;
+    let quiet = quiet(measured);
+    format!(
+        "commit {commit}, Linux {kernel}, {cpu}, {cpus} CPUs\nmedian, and least to greatest; {quiet}\n{table}\n"
+    )
+}

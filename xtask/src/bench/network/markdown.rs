@@ -1,0 +1,102 @@
+//! `docs/benchmarks.md`: all figures of a full run, and its plots.
+
+use std::{fmt::Write as _, fs};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Group, Load, Measured, Peer,
+    figures::{headings, quiet, rows, significant},
+    plot,
+};
+use crate::{bench::machine::Machine, process::root};
+
+/// The document.
+const DOCUMENT: &str = "docs/benchmarks.md";
+/// Its plots, beside it.
+const FOLDER: &str = "docs/benchmarks";
+
+/// Writes the document and its plots.
+pub(super) fn write(machine: &Machine, measured: &Measured) -> Result<()> {
+    fs::create_dir_all(root().join(FOLDER)).context(FOLDER)?;
+    for (name, plot) in [
+        ("rules", plot::rules(measured)?),
+        ("connections", plot::connections(measured)?),
+        ("flows", plot::flows(measured)?),
+    ] {
+        let path = format!("{FOLDER}/{name}.svg");
+        fs::write(root().join(&path), plot).context(path)?;
+    }
+    fs::write(root().join(DOCUMENT), text(machine, measured)).context(DOCUMENT)?;
+    eprintln!("written to {DOCUMENT}");
+    Ok(())
+}
+
+fn text(machine: &Machine, measured: &Measured) -> String {
+    let Machine { commit, kernel, cpu, cpus } = machine;
+    let mut text = format!(
+        "# Benchmarks\n\nWritten by `cargo xtask bench --full` at commit {commit}, on Linux {kernel}, {cpu}, {cpus} CPUs; {}.\n\n\
+         Three network namespaces, A, S and B, are joined by two veths, and only what S does differs; in *direct* a\n\
+         veth leads from A straight to B. Client and server are on one CPU. Figures are medians; *of direct* is the\n\
+         ratio to *direct* in the same round, with its least and greatest value. Machines differ and drift: compare\n\
+         ratios, not figures.\n\n\
+         - **Mpps**: datagrams of 18 bytes of a flow that was answered, counted where they arrive.\n\
+         - **RR**: one byte and its answer on one TCP connection; the time of both. Less is better.\n\
+         - **CRR**: the same with a connection each, closed by FIN or by RST.\n\
+         - **TCP**: one stream of iperf3, cubic.\n\n",
+        quiet(measured)
+    );
+    let all = [Load::Packets, Load::Requests, Load::Connections, Load::Resets, Load::Stream];
+    section(&mut text, "Paths", measured.of(Group::Limit).chain(measured.of(Group::Paths)), &all);
+    section(&mut text, "Translation", measured.of(Group::Translation), &all);
+    section(&mut text, "Rules", measured.of(Group::Rules), &[Load::Packets, Load::Connections]);
+    text += "![Packets per second against the number of rules](benchmarks/rules.svg)\n\n\
+             ![Connections per second against the number of rules](benchmarks/connections.svg)\n\n";
+    applied(&mut text, measured);
+    flows(&mut text, measured);
+    text += "## What each peer is\n\n";
+    for peer in &measured.peers {
+        let _ = writeln!(text, "- **{}**: {}.", peer.name, peer.what);
+    }
+    text
+}
+
+fn section<'a>(text: &mut String, name: &str, peers: impl Iterator<Item = &'a Peer>, loads: &[Load]) {
+    let headings = headings(loads);
+    let _ = writeln!(text, "## {name}\n\n| {} |", headings.join(" | "));
+    let _ = writeln!(text, "|---{}|", "|---:".repeat(headings.len() - 1));
+    for row in rows(peers, loads) {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text.push('\n');
+}
+
+fn applied(text: &mut String, measured: &Measured) {
+    *text += "How long it takes to put them in force: the program that loads them; for vnet, a policy with them, in\n\
+              place of one with none, until it is in force.\n\n| peer | ms |\n|---|---:|\n";
+    for peer in measured.of(Group::Rules) {
+        if let Some(applied_s) = peer.applied_s {
+            let _ = writeln!(text, "| {} | {:.1} |", peer.name, applied_s * 1000.0);
+        }
+    }
+    text.push('\n');
+}
+
+fn flows(text: &mut String, measured: &Measured) {
+    let _ = writeln!(
+        text,
+        "## Flows\n\nMpps of many flows in turn.\n\n| peer | flows | Mpps | of direct |\n|---|---:|---:|---:|"
+    );
+    for peer in &measured.peers {
+        for results in &peer.results {
+            let (Load::Flows(flows), Some(value), Some(ratio)) =
+                (results.load, results.value(), results.ratio())
+            else {
+                continue;
+            };
+            let (value, ratio) = (significant(value.median / 1e6), significant(ratio.median));
+            let _ = writeln!(text, "| {} | {flows} | {value} | {ratio} |", peer.name);
+        }
+    }
+    *text += "\n![Packets per second against the number of flows](benchmarks/flows.svg)\n\n";
+}
