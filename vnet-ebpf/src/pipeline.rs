@@ -31,9 +31,7 @@ pub mod socket;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use vnet_common::{
-    Address, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, UplinkRecord, V4, V6, mark,
-};
+use vnet_common::{Address, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, V4, V6, mark};
 
 use self::hooks::{Hook, Host, Workload};
 use crate::{
@@ -90,7 +88,6 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
 #[inline(always)]
 pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
-    let Some(&UplinkRecord { mac, .. }) = snapshot.uplink(arrival.device) else { return Ok(Verdict::PASS) };
     // What vnet does not carry is the host's to judge.
     let Ok(frame) = parse::ethernet(packet) else { return Ok(Verdict::PASS) };
     match frame.carries {
@@ -99,7 +96,7 @@ pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Ar
             let read = read_ipv4(packet, case);
             match fragments::followed_outside(packet, &snapshot, case, read)? {
                 Some(verdict) => Ok(verdict),
-                None => outside(packet, snapshot, case, mac),
+                None => outside(packet, snapshot, case),
             }
         }
         Carries::Ipv6 => {
@@ -109,11 +106,11 @@ pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Ar
                 return Ok(verdict);
             }
             if case.datagram.message.kind == Kind::Discovery {
-                return neighbours::discovery_outside(packet, &snapshot, case, mac);
+                return neighbours::discovery_outside(packet, &snapshot, case);
             }
-            outside(packet, snapshot, case, mac)
+            outside(packet, snapshot, case)
         }
-        Carries::Arp => neighbours::arp_outside(packet, &snapshot, arrival.device, mac),
+        Carries::Arp => neighbours::arp_outside(packet, &snapshot, arrival.device),
     }
 }
 
@@ -208,21 +205,21 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
 }
 
-/// The same from outside, at the uplink that has `mac`.
+/// The same from outside. By which router it comes says nothing about a flow.
 #[inline(always)]
 fn outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
-    mac: MacAddr,
 ) -> Outcome {
-    if case.macs.dst() != mac {
-        return Ok(Verdict::PASS);
-    }
-    // By which router it comes says nothing about a flow.
+    let mac = case.macs.dst();
     case.macs = MacPair::new(mac, MacAddr::default());
-    if let Some(verdict) = routine_apart(packet, snapshot, case)? {
+    let routine = if A::IS_V4 { routine } else { routine_apart };
+    if let Some(verdict) = routine(packet, snapshot, case)? {
         return Ok(verdict);
+    }
+    if snapshot.uplink(case.device).is_none_or(|uplink| uplink.mac != mac) {
+        return Ok(Verdict::PASS);
     }
     case.from = Endpoint::outside(case.device, snapshot.peer(case.datagram.src.ip()));
     (case.network, case.gateway_mac) = (case.device, mac);
@@ -303,14 +300,15 @@ pub fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     }
     classify(snapshot, case)?;
     if matches!(case.step, Step::Single | Step::Open | Step::Reopen) {
-        if case.from.is_outside() && (!is_forwarded(snapshot, case) || is_awaited(packet, case)) {
+        let opens = match case.step {
+            Step::Single => Ok(()),
+            _ => track::may_open(&case.datagram.message),
+        };
+        if !case.from.is_outside() {
+            opens?;
+        } else if opens.is_err() || !is_forwarded(snapshot, case) || is_awaited(packet, case) {
+            // It is the host's, or answers a connection of the host's own.
             return Ok(Verdict::PASS);
-        }
-        if case.step != Step::Single
-            && let Err(reason) = track::may_open(&case.datagram.message)
-        {
-            // It may answer a connection of the host's own, from a port that is forwarded.
-            return if case.from.is_outside() { Ok(Verdict::PASS) } else { Err(reason) };
         }
     }
     if case.step != Step::Continue

@@ -1,6 +1,6 @@
 //! What neighbours say and ask: ARP, and what ICMPv6 has in its place.
 
-use vnet_common::{Delivery, MacAddr, V6};
+use vnet_common::{Delivery, UplinkRecord, V6};
 
 use crate::{
     case::Case,
@@ -81,15 +81,15 @@ const fn answer_to(speaker: &Speaker) -> Verdict {
     Verdict::send(speaker.device, delivery)
 }
 
-/// An ARP packet from outside, at the uplink that has `mac`: who has an elastic IP is answered, the rest is the
+/// An ARP packet from outside, at an uplink: who has an elastic IP is answered, the rest is the
 /// host's.
 #[inline(never)]
 pub(super) fn arp_outside<P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     uplink: u32,
-    mac: MacAddr,
 ) -> Outcome {
+    let Some(&UplinkRecord { mac, .. }) = snapshot.uplink(uplink) else { return Ok(Verdict::PASS) };
     let Some(target) = neighbour::arp_question(packet) else { return Ok(Verdict::PASS) };
     if !translate::is_elastic(snapshot, uplink, target) {
         return Ok(Verdict::PASS);
@@ -104,8 +104,8 @@ pub(super) fn discovery_outside<P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &Case<V6>,
-    mac: MacAddr,
 ) -> Outcome {
+    let Some(&UplinkRecord { mac, .. }) = snapshot.uplink(case.device) else { return Ok(Verdict::PASS) };
     let Some(target) = neighbour::discovery_question(packet, &case.datagram) else {
         return Ok(Verdict::PASS);
     };
