@@ -26,6 +26,7 @@ mod spoofing;
 mod step;
 mod tables;
 mod tcp;
+mod told;
 mod udp;
 pub mod view;
 pub mod world;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Case> {
         host::cases(),
         multicast::cases(),
         nat::cases(),
+        told::cases(),
         tables::cases(),
         reviewed::cases(),
     ];

@@ -32,6 +32,23 @@ pub const PORT_DROPS: u32 = 1 << 16;
 /// One above the highest number of a drop reason.
 pub const DROP_REASONS: u32 = 128;
 
+/// Budgets of ICMP errors: devices whose numbers agree in the lowest 12 bits share one. 32 kB on each CPU.
+pub const BUDGETS: u32 = 1 << 12;
+
+/// ICMP errors about packets that came in at one device, in each tick (1.07 s) on each CPU; RFC 4443 section 2.4(f)
+/// and RFC 1812 section 4.3.2.8 ask for a limit. The former has 10 in a second for small devices; Linux has bursts of
+/// 50 for the whole host (`icmp_msgs_burst`). Errors of at most 560 bytes make 28 kB a tick of it, and a sender that
+/// learns an MTU or traces a route needs one or three.
+pub const ERRORS_PER_TICK: u32 = 50;
+
+/// Bytes of the packet that an ICMP error of vnet's own quotes at most: the error then stays below 576 bytes in IPv4
+/// (RFC 1812 section 4.3.2.3), and below the least MTU of IPv6.
+pub const QUOTED_BYTES: u32 = 512;
+
+/// TCP options that are looked at for the segment size, single bytes of padding counted too. 40 bytes have room for
+/// ten of four bytes; systems put the segment size first.
+pub const TCP_OPTIONS: u32 = 10;
+
 /// IPv6 extension headers that the parser follows. RFC 8200 section 4.1 gives six kinds, each of
 /// which a sane packet carries once; destination options may stand twice.
 pub const IPV6_EXTENSIONS: u32 = 6;

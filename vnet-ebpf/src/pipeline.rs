@@ -21,6 +21,7 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
+mod answer;
 mod errors;
 mod flooded;
 mod hooks;
@@ -49,6 +50,7 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
+pub use answer::{answer, is_answered};
 pub use flooded::{to_host, to_port};
 
 /// Where and when a packet arrived.
@@ -228,6 +230,10 @@ fn routine<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Result<Option<Verdict>, DropReason> {
     case.key = case.datagram.key(case.device);
     let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
+    // Of the decision, too: what does not fit goes the long way, where it is dropped if that is still so.
+    if !replay::fits(packet, &case.datagram, flow.mtu.get()) {
+        return Ok(None);
+    }
     let Some(hop) = current(snapshot, &flow, case.macs) else { return Ok(None) };
     if !track::is_routine(&flow, &case.datagram.message) {
         return Ok(None);
@@ -309,6 +315,7 @@ fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         }
         return Err(reason);
     }
+    replay::check(packet, &case.datagram, &case.forth)?;
     match case.step {
         Step::Single => replay::send(packet, &case.datagram, &case.forth),
         Step::Open | Step::Reopen => open(packet, snapshot, case),
@@ -391,6 +398,7 @@ fn admit<A: Address + Default, T: Tables + FlowTable<A>>(
         route::way(case)?;
         case.asked = case.to;
     }
+    route::lengths(snapshot, case);
     if case.asked.is_elsewhere() {
         // Only a joined network's gateway can have been asked; it is none any more.
         return Err(DropReason::NoRoute);
@@ -435,12 +443,12 @@ fn open<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    replay::check_ttl(packet, &case.forth)?;
     let segment = &case.datagram.message.segment;
     let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
     case.pair_key = FlowKey::of(case.forth.device, case.datagram.protocol, case.forth.leaves.reversed());
     let birth = Birth { seq_next, syn_end, bytes: packet.length() };
     install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
+    replay::clamp(packet, &case.datagram, &case.forth, case.back.mtu)?;
     replay::send(packet, &case.datagram, &case.forth)
 }
 
@@ -458,5 +466,6 @@ fn proceed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if case.step == Step::Renew {
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
+    replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
     replay::replay(packet, &case.datagram, &own, &case.forth)
 }

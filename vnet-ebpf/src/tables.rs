@@ -45,6 +45,9 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp>;
     /// A head or block of the forwards.
     fn forward(&self, key: &ForwardKey) -> Option<&Forward>;
+    /// Whether one more ICMP error may be sent about packets that came in at a device, in the tick `now`: see
+    /// [`vnet_common::Budget`].
+    fn may_tell(&self, device: u32, now: u32) -> bool;
 
     /// Runs [`judge::answer`]: in the kernel as a function that the verifier walks once, not once for each call.
     fn ask(&self, question: Question) -> Answer;
@@ -71,7 +74,7 @@ pub trait FlowTable<A: Copy> {
     where
         Self: 'a;
 
-    /// Scratch memory, to be had once per packet.
+    /// Scratch memory, to be had once per packet; and again, as the packet left it, for the error that tells of it.
     ///
     /// # Errors
     /// [`DropReason::Internal`] when there is none.

@@ -1,12 +1,13 @@
 //! The host model as a runner of cases.
 
 use vnet_common::{
-    Address, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin, PeerPrefix, PortKey, Ports,
-    UplinkKey, V6, limits, side_of, ticks_from_secs,
+    Address, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin,
+    PeerPrefix, PortKey, Ports, UplinkKey, V6, limits, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
     model::{ModelFlows, ModelPacket, ModelTables},
-    pipeline::{self, Arrival},
+    pipeline::{self, Arrival, is_answered},
+    verdict::Verdict,
 };
 
 use super::{
@@ -84,11 +85,26 @@ impl Model {
             Hook::ToHost => pipeline::to_host(packet, &self.tables, arrival),
             Hook::FromUplink => pipeline::from_uplink(packet, &self.tables, arrival),
         };
+        let result = result.map_err(|reason| (reason, self.told(entry, packet, arrival, reason)));
         match result.map(|verdict| verdict.destination()) {
-            Err(reason) => Seen::Drop(reason),
+            Err((reason, None)) => Seen::Drop(reason),
+            Err((reason, Some((device, delivery)))) => Seen::Tell(reason, device, delivery),
             Ok(None) => Seen::Pass,
             Ok(Some((device, delivery))) => Seen::Send(device, delivery),
         }
+    }
+
+    /// Where the ICMP error goes that the dropped packet becomes, if it becomes one.
+    fn told(
+        &self,
+        entry: &Entry,
+        packet: &mut ModelPacket,
+        arrival: Arrival,
+        reason: DropReason,
+    ) -> Option<(u32, Delivery)> {
+        let is_told = matches!(entry.hook, Hook::FromPort | Hook::FromUplink) && is_answered(reason);
+        let verdict = is_told.then(|| pipeline::answer(packet, &self.tables, arrival, reason))?;
+        verdict.and_then(Verdict::destination)
     }
 }
 
@@ -118,6 +134,10 @@ impl Runner for Model {
 
     fn advance(&mut self, secs: u32) {
         self.now += ticks_from_secs(secs);
+    }
+
+    fn tick(&mut self) {
+        self.now += 1;
     }
 
     fn fill(&mut self, free: usize) {
@@ -150,7 +170,9 @@ impl Runner for Model {
 #[must_use]
 pub const fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
     let mark = entry.mark(generation);
-    ModelPacket { bytes, vlan_tag: entry.vlan_tag, forwarded: entry.forwarded, mark }
+    let segment_payload = entry.segment_payload as u32;
+    let Entry { vlan_tag, forwarded, .. } = *entry;
+    ModelPacket { bytes, vlan_tag, forwarded, mark, segment_payload, leaves_checksum: false }
 }
 
 /// A byte that is no delivery.

@@ -34,46 +34,46 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// One who sends, and one who is sent to: whose addresses and ports a packet carries.
 #[derive(Clone, Copy)]
-struct Way {
-    version: Version,
-    from: (Party, u16),
-    to: (Party, u16),
+pub(super) struct Way {
+    pub(super) version: Version,
+    pub(super) from: (Party, u16),
+    pub(super) to: (Party, u16),
 }
 
 impl Way {
-    const fn back(self) -> Self {
+    pub(super) const fn back(self) -> Self {
         Self { from: self.to, to: self.from, ..self }
     }
 
-    fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    pub(super) fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         packet(self.from.0.addr(self.version), self.to.0.addr(self.version), protocol, payload)
     }
 
-    fn udp(&self) -> Vec<u8> {
+    pub(super) fn udp(&self) -> Vec<u8> {
         self.packet(UDP, &udp((self.from.1, self.to.1)))
     }
 
-    fn tcp(&self, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    pub(super) fn tcp(&self, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
         self.packet(TCP, &tcp((self.from.1, self.to.1), Segment { flags, seq, ack, data: 0 }))
     }
 }
 
-const fn way(version: Version, from: (Party, u16), to: (Party, u16)) -> Way {
+pub(super) const fn way(version: Version, from: (Party, u16), to: (Party, u16)) -> Way {
     Way { version, from, to }
 }
 
 /// Sent by C to its gateway.
-fn sent(packet: &[u8]) -> Vec<u8> {
+pub(super) fn sent(packet: &[u8]) -> Vec<u8> {
     carried(C.mac, H.mac, packet)
 }
 
 /// Received by the uplink from the router.
-fn received(packet: &[u8]) -> Vec<u8> {
+pub(super) fn received(packet: &[u8]) -> Vec<u8> {
     carried(O.mac, U.mac, packet)
 }
 
 /// Case steps for translated packets: the frame that goes in, and the packet that comes out, one hop further.
-trait Translated {
+pub(super) trait Translated {
     /// C's packet leaves by the uplink as `out`.
     fn leaves(self, packet: &[u8], out: &[u8]) -> Self;
     /// A packet from outside reaches C as `out`.
@@ -195,7 +195,7 @@ fn forwarded() -> super::step::Entry {
 }
 
 /// The packet with this TTL or hop limit.
-fn with_ttl(packet: &[u8], ttl: u8) -> Vec<u8> {
+pub(super) fn with_ttl(packet: &[u8], ttl: u8) -> Vec<u8> {
     let mut out = packet.to_vec();
     if out[0] >> 4 == 4 {
         out[8] = ttl;

@@ -205,7 +205,16 @@ pub enum Policy {
     Elastic,
     /// Network X leads outside, and reaches O's network untranslated.
     NatExempt,
+    /// As [`Policy::Nat`], and everybody knows the MTU of their links, and the gateways' addresses; network X clamps.
+    Narrow,
 }
+
+/// The MTU of network W under [`Policy::Narrow`].
+pub const MTU_W: u16 = 1500;
+/// That of network X.
+pub const MTU_X: u16 = 1300;
+/// That of the uplink.
+pub const MTU_U: u16 = 1400;
 
 impl Policy {
     const fn has_acl(self) -> bool {
@@ -223,6 +232,7 @@ impl Policy {
     const fn flags(self, network: Device, flags: NetworkFlags) -> NetworkFlags {
         match (self, network) {
             (Self::Joined, _) | (Self::NatExempt, Device::X) => flags.and(NetworkFlags::JOINED),
+            (Self::Narrow, Device::X) => flags.and(NetworkFlags::CLAMPS_MSS),
             (Self::HostExcluded, Device::W) => flags.and(NetworkFlags::EXCLUDES_HOST),
             _ => flags,
         }
@@ -265,7 +275,12 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     let mut tables = Tables::default();
     for (gateway, flags) in [(G, NetworkFlags::NONE), (H, NetworkFlags::LEADS_OUTSIDE)] {
         let bridge = devices.index(gateway.device);
-        tables.networks.push((bridge, NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags))));
+        let mut record = NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags));
+        if policy == Policy::Narrow {
+            let mtu = if gateway.device == G.device { MTU_W } else { MTU_X };
+            record = record.reached_at(Ip::from_std(gateway.v4.into()), Ip::from_std(gateway.v6.into()), mtu);
+        }
+        tables.networks.push((bridge, record));
         // No rule names H, which is then as everybody whom none names.
         let identity = if gateway.device == G.device { number(gateway.device) } else { Identity::UNKNOWN.0 };
         let endpoint = Endpoint::gateway(bridge, gateway.mac, identity);
@@ -293,7 +308,8 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
             tables.joins.push((network, 64, prefix(joined.v6.into()), other));
         }
     }
-    if matches!(policy, Policy::Nat | Policy::NatMoved | Policy::Elastic | Policy::NatExempt) {
+    if matches!(policy, Policy::Nat | Policy::Narrow | Policy::NatMoved | Policy::Elastic | Policy::NatExempt)
+    {
         add_outside(&mut tables, policy, devices);
     }
     let on_change = if policy == Policy::Keeps { OnChange::Keep } else { OnChange::Cut };
@@ -319,7 +335,8 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
 /// The way out of network X, and what stands behind addresses of the host.
 fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
     let (network, uplink) = (devices.index(Device::X), devices.index(Device::U));
-    tables.uplinks.push((uplink, UplinkRecord::new(U.mac, 0)));
+    let mtu = if policy == Policy::Narrow { MTU_U } else { 0 };
+    tables.uplinks.push((uplink, UplinkRecord::new(U.mac, mtu)));
     for gateway in [G, H] {
         let bridge = devices.index(gateway.device);
         tables.joins.push((0, 96 + 24, prefix(gateway.v4.into()), bridge));
@@ -337,7 +354,7 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
                 tables.forwards.push((head.block(ports.0, prefix_len), entry));
             };
         match policy {
-            Policy::Nat => {
+            Policy::Nat | Policy::Narrow => {
                 forward(0, &U, 6, 16, (8080, 80), (ForwardKind::Forward, &C));
                 forward(0, &U, 17, 13, (5000, 6000), (ForwardKind::Forward, &C));
                 forward(0, &U, 132, 16, (5000, 0), (ForwardKind::Forward, &C));

@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, JoinPrefix,
-    NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord,
-    SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
+    Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey,
+    PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ebpf::case::Case;
 
@@ -59,6 +59,9 @@ pub(crate) static HOST: Array<u64, 1> = Array::new();
 #[btf_map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketAddress, { limits::SOCKETS as usize }> =
     LruHashMap::new();
+/// How many ICMP errors may still be sent about packets of a device.
+#[btf_map]
+pub(crate) static BUDGETS: PerCpuArray<Budget, { limits::BUDGETS as usize }> = PerCpuArray::new();
 /// Scratch memory of the slow path.
 #[btf_map]
 pub(crate) static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();

@@ -9,7 +9,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
     DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
     JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
-    UplinkKey, UplinkRecord, V4, V6,
+    UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -55,7 +55,7 @@ impl<A: Copy> Deref for Scratch<A> {
 impl<A: Copy> DerefMut for Scratch<A> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Case<A> {
-        // SAFETY: as above; a packet asks for it once.
+        // SAFETY: as above; a packet asks for it once, and once more when it is dropped and the first is given back.
         unsafe { &mut *self.0 }
     }
 }
@@ -122,6 +122,14 @@ impl Tables for Kernel {
     fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
         // SAFETY: as for `port`.
         unsafe { maps::FORWARDS.get(key) }
+    }
+
+    #[inline(always)]
+    fn may_tell(&self, device: u32, now: u32) -> bool {
+        // SAFETY: the slot belongs to this CPU, where tc programs do not interrupt one another.
+        maps::BUDGETS
+            .get_ptr_mut(device % limits::BUDGETS)
+            .is_some_and(|budget| unsafe { (*budget).spend(now) })
     }
 
     #[inline(always)]
