@@ -30,6 +30,7 @@ mod spoofing;
 mod step;
 mod tables;
 mod tcp;
+mod told;
 mod udp;
 pub mod view;
 pub mod world;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Case> {
         source_ports::cases(),
         fragments::cases(),
         backends::cases(),
+        told::cases(),
         tables::cases(),
         reviewed::cases(),
     ];

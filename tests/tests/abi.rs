@@ -240,6 +240,7 @@ fn drop_reasons_keep_their_numbers() {
         (36, "forwarded"),
         (37, "undecided"),
         (38, "unknown-neighbour"),
+        (39, "too-big"),
         (48, "egress-denied"),
         (49, "ingress-denied"),
         (50, "acl-denied"),
@@ -276,6 +277,7 @@ fn the_object_declares_every_map_in_its_shape() {
         flags,
     };
     let expected = [
+        ("BUDGETS", shape(PERCPU_ARRAY, 4, 8, limits::BUDGETS, 0)),
         ("CONTROL", shape(ARRAY, 4, 8, 1, 0)),
         ("DROPS", shape(PERCPU_ARRAY, 4, 8, limits::DROP_REASONS, 0)),
         ("ELASTIC_IPS", shape(HASH, 24, 20, limits::ELASTIC_IPS, NO_PREALLOC)),

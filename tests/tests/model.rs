@@ -32,7 +32,12 @@ fn every_case_has_a_name_of_its_own() {
 fn every_drop_reason_has_a_case() {
     let steps = || cases::all().into_iter().flat_map(|case| case.steps);
     for &reason in vnet_common::DropReason::ALL {
-        let produces = |step: Step| matches!(step, Step::Packet { outcome: Outcome::Drop(found), .. } if found == reason);
+        let produces = |step: Step| match step {
+            Step::Packet { outcome: Outcome::Drop(found) | Outcome::Tell { reason: found, .. }, .. } => {
+                found == reason
+            }
+            _ => false,
+        };
         assert!(steps().any(produces), "no case is dropped for {}", reason.label());
     }
 }
@@ -51,7 +56,8 @@ fn a_frame_cut_anywhere_goes_nowhere() {
             continue;
         }
         for (number, entry, frame) in packets {
-            for len in 0..frame.len() {
+            // Behind all headers some lengths will do.
+            for len in (0..frame.len()).filter(|len| *len < 256 || len % 61 == 0) {
                 arrive_at(&mut model, &case, number);
                 let mut packet = arriving(&entry, 1, frame[..len].to_vec());
                 let seen = model.verdict(&entry, &mut packet);

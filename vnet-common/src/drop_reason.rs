@@ -65,6 +65,7 @@ drop_reasons! {
     36 Forwarded "forwarded" "The host forwarded it from elsewhere; a network is not reachable that way.",
     37 Undecided "undecided" "It reached a port without having been judged.",
     38 UnknownNeighbour "unknown-neighbour" "ARP or neighbour discovery for an address that nobody in this network has.",
+    39 TooBig "too-big" "It is longer than the MTU of the next link on its way.",
     // What the policy says.
     48 EgressDenied "egress-denied" "No egress rule of the sender's security groups allows it.",
     49 IngressDenied "ingress-denied" "No ingress rule of the receiver's security groups allows it.",

@@ -7,6 +7,7 @@
 
 mod addr;
 mod be;
+mod budget;
 mod drop_reason;
 mod endpoint;
 mod flow;
@@ -17,6 +18,7 @@ mod translation;
 
 pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
 pub use be::{Be16, Be32};
+pub use budget::Budget;
 pub use drop_reason::DropReason;
 pub use endpoint::{
     Control, Delivery, Endpoint, EndpointKey, EndpointKind, JOIN_OUTSIDE, JoinPrefix, NetworkFlags,

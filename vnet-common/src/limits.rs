@@ -43,6 +43,22 @@ pub const HELD_IN_GROUP: u32 = 64;
 pub const FRAGMENTS: usize = 64;
 /// Bytes of a frame that can be held back.
 pub const HELD_BYTES: usize = 2048;
+/// Budgets of ICMP errors: devices whose numbers agree in the lowest 12 bits share one. 32 kB on each CPU.
+pub const BUDGETS: u32 = 1 << 12;
+
+/// ICMP errors about packets that came in at one device, in each tick (1.07 s) on each CPU; RFC 4443 section 2.4(f)
+/// and RFC 1812 section 4.3.2.8 ask for a limit. The former has 10 in a second for small devices; Linux has bursts of
+/// 50 for the whole host (`icmp_msgs_burst`). Errors of at most 560 bytes make 28 kB a tick of it, and a sender that
+/// learns an MTU or traces a route needs one or three.
+pub const ERRORS_PER_TICK: u32 = 50;
+
+/// Bytes of the packet that an ICMP error of vnet's own quotes at most: the error then stays below 576 bytes in IPv4
+/// (RFC 1812 section 4.3.2.3), and below the least MTU of IPv6.
+pub const QUOTED_BYTES: u32 = 512;
+
+/// TCP options that are looked at for the segment size, single bytes of padding counted too. 40 bytes have room for
+/// ten of four bytes; systems put the segment size first.
+pub const TCP_OPTIONS: u32 = 10;
 
 /// IPv6 extension headers that the parser follows. RFC 8200 section 4.1 gives six kinds, each of
 /// which a sane packet carries once; destination options may stand twice.

@@ -171,12 +171,12 @@ impl<A: Address> Case<A> {
     }
 }
 
-impl<A: Copy + Default> Case<A> {
+impl<A: Copy + Default> Default for Case<A> {
     /// A case that says nothing.
-    #[must_use]
-    pub fn blank() -> Self {
+    fn default() -> Self {
         let tuple = Tuple::default();
-        let hop = Hop { device: 0, delivery: 0, ops: Ops::NONE, sent: MacPair::default(), leaves: tuple };
+        let sent = MacPair::default();
+        let hop = Hop { device: 0, delivery: 0, ops: Ops::NONE, sent, leaves: tuple, mtu: 0 };
         let nobody = Endpoint::gateway(0, MacAddr::default(), 0);
         Self {
             device: 0,

@@ -132,6 +132,8 @@ impl Message {
 pub struct Segment {
     /// The flag byte: see the constants.
     pub flags: u8,
+    /// Length of the header in bytes, its options included.
+    pub header_len: u8,
     /// Sequence number of the first byte, or of the SYN or FIN.
     pub seq: u32,
     /// Sequence number after the last byte, SYN and FIN counted.

@@ -15,6 +15,8 @@ pub struct Hop<A> {
     pub sent: MacPair,
     /// The tuple that a translated packet leaves with.
     pub leaves: Tuple<A>,
+    /// The longest IP packet in bytes that passes, if it is routed; 0: whatever comes.
+    pub mtu: u16,
 }
 
 impl<A: Copy> Hop<A> {
@@ -42,6 +44,7 @@ impl<A: Copy> Hop<A> {
             ops: flow.ops.get(),
             sent: flow.sent.get(),
             leaves: Tuple::default(),
+            mtu: flow.mtu.get(),
         }
     }
 

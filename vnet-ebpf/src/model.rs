@@ -3,21 +3,22 @@
 //! Behaves as the kernel does, so that one table of cases serves both.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell, RefMut},
     collections::{BTreeMap, HashMap},
     rc::Rc,
 };
 
 use vnet_common::{
-    Address, Be16, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward,
-    ForwardKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
-    PortRecord, Tuple, UplinkKey, UplinkRecord, V4, V6, limits,
+    Address, Be16, Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
+    Forward, ForwardKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    PortKey, PortRecord, Tuple, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 
 use crate::{
     case::Case,
     fragments::{Fragmented, Held},
-    packet::{Change, Packet, Wire},
+    headers::ETHERNET_LEN,
+    packet::{Change, ChangeKind, Packet, Wire},
     pipeline,
     question::{Answer, Question},
     stages::{
@@ -46,6 +47,10 @@ pub struct ModelPacket {
     pub is_awaited: bool,
     /// The copies of it that arrive once more, each at a device.
     pub again: Vec<(u32, Vec<u8>)>,
+    /// Bytes of payload in each segment that it will be cut into.
+    pub segment_payload: u32,
+    /// Whether the checksum of TCP and UDP is left to the device.
+    pub leaves_checksum: bool,
 }
 
 impl ModelPacket {
@@ -66,6 +71,20 @@ impl Packet for ModelPacket {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
 
+    fn segment_payload(&self) -> u32 {
+        self.segment_payload
+    }
+
+    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason> {
+        if kept as usize > self.bytes.len() {
+            return Err(DropReason::Truncated);
+        }
+        self.bytes.truncate(kept as usize);
+        self.bytes.splice(ETHERNET_LEN..ETHERNET_LEN, vec![0; room as usize]);
+        self.segment_payload = 0;
+        Ok(())
+    }
+
     fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
         let range = self.range::<T>(offset)?;
         // SAFETY: `range` is size_of::<T>() bytes long, and any bytes are a `T: Wire`.
@@ -81,6 +100,15 @@ impl Packet for ModelPacket {
 
     fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason> {
         let old: Be16 = self.read(offset)?;
+        if self.leaves_checksum {
+            // It has the sum of the pseudo-header so far, not its complement.
+            let sum = u32::from(old.to_ne()) + change.sum;
+            let folded = (0..3).fold(sum, |sum, _| (sum & 0xffff) + (sum >> 16));
+            return match change.kind {
+                ChangeKind::Pseudo => self.write(offset, Be16::from_bytes((folded as u16).to_ne_bytes())),
+                ChangeKind::Covered => Ok(()),
+            };
+        }
         let sum = u64::from(!u16::from_ne_bytes(old.to_bytes())) + u64::from(change.sum);
         let folded = (0..3).fold(sum, |sum, _| (sum & 0xffff) + (sum >> 16));
         let check = match !(folded as u16) {
@@ -216,6 +244,12 @@ pub struct ModelTables {
     pub flows4: ModelFlows<V4>,
     /// IPv6 flows.
     pub flows6: ModelFlows<V6>,
+    /// ICMP errors by device.
+    pub budgets: RefCell<HashMap<u32, Budget>>,
+    /// The case of an IPv4 packet.
+    pub case4: RefCell<Case<V4>>,
+    /// The case of an IPv6 packet.
+    pub case6: RefCell<Case<V6>>,
 }
 
 impl Tables for ModelTables {
@@ -283,6 +317,10 @@ impl Tables for ModelTables {
         self.fragments.held.get(index as usize).map(|cell| &**cell.get_or_init(Box::default))
     }
 
+    fn may_tell(&self, device: u32, now: u32) -> bool {
+        self.budgets.borrow_mut().entry(device).or_default().spend(now)
+    }
+
     fn ask(&self, question: Question) -> Answer {
         judge::answer(self, &question)
     }
@@ -298,13 +336,13 @@ fn longest(addr: Ip, bits: u32, find: impl Fn(u32, Ip) -> Option<u32>) -> Option
 }
 
 macro_rules! flow_table {
-    ($addr:ty, $field:ident) => {
+    ($addr:ty, $field:ident, $case:ident) => {
         impl FlowTable<$addr> for ModelTables {
             type Entry<'a> = Rc<Flow<$addr>>;
-            type Scratch<'a> = Box<Case<$addr>>;
+            type Scratch<'a> = RefMut<'a, Case<$addr>>;
 
-            fn scratch(&self) -> Result<Box<Case<$addr>>, DropReason> {
-                Ok(Box::new(Case::blank()))
+            fn scratch(&self) -> Result<RefMut<'_, Case<$addr>>, DropReason> {
+                Ok(self.$case.borrow_mut())
             }
 
             fn find(&self, key: &FlowKey<$addr>) -> Option<Self::Entry<'_>> {
@@ -341,5 +379,5 @@ macro_rules! flow_table {
         }
     };
 }
-flow_table!(V4, flows4);
-flow_table!(V6, flows6);
+flow_table!(V4, flows4, case4);
+flow_table!(V6, flows6, case6);

@@ -164,10 +164,24 @@ pub enum ChangeKind {
     Pseudo,
 }
 
+/// In the place of a segment size: the sender has cut them already (`GSO_BY_FRAGS`, as SCTP does).
+pub const SEGMENTED_BEFORE: u32 = 0xffff;
+
 /// One packet, from its Ethernet header on.
 pub trait Packet {
     /// Length of the whole packet in bytes; of all its segments when it is to be segmented later.
     fn length(&self) -> u32;
+
+    /// Bytes of payload in each segment, when it is to be segmented later; 0: it stays as it is;
+    /// [`SEGMENTED_BEFORE`]: they may differ.
+    fn segment_payload(&self) -> u32;
+
+    /// Makes another packet of it: `kept` bytes from its beginning, of which the Ethernet header is followed by `room`
+    /// zero bytes. It is no longer to be segmented.
+    ///
+    /// # Errors
+    /// [`DropReason::Truncated`] when it is shorter, [`DropReason::Internal`] when there is no room.
+    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason>;
 
     /// The header at `offset` bytes.
     ///

@@ -22,6 +22,7 @@
 //! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
 //! check was made for.
 
+mod answer;
 mod errors;
 mod flooded;
 mod fragments;
@@ -49,6 +50,7 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
+pub use answer::{answer, is_answered};
 pub use flooded::{to_host, to_port};
 
 /// Where and when a packet arrived.
@@ -235,6 +237,10 @@ fn routine<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Result<Option<Verdict>, DropReason> {
     case.key = case.datagram.key(case.device);
     let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
+    // Of the decision, too: what does not fit goes the long way, where it is dropped if that is still so.
+    if !replay::fits(packet, &case.datagram, flow.mtu.get()) {
+        return Ok(None);
+    }
     let Some(hop) = current(snapshot, &flow, case) else { return Ok(None) };
     if !track::is_routine(&flow, &case.datagram.message) {
         return Ok(None);
@@ -312,7 +318,7 @@ pub fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         }
     }
     if case.step != Step::Continue
-        && let Err(reason) = admit(snapshot, case)
+        && let Err(reason) = find_way(snapshot, case).and_then(|()| admit(snapshot, case))
     {
         // A frame for somebody else says nothing about the flow.
         if case.step == Step::Renew && reason != DropReason::WrongMac {
@@ -322,6 +328,7 @@ pub fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         }
         return Err(reason);
     }
+    replay::check(packet, &case.datagram, &case.forth)?;
     match case.step {
         Step::Single => replay::send(packet, &case.datagram, &case.forth, &case.forth.leaves),
         Step::Open | Step::Reopen => open(packet, snapshot, case),
@@ -385,14 +392,14 @@ fn is_awaited<A: Address, P: Packet>(packet: &P, case: &Case<A>) -> bool {
     case.datagram.protocol == protocol::UDP && packet.is_awaited(&case.asker_tuple)
 }
 
-/// Judges the packet, in the direction in which its flow is or was opened, and fills in its way.
+/// Finds the way of the packet, and who asks whom: in the direction in which its flow is or was opened. A function of
+/// its own in the kernel too, for the stack's sake.
 #[inline(never)]
-fn admit<A: Address + Default, T: Tables + FlowTable<A>>(
+fn find_way<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
-    let is_answer = case.before.keep.has(Ops::REPLY);
-    if is_answer {
+    if case.before.keep.has(Ops::REPLY) {
         find_asker(snapshot, case)?;
         route::way(case)?;
         case.answer();
@@ -410,6 +417,17 @@ fn admit<A: Address + Default, T: Tables + FlowTable<A>>(
         route::way(case)?;
         case.asked = case.to;
     }
+    route::lengths(snapshot, case);
+    Ok(())
+}
+
+/// Judges what is asked, and fills in as whom the packet leaves. As [`find_way`].
+#[inline(never)]
+fn admit<A: Address + Default, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let is_answer = case.before.keep.has(Ops::REPLY);
     if case.asked.is_elsewhere() {
         // Only a joined network's gateway can have been asked; it is none any more.
         return Err(DropReason::NoRoute);
@@ -457,12 +475,12 @@ fn open<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    replay::check_ttl(packet, &case.forth)?;
     let segment = &case.datagram.message.segment;
     let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
     case.pair_key = FlowKey::of(case.forth.device, case.datagram.protocol, case.forth.leaves.reversed());
     let birth = Birth { seq_next, syn_end, bytes: packet.length() };
     install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
+    replay::clamp(packet, &case.datagram, &case.forth, case.back.mtu)?;
     replay::send(packet, &case.datagram, &case.forth, &case.forth.leaves)
 }
 
@@ -480,5 +498,6 @@ fn proceed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if case.step == Step::Renew {
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
+    replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
     replay::replay(packet, &case.datagram, &own, (&case.forth, &case.forth.leaves))
 }

@@ -4,6 +4,8 @@
 //! message is new. Those of TCP and UDP are updated by who knows whether the packet has one yet: see
 //! [`Packet::update_checksum`].
 
+mod clamp;
+mod error;
 mod translate;
 
 use network_types::{
@@ -12,6 +14,8 @@ use network_types::{
 };
 use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V6};
 
+pub use clamp::clamp_mss;
+pub use error::{Quote, error_about};
 pub use translate::{ErrorAbout, ICMP_HEADER_LEN, error, translated};
 
 use crate::{

@@ -46,6 +46,9 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp>;
     /// A head or block of the forwards.
     fn forward(&self, key: &ForwardKey) -> Option<&Forward>;
+    /// Whether one more ICMP error may be sent about packets that came in at a device, in the tick `now`: see
+    /// [`vnet_common::Budget`].
+    fn may_tell(&self, device: u32, now: u32) -> bool;
 
     /// The lock of a group of fragmented datagrams: 1 while somebody has it.
     fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>>;
@@ -81,7 +84,7 @@ pub trait FlowTable<A: Copy> {
     where
         Self: 'a;
 
-    /// Scratch memory, to be had once per packet.
+    /// Scratch memory, to be had once per packet; and again, as the packet left it, for the error that tells of it.
     ///
     /// # Errors
     /// [`DropReason::Internal`] when there is none.

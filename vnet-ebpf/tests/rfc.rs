@@ -62,7 +62,7 @@ fn the_last_hop_leaves_the_packet_as_it_is() {
 }
 
 fn sent(seq: u32, end: u32, ack: u32) -> Message {
-    let segment = Segment { flags: Segment::ACK, seq, end, ack };
+    let segment = Segment { flags: Segment::ACK, header_len: 20, seq, end, ack };
     Message { kind: Kind::Tcp, segment, ..Message::default() }
 }
 
@@ -94,7 +94,7 @@ fn after_reset(seq: u32, sent: u32, acked: u32) -> (FlowState, FlowState) {
     }
     own.seq_next.set(sent);
     pair.ack.set(acked);
-    let segment = Segment { flags: Segment::RST, seq, end: seq, ack: 0 };
+    let segment = Segment { flags: Segment::RST, header_len: 20, seq, end: seq, ack: 0 };
     let message = Message { kind: Kind::Tcp, segment, ..Message::default() };
     track::advance(&own, &pair, &message).expect("a reset passes");
     (own.state(), pair.state())

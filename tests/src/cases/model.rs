@@ -1,12 +1,12 @@
 //! The host model as a runner of cases.
 
 use vnet_common::{
-    Address, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin, PeerPrefix, PortKey, Ports,
-    UplinkKey, V6, limits, side_of, ticks_from_secs,
+    Address, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin,
+    PeerPrefix, PortKey, Ports, UplinkKey, V6, limits, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
     model::{ModelFlows, ModelPacket, ModelTables},
-    pipeline::{self, Arrival},
+    pipeline::{self, Arrival, is_answered},
     verdict::Verdict,
 };
 
@@ -88,11 +88,26 @@ impl Model {
         if result.is_ok_and(Verdict::is_taken) {
             return Seen::Taken { shows: true };
         }
+        let result = result.map_err(|reason| (reason, self.told(entry, packet, arrival, reason)));
         match result.map(|verdict| verdict.destination()) {
-            Err(reason) => Seen::Drop(reason),
+            Err((reason, None)) => Seen::Drop(reason),
+            Err((reason, Some((device, delivery)))) => Seen::Tell(reason, device, delivery),
             Ok(None) => Seen::Pass,
             Ok(Some((device, delivery))) => Seen::Send(device, delivery),
         }
+    }
+
+    /// Where the ICMP error goes that the dropped packet becomes, if it becomes one.
+    fn told(
+        &self,
+        entry: &Entry,
+        packet: &mut ModelPacket,
+        arrival: Arrival,
+        reason: DropReason,
+    ) -> Option<(u32, Delivery)> {
+        let is_told = matches!(entry.hook, Hook::FromPort | Hook::FromUplink) && is_answered(reason);
+        let verdict = is_told.then(|| pipeline::answer(packet, &self.tables, arrival, reason))?;
+        verdict.and_then(Verdict::destination)
     }
 }
 
@@ -130,6 +145,10 @@ impl Runner for Model {
         self.now += ticks_from_secs(secs);
     }
 
+    fn tick(&mut self) {
+        self.now += 1;
+    }
+
     fn fill(&mut self, free: usize) {
         let table = &self.tables.flows6;
         let mut entries = table.entries.borrow_mut();
@@ -158,16 +177,12 @@ impl Runner for Model {
 
 /// A frame as it arrives.
 #[must_use]
-pub const fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
+pub fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
     let mark = entry.mark(generation);
-    ModelPacket {
-        bytes,
-        vlan_tag: entry.vlan_tag,
-        forwarded: entry.forwarded,
-        mark,
-        is_awaited: entry.awaited,
-        again: Vec::new(),
-    }
+    let segment_payload = entry.segment_payload as u32;
+    let Entry { vlan_tag, forwarded, awaited: is_awaited, .. } = *entry;
+    let (leaves_checksum, again) = (false, Vec::new());
+    ModelPacket { bytes, vlan_tag, forwarded, mark, segment_payload, leaves_checksum, is_awaited, again }
 }
 
 /// A byte that is no delivery.

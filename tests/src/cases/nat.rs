@@ -210,7 +210,7 @@ fn forwarded() -> super::step::Entry {
 }
 
 /// The packet with this TTL or hop limit.
-fn with_ttl(packet: &[u8], ttl: u8) -> Vec<u8> {
+pub(super) fn with_ttl(packet: &[u8], ttl: u8) -> Vec<u8> {
     let mut out = packet.to_vec();
     if out[0] >> 4 == 4 {
         out[8] = ttl;

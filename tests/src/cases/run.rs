@@ -22,6 +22,8 @@ pub trait Runner {
     fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>);
     /// Makes this many seconds pass.
     fn advance(&mut self, secs: u32);
+    /// Makes a tick of the coarse clock begin.
+    fn tick(&mut self);
     /// Fills the IPv6 flow table up to this many free entries.
     fn fill(&mut self, free: usize);
     /// Marks every entry as being removed.
@@ -37,6 +39,10 @@ pub trait Runner {
 pub enum Seen {
     /// Dropped and counted.
     Drop(DropReason),
+    /// Dropped and counted, and something else sent in its place: as [`Seen::Send`].
+    Tell(DropReason, u32, Delivery),
+    /// The same: as [`Seen::Redirect`].
+    TellRedirect(DropReason, Redirect),
     /// Passed.
     Pass,
     /// Neither, and not counted; whether the bytes are those of the frames that arrive again.
@@ -48,10 +54,21 @@ pub enum Seen {
     Send(u32, Delivery),
     /// Sent to a device that the runner does not see; whether to one that has a program of vnet's there, which
     /// knows it by its mark.
-    Redirect {
-        /// Whether vnet marked the packet as decided.
-        is_marked: bool,
-    },
+    Redirect(Redirect),
+}
+
+/// What a runner sees of a packet that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Whether vnet marked the packet as decided.
+    pub is_marked: bool,
+}
+
+impl Redirect {
+    /// Whether it is marked as what goes by `delivery` has to be.
+    fn suits(self, delivery: Delivery) -> bool {
+        self.is_marked == matches!(delivery, Delivery::Device | Delivery::Host)
+    }
 }
 
 /// Plays `case` from a fresh world.
@@ -81,6 +98,10 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
         }
         Step::Advance(secs) => {
             runner.advance(*secs);
+            Ok(())
+        }
+        Step::Tick => {
+            runner.tick();
             Ok(())
         }
         Step::Commit(policy) => {
@@ -125,9 +146,14 @@ fn matches(devices: &Devices, outcome: &Outcome, frame: &[u8], (seen, out): (See
         (Outcome::Send { device, delivery, frame }, Seen::Send(ifindex, found)) => {
             devices.index(*device) == ifindex && *delivery == found && out == frame
         }
-        (Outcome::Send { delivery, frame, .. }, Seen::Redirect { is_marked }) => {
-            let is_marked_for_vnet = matches!(delivery, Delivery::Device | Delivery::Host);
-            is_marked_for_vnet == is_marked && out == frame
+        (Outcome::Send { delivery, frame, .. }, Seen::Redirect(redirect)) => {
+            redirect.suits(*delivery) && out == frame
+        }
+        (Outcome::Tell { reason, device, delivery, frame }, Seen::Tell(found_reason, ifindex, found)) => {
+            devices.index(*device) == ifindex && (*delivery, *reason) == (found, found_reason) && out == frame
+        }
+        (Outcome::Tell { reason, delivery, frame, .. }, Seen::TellRedirect(found, redirect)) => {
+            *reason == found && redirect.suits(*delivery) && out == frame
         }
         _ => false,
     }
@@ -137,7 +163,7 @@ fn describe(entry: &Entry, frame: &[u8], outcome: &Outcome, (seen, out): (Seen, 
     let mut text = format!("{entry:?}\n");
     let _ = writeln!(text, "  frame    {}", hex(frame));
     match outcome {
-        Outcome::Send { device, delivery, frame } => {
+        Outcome::Send { device, delivery, frame } | Outcome::Tell { device, delivery, frame, .. } => {
             let _ =
                 writeln!(text, "  expected Send to {device:?} by {delivery:?}\n           {}", hex(frame));
         }

@@ -40,6 +40,8 @@ pub struct Entry {
     pub again: bool,
     /// Whether a socket of the host's own waits for it.
     pub awaited: bool,
+    /// Bytes of payload in each segment that it will be cut into; 0: it stays whole.
+    pub segment_payload: u16,
 }
 
 impl Entry {
@@ -50,7 +52,16 @@ impl Entry {
             Hook::FromPort | Hook::FromHost | Hook::FromUplink => None,
             Hook::ToPort | Hook::ToHost => Some(0),
         };
-        Self { hook, device, vlan_tag: false, forwarded: false, let_in, again: false, awaited: false }
+        Self {
+            hook,
+            device,
+            vlan_tag: false,
+            forwarded: false,
+            let_in,
+            again: false,
+            awaited: false,
+            segment_payload: 0,
+        }
     }
 
     /// Its mark while `generation` is in force.
@@ -61,6 +72,12 @@ impl Entry {
             Some(age) => mark::flooded(generation.wrapping_sub(age)),
             None => 0,
         }
+    }
+
+    /// The same, to be cut into segments with this many bytes of payload.
+    #[must_use]
+    pub const fn in_segments_of(self, segment_payload: u16) -> Self {
+        Self { segment_payload, ..self }
     }
 
     /// The same, let in while the generation before was in force.
@@ -127,6 +144,17 @@ pub enum Outcome {
     Pass,
     /// Kept by vnet, or sent on its way again as these frames. Only the model shows them.
     Taken(Vec<Vec<u8>>),
+    /// Dropped, for this reason, and in its place an ICMP error goes to a device.
+    Tell {
+        /// Why.
+        reason: DropReason,
+        /// To which device.
+        device: Device,
+        /// How.
+        delivery: Delivery,
+        /// The whole frame of the error.
+        frame: Vec<u8>,
+    },
     /// To another device.
     Send {
         /// To which.
@@ -155,6 +183,8 @@ pub enum Step {
     },
     /// Time passes: this many seconds.
     Advance(u32),
+    /// A tick of the coarse clock begins.
+    Tick,
     /// A new generation is put in force.
     Commit(Policy),
     /// The flow table must satisfy this.
@@ -205,6 +235,17 @@ impl Case {
 
     pub(super) fn drops(self, entry: Entry, frame: Vec<u8>, reason: DropReason) -> Self {
         self.packet(entry, frame, Outcome::Drop(reason))
+    }
+
+    /// It is dropped, and `told` leaves for `device` in its place.
+    pub(super) fn tells(
+        self,
+        (entry, frame): (Entry, Vec<u8>),
+        reason: DropReason,
+        (device, delivery): (Device, Delivery),
+        told: Vec<u8>,
+    ) -> Self {
+        self.packet(entry, frame, Outcome::Tell { reason, device, delivery, frame: told })
     }
 
     pub(super) fn passes(self, entry: Entry, frame: Vec<u8>) -> Self {

@@ -51,6 +51,8 @@ pub struct FlowView {
     pub received: MacPair,
     /// The MACs it leaves with; nothing unless it is routed.
     pub sent: MacPair,
+    /// The longest packet; 0: any length.
+    pub mtu: u16,
     /// Whether no packet of this direction has passed of late.
     pub is_idle: bool,
 }
@@ -86,6 +88,7 @@ pub fn add<A: Address>(flows: &mut Flows, devices: &Devices, now: u32, key: &Flo
         pair_device: devices.device(flow.pair_device.get()),
         received: flow.received.get(),
         sent: if is_routed { flow.sent.get() } else { MacPair::default() },
+        mtu: flow.mtu.get(),
         is_idle: now.wrapping_sub(flow.last_seen.get()) > FRESH_TICKS,
     };
     flows.insert(tuple, view);

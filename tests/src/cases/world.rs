@@ -217,6 +217,8 @@ pub enum Policy {
     NatBehindRouter,
     /// Network X leads outside, and tcp/8080 of the host is C's tcp/80 and B's tcp/8000.
     Backends(Backends),
+    /// As [`Policy::Nat`], and everybody knows the MTU of their links, and the gateways' addresses; network X clamps.
+    Narrow,
 }
 
 /// Which of two backends new connections go to.
@@ -255,6 +257,13 @@ impl Backends {
     }
 }
 
+/// The MTU of network W under [`Policy::Narrow`].
+pub const MTU_W: u16 = 1500;
+/// That of network X.
+pub const MTU_X: u16 = 1300;
+/// That of the uplink.
+pub const MTU_U: u16 = 1400;
+
 impl Policy {
     const fn has_acl(self) -> bool {
         matches!(self, Self::Acl | Self::AclWithoutGates)
@@ -268,10 +277,17 @@ impl Policy {
     }
 
     const fn leads_outside(self) -> bool {
-        use Policy::{Elastic, Nat, NatBehindRouter, NatExempt, NatIndependent, NatMoved};
+        use Policy::{Elastic, Narrow, Nat, NatBehindRouter, NatExempt, NatIndependent, NatMoved};
         matches!(
             self,
-            NatBehindRouter | Nat | NatMoved | Elastic | NatExempt | NatIndependent | Self::Backends(_)
+            Narrow
+                | NatBehindRouter
+                | Nat
+                | NatMoved
+                | Elastic
+                | NatExempt
+                | NatIndependent
+                | Self::Backends(_)
         )
     }
 
@@ -280,6 +296,7 @@ impl Policy {
         match (self, network) {
             (Self::Joined, _) | (Self::NatExempt, Device::X) => flags.and(NetworkFlags::JOINED),
             (Self::NatIndependent, Device::X) => flags.and(NetworkFlags::ENDPOINT_INDEPENDENT),
+            (Self::Narrow, Device::X) => flags.and(NetworkFlags::CLAMPS_MSS),
             (Self::HostExcluded, Device::W) => flags.and(NetworkFlags::EXCLUDES_HOST),
             _ => flags,
         }
@@ -322,7 +339,12 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     let mut tables = Tables::default();
     for (gateway, flags) in [(G, NetworkFlags::NONE), (H, NetworkFlags::LEADS_OUTSIDE)] {
         let bridge = devices.index(gateway.device);
-        tables.networks.push((bridge, NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags))));
+        let mut record = NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags));
+        if policy == Policy::Narrow {
+            let mtu = if gateway.device == G.device { MTU_W } else { MTU_X };
+            record = record.reached_at(Ip::from_std(gateway.v4.into()), Ip::from_std(gateway.v6.into()), mtu);
+        }
+        tables.networks.push((bridge, record));
         // No rule names H, which is then as everybody whom none names.
         let identity = if gateway.device == G.device { number(gateway.device) } else { Identity::UNKNOWN.0 };
         let endpoint = Endpoint::gateway(bridge, gateway.mac, identity);
@@ -376,7 +398,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
 /// The way out of network X, and what stands behind addresses of the host.
 fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
     let (network, uplink) = (devices.index(Device::X), devices.index(Device::U));
-    let mut record = UplinkRecord::new(U.mac, 0);
+    let mut record = UplinkRecord::new(U.mac, if policy == Policy::Narrow { MTU_U } else { 0 });
     if policy == Policy::NatBehindRouter {
         record = record.behind(Some(V4::from_octets(ROUTER4)), Some(V6::from_octets(ROUTER6)));
     }
@@ -398,7 +420,7 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
                 tables.forwards.push((head.block(ports.0, prefix_len), entry));
             };
         match policy {
-            Policy::Nat => {
+            Policy::Nat | Policy::Narrow => {
                 forward(0, &U, 6, 16, (8080, 80), (ForwardKind::Forward, &C));
                 forward(0, &U, 17, 13, (5000, 6000), (ForwardKind::Forward, &C));
                 forward(0, &U, 132, 16, (5000, 0), (ForwardKind::Forward, &C));

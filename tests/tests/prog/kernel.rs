@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
     DropReason, ExpireHeader, Flow, FlowKey, V4, V6, limits, mark, ticks_from_ns, ticks_from_secs,
@@ -16,7 +17,7 @@ use vnet_ctl::datapath::{Datapath, names::Pins};
 use vnet_tests::cases::{
     Entry, Hook,
     model::{NONSENSE, filler},
-    run::{Runner, Seen, commit},
+    run::{Redirect, Runner, Seen, commit},
     view::{self, Flows},
     world::{Devices, Policy, Tables},
 };
@@ -35,9 +36,11 @@ const REDIRECT: i32 = 7;
 const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
+const GSO_SEGS: usize = 164;
+const GSO_SIZE: usize = 176;
 const CONTEXT_LEN: usize = 256;
 /// More than the cases' frames.
-const FRAME_LEN: usize = 2048;
+const FRAME_LEN: usize = 4096;
 
 /// The loaded programs in a world of their own.
 pub(crate) struct Kernel {
@@ -210,7 +213,14 @@ fn now() -> u32 {
 fn context(device: u32, entry: &Entry, mark: u32) -> [u8; CONTEXT_LEN] {
     let mut context = [0; CONTEXT_LEN];
     let forwarded_from = if entry.forwarded { device } else { 0 };
-    for (at, value) in [(MARK, mark), (IFINDEX, device), (INGRESS_IFINDEX, forwarded_from)] {
+    let (segments, segment) = (u32::from(entry.segment_payload != 0), u32::from(entry.segment_payload));
+    for (at, value) in [
+        (MARK, mark),
+        (IFINDEX, device),
+        (INGRESS_IFINDEX, forwarded_from),
+        (GSO_SEGS, segments),
+        (GSO_SIZE, segment),
+    ] {
         context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }
     context
@@ -259,6 +269,7 @@ impl Runner for Kernel {
     fn reset(&mut self) {
         self.remove_flows(|_| true);
         remove(V6::table(&mut self.maps), |_| true);
+        self.maps.forget_errors(&self.devices);
         self.maps.set_generation(0);
         commit(self, Policy::Usual);
     }
@@ -276,6 +287,7 @@ impl Runner for Kernel {
         let total = counted(&before.0, &self.maps.drops());
         let by_device = counted(&before.1, &self.maps.port_drops());
         let device = self.devices.index(entry.device);
+        let redirect = Redirect { is_marked: run.mark == mark::DECIDED };
         let seen = match (run.action, total.as_slice()) {
             (SHOT, [(number, 1)]) => {
                 assert_eq!(by_device, [((device, *number), 1)], "the drops of the device");
@@ -288,7 +300,11 @@ impl Runner for Kernel {
                 assert_eq!(run.mark, expected, "the mark of what passes");
                 Seen::Pass
             }
-            (REDIRECT, []) if by_device.is_empty() => Seen::Redirect { is_marked: run.mark == mark::DECIDED },
+            (REDIRECT, []) if by_device.is_empty() => Seen::Redirect(redirect),
+            (REDIRECT, [(number, 1)]) => {
+                assert_eq!(by_device, [((device, *number), 1)], "the drops of the device");
+                Seen::TellRedirect(DropReason::try_from(*number).expect("a reason"), redirect)
+            }
             (action, _) => panic!("action {action}, counted {total:?} in total, {by_device:?} by device"),
         };
         (seen, run.frame)
@@ -299,6 +315,16 @@ impl Runner for Kernel {
         let ticks = ticks_from_secs(secs);
         self.change::<V4>(|flow| flow.last_seen.set(flow.last_seen.get() - ticks));
         self.change::<V6>(|flow| flow.last_seen.set(flow.last_seen.get() - ticks));
+    }
+
+    fn tick(&mut self) {
+        let before = now();
+        while now() == before {
+            let next = (u64::from(before) + 1) << 30;
+            let next = Duration::from_nanos(next).into();
+            // The coarse clock is behind by less than one of the kernel's own ticks.
+            let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &next);
+        }
     }
 
     fn fill(&mut self, free: usize) {

@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, ops::Deref};
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
+    maps::{
+        Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues,
+        lpm_trie,
+    },
 };
 use vnet_common::{
-    Address, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowImage4, FlowImage6, FlowKey,
-    Forward, ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    Address, Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowImage4, FlowImage6,
+    FlowKey, Forward, ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
     PortDropKey, PortKey, PortRecord, UplinkKey, UplinkRecord, V4, V6, limits, side_of,
 };
 use vnet_ctl::datapath::names::{self, Pins};
-use vnet_tests::cases::world::Tables;
+use vnet_tests::cases::world::{Devices, Tables};
 
 /// An address whose flows have a map.
 pub(crate) trait Tracked: Address {
@@ -71,6 +74,7 @@ pub(crate) struct Maps {
     flows6: HashMap<MapData, FlowKey<V6>, FlowImage6>,
     drops: PerCpuArray<MapData, u64>,
     port_drops: PerCpuHashMap<MapData, PortDropKey, u64>,
+    budgets: PerCpuArray<MapData, Budget>,
 }
 
 /// Opens a pin as a map of a kind.
@@ -99,6 +103,7 @@ impl Maps {
             flows6: open!(pins, HashMap, names::FLOWS6),
             drops: open!(pins, PerCpuArray, names::DROPS),
             port_drops: open!(pins, PerCpuHashMap, names::PORT_DROPS),
+            budgets: open!(pins, PerCpuArray, names::BUDGETS),
         }
     }
 
@@ -170,6 +175,15 @@ impl Maps {
             self.policy.insert(key.on_side(side), *value, 0).expect("POLICY");
         }
         self.set_generation(generation);
+    }
+
+    /// Forgets the ICMP errors about packets of `devices`.
+    pub(crate) fn forget_errors(&mut self, devices: &Devices) {
+        for ifindex in devices.0 {
+            let slots = self.budgets.get(&0, 0).expect("BUDGETS").len();
+            let none = PerCpuValues::try_from(vec![Budget::default(); slots]).expect("one for each CPU");
+            self.budgets.set(ifindex % limits::BUDGETS, none, 0).expect("BUDGETS");
+        }
     }
 
     /// Dropped packets by reason, all CPUs together.

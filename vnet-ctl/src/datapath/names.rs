@@ -43,6 +43,8 @@ pub const PORT_DROPS: &str = "PORT_DROPS";
 pub const HOST: &str = "HOST";
 /// Whom the host's sockets asked for.
 pub const SOCKETS: &str = "SOCKETS";
+/// ICMP errors of vnet's own that may still be sent, by device.
+pub const BUDGETS: &str = "BUDGETS";
 
 /// Every map that outlives the controller.
 pub const MAPS: &[&str] = &[
@@ -63,6 +65,7 @@ pub const MAPS: &[&str] = &[
     PORT_DROPS,
     HOST,
     SOCKETS,
+    BUDGETS,
 ];
 
 /// The program that removes an expired flow; it is run, never attached.

@@ -149,9 +149,9 @@ impl fmt::Display for Differences<'_> {
 #[cfg(test)]
 mod tests {
     use vnet_common::{
-        Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, FlowImage4, FlowImage6, FlowKey, Forward,
-        ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
-        PortKey, PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
+        Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, FlowImage4, FlowImage6, FlowKey,
+        Forward, ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+        PortDropKey, PortKey, PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
     };
 
     use super::*;
@@ -177,6 +177,7 @@ mod tests {
             ("PORT_DROPS", size_of::<PortDropKey>(), 8, limits::PORT_DROPS),
             ("HOST", 4, 8, 1),
             ("SOCKETS", size_of::<SocketKey>(), size_of::<SocketAddress>(), limits::SOCKETS),
+            ("BUDGETS", 4, size_of::<Budget>(), limits::BUDGETS),
         ];
         assert_eq!(declared.len(), expected.len());
         for (name, key_size, value_size, max_entries) in expected {

@@ -1,17 +1,17 @@
 //! Functions that the verifier walks by themselves, once, and not again for each call: global functions (Linux 5.6).
 //!
-//! It forgets at the call what it knows of the caller, and afterwards what it learned inside. So they take words, or
-//! the address of a case, whose size it knows from the type; and they return a word. They share the caller's 512
+//! It forgets at the call what it knows of the caller, and afterwards what it learned inside. So they take words,
+//! the context of the program, or the address of a case, whose size it knows from the type; and they return a word. They share the caller's 512
 //! bytes of stack.
 
 use core::ptr;
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use vnet_common::{Address, Direction, DropReason, V4, V6};
+use vnet_common::{Address, Delivery, Direction, DropReason, V4, V6};
 use vnet_ebpf::{
     case::Case,
     headers::Service,
-    pipeline,
+    pipeline::{self, Arrival},
     question::{Answer, Question},
     stages::{
         follow::{self, Followed},
@@ -160,3 +160,27 @@ macro_rules! unicast {
 }
 unicast!(vnet_unicast4, V4);
 unicast!(vnet_unicast6, V6);
+/// Makes an ICMP error of a packet that was dropped; where it goes.
+#[inline(always)]
+pub(super) fn answer(skb: &Skb, arrival: Arrival, reason: DropReason) -> Option<Verdict> {
+    if !pipeline::is_answered(reason) {
+        return None;
+    }
+    let word = vnet_answer(skb.as_ptr(), arrival.now, reason.number());
+    let delivery = Delivery::from_byte((word >> 32) as u8).ok()?;
+    Some(Verdict::send(word as u32, delivery))
+}
+
+/// The device, and above it the byte of a [`Delivery`]; 0: there is no error to be sent.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_answer(context: *mut __sk_buff, now: u32, reason: u32) -> u64 {
+    let mut skb = Skb::new(TcContext::new(context));
+    let arrival = Arrival { device: skb.ifindex(), now };
+    let Ok(reason) = DropReason::try_from(reason) else { return 0 };
+    let verdict = pipeline::answer(&mut skb, &Kernel, arrival, reason);
+    match verdict.and_then(Verdict::destination) {
+        Some((device, delivery)) => u64::from(device) | (delivery as u64) << 32,
+        None => 0,
+    }
+}

@@ -8,9 +8,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, JoinPrefix,
-    NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord,
-    SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
+    Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey,
+    PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -77,6 +77,9 @@ pub(crate) static FRAGMENTED: Array<
 #[btf_map]
 pub(crate) static HELD: Array<Held, { (limits::FRAGMENT_GROUPS * limits::HELD_IN_GROUP) as usize }> =
     Array::new();
+/// How many ICMP errors may still be sent about packets of a device.
+#[btf_map]
+pub(crate) static BUDGETS: PerCpuArray<Budget, { limits::BUDGETS as usize }> = PerCpuArray::new();
 /// Scratch memory of the slow path.
 #[btf_map]
 pub(crate) static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();

@@ -26,14 +26,29 @@ use vnet_ebpf::{
 
 use self::{skb::Skb, tables::Kernel};
 
-/// Runs the pipeline over a packet.
+/// Runs the pipeline over a packet; if it is dropped, `answer` may send something else in its place.
 #[inline(always)]
-fn run(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome) -> i32 {
+fn run(
+    context: TcContext,
+    entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome,
+    answer: impl Fn(&Skb, Arrival, DropReason) -> Option<Verdict>,
+) -> i32 {
     let mut skb = Skb::new(context);
     skb.make_headers_linear();
-    let device = skb.ifindex();
-    let result = entry(&mut skb, &Kernel, Arrival { device, now: now() });
-    finish(&skb, device, result)
+    let arrival = Arrival { device: skb.ifindex(), now: now() };
+    match entry(&mut skb, &Kernel, arrival) {
+        Ok(verdict) => act(&skb, verdict),
+        Err(reason) => {
+            count_drop(arrival.device, reason);
+            answer(&skb, arrival, reason).map_or(TC_ACT_SHOT, |verdict| act(&skb, verdict))
+        }
+    }
+}
+
+/// Of what leaves a bridge, to whomever, nobody is told.
+#[inline(always)]
+fn silence(_: &Skb, _: Arrival, _: DropReason) -> Option<Verdict> {
+    None
 }
 
 /// Runs the pipeline over a packet that leaves a network's bridge, and takes its mark off.
@@ -43,7 +58,7 @@ fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outco
     if skb.take_decided() {
         return TC_ACT_UNSPEC;
     }
-    let action = run(context, entry);
+    let action = run(context, entry, silence);
     if action == TC_ACT_UNSPEC {
         skb.give_mark(0);
     }
@@ -53,13 +68,13 @@ fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outco
 /// tc ingress of a port's device: what the workload sends.
 #[classifier]
 fn from_port(context: TcContext) -> i32 {
-    run(context, pipeline::from_port)
+    run(context, pipeline::from_port, apart::answer)
 }
 
 /// tc egress of a network's bridge: what the host sends.
 #[classifier]
 fn from_host(context: TcContext) -> i32 {
-    run(context, pipeline::from_host)
+    run(context, pipeline::from_host, silence)
 }
 
 /// tc egress of a port's device: what the bridge floods, and what vnet itself sends there.
@@ -80,7 +95,7 @@ fn to_host(context: TcContext) -> i32 {
 /// tc ingress of an uplink: what comes from outside.
 #[classifier]
 fn from_uplink(context: TcContext) -> i32 {
-    run(context, pipeline::from_uplink)
+    run(context, pipeline::from_uplink, apart::answer)
 }
 
 /// Marks an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
@@ -98,16 +113,11 @@ fn now() -> u32 {
 
 /// The tc action of a verdict. `TC_ACT_UNSPEC` lets other programs on the device have their say.
 #[inline(always)]
-fn finish(skb: &Skb, device: u32, result: Outcome) -> i32 {
-    let is_taken = result.is_ok_and(Verdict::is_taken);
-    match result.map(Verdict::destination) {
-        Ok(Some((device, delivery))) => send(skb, device, delivery),
-        Ok(None) if is_taken => TC_ACT_SHOT,
-        Ok(None) => TC_ACT_UNSPEC,
-        Err(reason) => {
-            count_drop(device, reason);
-            TC_ACT_SHOT
-        }
+fn act(skb: &Skb, verdict: Verdict) -> i32 {
+    match verdict.destination() {
+        Some((device, delivery)) => send(skb, device, delivery),
+        None if verdict.is_taken() => TC_ACT_SHOT,
+        None => TC_ACT_UNSPEC,
     }
 }
 

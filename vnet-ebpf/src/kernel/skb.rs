@@ -6,10 +6,13 @@ use core::{
 };
 
 use aya_ebpf::{
-    bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT},
+    bindings::{
+        __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
     helpers::generated::{
         bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_sk_lookup_udp, bpf_sk_release,
-        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -146,6 +149,12 @@ impl Skb {
         (unsafe { bpf_redirect_neigh(device, (&raw mut next_hop).cast(), len, 0) }) as i32
     }
 
+    /// The context of the program.
+    #[inline(always)]
+    pub(super) const fn as_ptr(&self) -> *mut __sk_buff {
+        self.context.skb.skb
+    }
+
     /// Where the linear part begins and ends.
     ///
     /// Volatile, for LLVM would otherwise prove a check from an earlier one that the verifier no longer
@@ -181,6 +190,30 @@ impl Packet for Skb {
     #[inline(always)]
     fn length(&self) -> u32 {
         self.context.len()
+    }
+
+    #[inline(always)]
+    fn segment_payload(&self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).gso_size }
+    }
+
+    /// The first helper makes the whole packet linear and drops what its segments and the sum that the device gave for
+    /// it (`CHECKSUM_COMPLETE`) say, the latter only if the length changes: so it changes twice.
+    #[inline(always)]
+    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason> {
+        let skb = self.context.skb.skb;
+        if kept > self.context.len() {
+            return Err(DropReason::Truncated);
+        }
+        // SAFETY: the context is valid; the helpers check the lengths. Nobody holds an address in the packet: each
+        // access asks for the bounds anew.
+        let result = unsafe {
+            bpf_skb_change_tail(skb, kept + 1, 0)
+                | bpf_skb_change_tail(skb, kept, 0)
+                | bpf_skb_adjust_room(skb, room as i32, BPF_ADJ_ROOM_MAC, 0)
+        };
+        if result == 0 { Ok(()) } else { Err(DropReason::Internal) }
     }
 
     #[inline(always)]

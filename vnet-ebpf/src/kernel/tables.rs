@@ -9,7 +9,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
     DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
     JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
-    UplinkKey, UplinkRecord, V4, V6,
+    UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -56,7 +56,7 @@ impl<A: Copy> Deref for Scratch<A> {
 impl<A: Copy> DerefMut for Scratch<A> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Case<A> {
-        // SAFETY: as above; a packet asks for it once.
+        // SAFETY: as above; a packet asks for it once, and once more when it is dropped and the first is given back.
         unsafe { &mut *self.0 }
     }
 }
@@ -143,6 +143,14 @@ impl Tables for Kernel {
     #[inline(always)]
     fn held(&self, index: u32) -> Option<&Held> {
         maps::HELD.get(index)
+    }
+
+    #[inline(always)]
+    fn may_tell(&self, device: u32, now: u32) -> bool {
+        // SAFETY: the slot belongs to this CPU, where tc programs do not interrupt one another.
+        maps::BUDGETS
+            .get_ptr_mut(device % limits::BUDGETS)
+            .is_some_and(|budget| unsafe { (*budget).spend(now) })
     }
 
     #[inline(always)]

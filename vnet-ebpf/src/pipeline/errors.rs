@@ -14,13 +14,31 @@ use crate::{
 
 /// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end, from
 /// the host, or from any router outside. It is translated as packets of its direction are, and so is what it
-/// quotes. A function of its own in the kernel too, for the stack's sake.
-#[inline(never)]
+/// quotes.
+#[inline(always)]
 pub(super) fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
+    if let Some(verdict) = find_flow(packet, snapshot, case)? {
+        return Ok(verdict);
+    }
+    if case.forth.ops.has(Ops::TRANSLATE) {
+        let about = ErrorAbout { error: &case.datagram, quoted: &case.quoted };
+        rewrite::error(packet, &about, &case.forth.leaves)?;
+    }
+    replay::route(packet, &case.forth)
+}
+
+/// Fills in the way of an error, which is that of the flow that it is about; or what becomes of it at once. A function
+/// of its own in the kernel too, for the stack's sake.
+#[inline(never)]
+fn find_flow<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &P,
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<Option<Verdict>, DropReason> {
     if let Err(reason) = read_quoted(packet, case) {
         return unrelated(case, reason);
     }
@@ -30,7 +48,7 @@ pub(super) fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         return unrelated(case, DropReason::UnrelatedError);
     }
     if case.from.is_gateway() {
-        return error_of_host(packet, snapshot, case);
+        return error_of_host(snapshot, case).map(|()| None);
     }
     case.pair_key = case.quoted.key(case.device).reversed(case.device);
     let Some(flow) = snapshot.tables.find(&case.pair_key) else {
@@ -39,14 +57,10 @@ pub(super) fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     if !is_current(snapshot, case, &flow) {
         return Err(DropReason::UnrelatedError);
     }
-    if case.forth.ops.has(Ops::TRANSLATE) {
-        let about = ErrorAbout { error: &case.datagram, quoted: &case.quoted };
-        rewrite::error(packet, &about, &case.forth.leaves)?;
-    }
-    replay::route(packet, &case.forth)
+    Ok(None)
 }
 
-/// Reads what an error quotes. As [`related_error`].
+/// Reads what an error quotes. As [`find_flow`].
 #[inline(never)]
 fn read_quoted<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
     case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
@@ -55,17 +69,16 @@ fn read_quoted<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(
 
 /// What becomes of an error that is about no flow: outside it may be about one of the host's.
 #[inline(always)]
-fn unrelated<A: Copy>(case: &Case<A>, reason: DropReason) -> Outcome {
-    if case.from.is_outside() { Ok(Verdict::PASS) } else { Err(reason) }
+fn unrelated<A: Copy>(case: &Case<A>, reason: DropReason) -> Result<Option<Verdict>, DropReason> {
+    if case.from.is_outside() { Ok(Some(Verdict::PASS)) } else { Err(reason) }
 }
 
-/// An ICMP error of the host's, about a flow with it or between ports.
+/// Fills in the way of an ICMP error of the host's, about a flow with it or between ports.
 #[inline(always)]
-fn error_of_host<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &mut P,
+fn error_of_host<A: Quoted, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-) -> Outcome {
+) -> Result<(), DropReason> {
     // The host may have sent from an address that is not the gateway's; whether it did, the flow tells.
     if route::destination(snapshot, case).is_err() {
         route::to_host_elsewhere(case);
@@ -79,6 +92,5 @@ fn error_of_host<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
         // It's about a flow between ports.
         judge::host_may_speak(snapshot, case.network)?;
     }
-    route::way(case)?;
-    replay::route(packet, &case.forth)
+    route::way(case)
 }

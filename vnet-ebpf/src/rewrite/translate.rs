@@ -101,13 +101,13 @@ fn identifier(packet: &mut impl Packet, at: usize, from: Be16, to: Be16) -> Resu
 
 /// A word as the host reads it.
 #[inline(always)]
-const fn word(word: Be16) -> u32 {
+pub(super) const fn word(word: Be16) -> u32 {
     u16::from_ne_bytes(word.to_bytes()) as u32
 }
 
 /// What replacing words of the sum `from` by words of the sum `to` adds to a checksum's sum.
 #[inline(always)]
-const fn difference(from: u32, to: u32) -> u32 {
+pub(super) const fn difference(from: u32, to: u32) -> u32 {
     fold(to) as u32 + !fold(from) as u32
 }
 

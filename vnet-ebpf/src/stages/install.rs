@@ -224,6 +224,7 @@ fn copy_decision<A: Copy>(to: &Flow<A>, from: &Flow<A>) {
     to.pair_device.set(from.pair_device.get());
     to.rules.set(from.rules.get());
     to.leaves.set(from.leaves.get());
+    to.mtu.set(from.mtu.get());
 }
 
 /// Fills the decision into `entry`, leaving its direction and its record of the connection.
@@ -238,4 +239,5 @@ fn decide<A: Copy>(entry: &Flow<A>, received: MacPair, hop: &Hop<A>, pair_device
     entry.pair_device.set(pair_device);
     entry.rules.set(decision.rules);
     entry.leaves.set(hop.leaves);
+    entry.mtu.set(hop.mtu);
 }

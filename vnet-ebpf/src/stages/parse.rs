@@ -227,7 +227,7 @@ fn segment(header: &TcpWire, len: u32) -> Result<Segment, DropReason> {
         return Err(DropReason::TcpFlags);
     }
     let end = seq.wrapping_add(data_len).wrapping_add(u32::from(syn + fin));
-    Ok(Segment { flags, seq, end, ack })
+    Ok(Segment { flags, header_len: header_len as u8, seq, end, ack })
 }
 
 /// Reads an ICMP header; `classify` tells what its type means.

@@ -1,30 +1,91 @@
 //! Stage 11: do what was decided.
 //!
-//! Decides nothing: rewrites the packet as its hop says, and names the device.
+//! Decides whether the packet may go that way, by its hops left and its length; rewrites it as its hop says, and names
+//! the device.
 
-use vnet_common::{DropReason, Flow, Ops, Tuple};
+use vnet_common::{Be16, DropReason, Flow, Ops, Tuple};
 
 use crate::{
-    headers::Datagram,
+    headers::{Datagram, ETHERNET_LEN, Segment, protocol},
     hop::Hop,
-    packet::{AddressWire, Packet},
+    packet::{AddressWire, Packet, SEGMENTED_BEFORE},
     rewrite,
     verdict::{Outcome, Verdict},
 };
 
-/// Whether a packet may go on by `hop`; it is as before.
+/// Whether a packet may go on by `hop`; it is as before. A function of its own in the kernel too, for the verifier's
+/// sake.
 ///
 /// # Errors
-/// [`DropReason::TtlExceeded`] when it is routed with its last hop behind it.
+/// [`DropReason::TtlExceeded`] when it is routed with its last hop behind it, [`DropReason::TooBig`].
+#[inline(never)]
+pub fn check<A: AddressWire>(
+    packet: &impl Packet,
+    datagram: &Datagram<A>,
+    hop: &Hop<A>,
+) -> Result<(), DropReason> {
+    if hop.ops.has(Ops::ROUTE) {
+        rewrite::check_ttl::<A>(packet)?;
+    }
+    if fits(packet, datagram, hop.mtu) { Ok(()) } else { Err(DropReason::TooBig) }
+}
+
+/// Whether a packet, or each segment that it will be cut into, fits `mtu`; 0: everything does.
 #[inline(always)]
-pub fn check_ttl<A: AddressWire>(packet: &impl Packet, hop: &Hop<A>) -> Result<(), DropReason> {
-    if hop.ops.has(Ops::ROUTE) { rewrite::check_ttl::<A>(packet) } else { Ok(()) }
+pub fn fits<A: Copy>(packet: &impl Packet, datagram: &Datagram<A>, mtu: u16) -> bool {
+    let most = u32::from(mtu) + ETHERNET_LEN as u32;
+    mtu == 0 || packet.length() <= most || segments_fit(packet, datagram, most)
+}
+
+/// Whether the segments fit `most` bytes that a packet will be cut into, which is longer.
+///
+/// The packet tells itself how long they are (`gso_size`). `bpf_check_mtu` would compare with the MTU of a device, but
+/// that of a workload's link is inside its namespace, and the table's is that of the generation.
+#[inline(always)]
+fn segments_fit<A: Copy>(packet: &impl Packet, datagram: &Datagram<A>, most: u32) -> bool {
+    /// Of UDP, RFC 768.
+    const UDP_HEADER_LEN: u32 = 8;
+    let header_len = match datagram.protocol {
+        protocol::UDP => UDP_HEADER_LEN,
+        _ => datagram.message.segment.header_len.into(),
+    };
+    match packet.segment_payload() {
+        0 => false,
+        // Their sender knows the MTU that it has been told; no one size tells whether it is right.
+        SEGMENTED_BEFORE => true,
+        payload => datagram.payload as u32 + header_len + payload <= most,
+    }
+}
+
+/// Lowers the segment size that a SYN announces to what fits both ways, if `hop` says so; the way back takes packets
+/// of `back` bytes.
+///
+/// # Errors
+/// [`DropReason::Truncated`].
+#[inline(always)]
+pub fn clamp<A: AddressWire>(
+    packet: &mut impl Packet,
+    datagram: &Datagram<A>,
+    hop: &Hop<A>,
+    back: u16,
+) -> Result<(), DropReason> {
+    let is_syn = datagram.message.tcp().is_some_and(|segment| segment.has(Segment::SYN));
+    if !is_syn || !hop.ops.has(Ops::CLAMP_MSS) {
+        return Ok(());
+    }
+    // RFC 9293 section 3.7.1: the headers without options are what a segment size leaves out.
+    let headers = if A::IS_V4 { 40 } else { 60 };
+    let known = |mtu: u16| if mtu == 0 { u16::MAX } else { mtu };
+    let mtu = known(hop.mtu).min(known(back));
+    let at = datagram.payload_offset()?;
+    let end = at + usize::from(datagram.message.segment.header_len);
+    rewrite::clamp_mss(packet, at..end, Be16::new(mtu.saturating_sub(headers)))
 }
 
 /// Sends a packet on `hop`, translated to `leaves` if that says so. What its headers said is `datagram`.
 ///
 /// # Errors
-/// As [`check_ttl`].
+/// [`DropReason::TtlExceeded`]; the packet is as before.
 #[inline(always)]
 pub fn send<A: AddressWire>(
     packet: &mut impl Packet,
@@ -32,16 +93,17 @@ pub fn send<A: AddressWire>(
     hop: &Hop<A>,
     leaves: &Tuple<A>,
 ) -> Outcome {
+    let verdict = route(packet, hop)?;
     if hop.ops.has(Ops::TRANSLATE) {
         rewrite::translated(packet, datagram, leaves)?;
     }
-    route(packet, hop)
+    Ok(verdict)
 }
 
 /// Sends a packet on `hop` with the addresses that it has.
 ///
 /// # Errors
-/// As [`check_ttl`].
+/// As [`send`].
 #[inline(always)]
 pub fn route<A: AddressWire>(packet: &mut impl Packet, hop: &Hop<A>) -> Outcome {
     if hop.ops.has(Ops::ROUTE) {

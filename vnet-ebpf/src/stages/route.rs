@@ -166,6 +166,7 @@ pub fn way<A: Copy + Default>(case: &mut Case<A>) -> Result<(), DropReason> {
             ops,
             sent: MacPair::new(to.mac, gateway),
             leaves: Tuple::default(),
+            mtu: 0,
         })
     };
     case.forth = hop(&case.from, &case.to, case.to_gateway_mac)?;
@@ -184,6 +185,37 @@ pub fn gateway<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<
     let Some(gateway) = snapshot.uplink(hop.device).and_then(UplinkRecord::gateway::<A>) else { return };
     if snapshot.join(hop.device, hop.leaves.dst.ip()).is_none() {
         (hop.delivery, hop.sent) = (Delivery::Gateway as u8, gateway);
+    }
+}
+
+/// Fills in how long packets may be that are routed, both ways, and whether SYNs are told of it. What goes to the host
+/// may have any length.
+#[inline(always)]
+pub fn lengths<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
+    if !case.forth.ops.has(Ops::ROUTE) {
+        return;
+    }
+    let (forth, is_clamped_there) = link(snapshot, &case.to, case.to_network);
+    let (back, is_clamped_here) = link(snapshot, &case.from, case.network);
+    (case.forth.mtu, case.back.mtu) = (forth, back);
+    if is_clamped_there || is_clamped_here {
+        case.forth.ops = case.forth.ops.and(Ops::CLAMP_MSS);
+        case.back.ops = case.back.ops.and(Ops::CLAMP_MSS);
+    }
+}
+
+/// The MTU of the link to `end`, which is in `network`, and whether that network clamps.
+#[inline(always)]
+fn link<T: Tables>(snapshot: &Snapshot<'_, T>, end: &Endpoint, network: u32) -> (u16, bool) {
+    if end.is_gateway() {
+        return (0, false);
+    }
+    if end.is_outside() {
+        return (snapshot.uplink(end.device).map_or(0, |uplink| uplink.mtu), false);
+    }
+    match snapshot.network(network) {
+        Ok(network) => (network.mtu, network.flags.has(NetworkFlags::CLAMPS_MSS)),
+        Err(_) => (0, false),
     }
 }
 
