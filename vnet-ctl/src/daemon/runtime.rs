@@ -106,7 +106,13 @@ impl Daemon {
     /// Makes the changes that wait; there are none if another has made them already.
     async fn work_off(&self) {
         let mut engine = self.engine.lock().await;
-        let mut parts = vec![self.queue.take()];
+        let requests = self.queue.take();
+        // A thousand that come at once are made by few, and each of the others would ask for nothing as long as for
+        // everything.
+        if requests.is_empty() {
+            return;
+        }
+        let mut parts = vec![requests];
         let Some(engine) = engine.as_mut() else {
             let requests = parts.into_iter().flatten();
             requests.for_each(|request| request.refuse(PortError::Apply(ApplyError::Stopping)));
