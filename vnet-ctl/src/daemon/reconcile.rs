@@ -308,7 +308,8 @@ impl Places {
         let leading = || view.policy.networks.values().filter(|network| network.kind == NetworkKind::Nat);
         places.names.extend(leading().filter_map(|network| network.uplink.clone()));
         places.follows_default_route = leading().any(|network| network.uplink.is_none());
-        places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty());
+        places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty())
+            || leading().any(|network| !network.snat.is_empty());
         for port in view.policy.ports.values() {
             match &port.attach {
                 Attach::Device { device } => {
