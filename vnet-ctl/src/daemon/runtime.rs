@@ -18,8 +18,9 @@ use super::{
     Daemon,
     apply::Occasion,
     declared::{Declared, Reason},
-    engine::{Engine, Outcome},
+    engine::Engine,
     error::{ApplyError, PortError},
+    outcome::Outcome,
     view::View,
 };
 use crate::{
