@@ -8,7 +8,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -24,6 +25,7 @@ use super::{
     desired::{desired, place},
     devices::{attached, attached_uplinks, devices, imagined, indexes, uplink_indexes},
     error::ApplyError,
+    grace::Grace,
     herald::Herald,
     outcome::{Change, Outcome},
     own_addresses::misfits,
@@ -31,6 +33,7 @@ use super::{
     table_maker::TableMaker,
 };
 use crate::{
+    api::types::EventKind,
     compile,
     datapath::Committed,
     host::{ApplyError as HostError, Host},
@@ -48,6 +51,7 @@ pub(super) struct Engine {
     datapath: SharedDatapath,
     tables: TableMaker,
     herald: Herald,
+    grace: Mutex<Grace>,
     pub(super) declared: Declared,
     /// The ports that are not in force, and why.
     pub(super) waiting: Waiting,
@@ -79,6 +83,7 @@ impl Engine {
             PortStore::open(state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
         Ok(Self {
             herald: Herald::new(host.clone()),
+            grace: Mutex::default(),
             host,
             state,
             state_dir: state_dir.to_owned(),
@@ -91,6 +96,17 @@ impl Engine {
             progress,
             in_doubt: Arc::default(),
         })
+    }
+
+    /// What became of the host's default route since this was asked last, and when a way out ends that lasts without
+    /// one.
+    pub(super) fn take_grace_news(&self) -> (Vec<(EventKind, String)>, Option<Instant>) {
+        let mut grace = self.grace_mut();
+        (grace.take_news(), grace.ends())
+    }
+
+    fn grace_mut(&self) -> MutexGuard<'_, Grace> {
+        self.grace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notified when a change has failed on its way. What could not be taken back is then put right.
@@ -319,7 +335,8 @@ impl Engine {
             return Ok(plan::locate(&change.desired, &change.observed));
         }
         let again = self.host.observe_again(&change.desired, &self.state);
-        let observed = again.await.context("look at the host")?;
+        let mut observed = again.await.context("look at the host")?;
+        self.grace_mut().extend(&change.desired, &mut observed, Instant::now());
         self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         Ok(plan::locate(&change.desired, &observed))
     }
@@ -348,6 +365,7 @@ impl Engine {
     async fn observe(&self, desired: &Desired, occasion: &Occasion) -> Result<Observed> {
         let is_watched = self.host.is_watched();
         let mut observed = self.host.look(desired, &self.state).await.context("look at the host")?;
+        self.grace_mut().extend(desired, &mut observed, Instant::now());
         let mut datapath = self.datapath.lock();
         // Each program is asked after, which takes its time.
         if !is_watched || matches!(occasion, Occasion::Upkeep | Occasion::Repair) {

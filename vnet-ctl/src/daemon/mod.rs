@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod events;
 mod file_watch;
+mod grace;
 mod herald;
 mod history;
 mod ipam;
