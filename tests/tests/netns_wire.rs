@@ -1,5 +1,6 @@
 //! What the neighbours on the uplink's wire are told of addresses that no device of the host has: elastic IPs and
-//! addresses of `snat`. They are answered for, and announced twice.
+//! addresses of `snat`. They are answered for, announced twice, and the uplink takes the multicast by which neighbours
+//! ask for them.
 //!
 //! ```text
 //!     web-1, leaving with 198.51.100.9 and 2001:db8:100::9
@@ -12,7 +13,7 @@ use std::{
 };
 
 use vnet_tests::{
-    World,
+    World, eventually,
     raw::RawSocket,
     teller::{Teller, address_seen},
     traffic::{ANSWER, Outcome, SILENCE, ping, tcp, udp},
@@ -43,6 +44,13 @@ const SNAT: [(&str, &str); 2] =
 const ELASTIC: [&str; 2] = ["198.51.100.20", "2001:db8:100::20"];
 /// RFC 5227 section 1.1: `ANNOUNCE_INTERVAL`.
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// The multicast MACs that somebody has told the uplink to take.
+fn groups(world: &World) -> Vec<String> {
+    let shown = world.host_exec(&["ip", "maddress", "show", "dev", "eth0"]).ok().stdout;
+    let told = shown.lines().filter(|line| line.contains("static"));
+    told.filter_map(|line| Some(line.split_whitespace().nth(1)?.to_owned())).collect()
+}
 
 /// Where the router knows `address` to be.
 fn learnt(world: &World, address: &str) -> String {
@@ -157,6 +165,37 @@ fn what_has_moved_on_is_not_announced_again() {
     while wire.wait(end.saturating_duration_since(Instant::now())) {
         assert_eq!(count(), 0, "announced again though it is gone");
     }
+}
+
+#[test]
+fn the_uplink_takes_the_multicast_that_asks_for_what_is_answered_for() {
+    let mut world = World::running_with_outside(POLICY);
+    assert_eq!(groups(&world), ["33:33:ff:00:00:09"]);
+    let _ = world.ctl(&["eip", "associate", ELASTIC[1], "web-1"]).ok();
+    assert_eq!(groups(&world).len(), 2);
+    assert!(groups(&world).contains(&"33:33:ff:00:00:20".to_owned()), "{:?}", groups(&world));
+
+    world.kill();
+    assert_eq!(groups(&world).len(), 2, "nothing ends with the daemon");
+    world.start(&[]);
+    let _ = world.ctl(&["eip", "disassociate", ELASTIC[1]]).ok();
+    assert_eq!(groups(&world), ["33:33:ff:00:00:09"], "what is adopted can be left");
+
+    let _ = world.host_exec(&["ip", "maddress", "del", "33:33:ff:00:00:09", "dev", "eth0"]).ok();
+    let _ = world.ctl(&["apply"]).ok();
+    eventually("the group to be joined again", || (groups(&world).len() == 1).then_some(()));
+    let _ = world.teardown().ok();
+    assert!(groups(&world).is_empty(), "{:?}", groups(&world));
+}
+
+#[test]
+fn a_group_of_somebody_else_stays() {
+    let mut world = World::with_outside(POLICY);
+    let _ = world.host_exec(&["ip", "maddress", "add", "33:33:ff:00:00:09", "dev", "eth0"]).ok();
+    world.start(&[]);
+    assert_eq!(groups(&world).len(), 1);
+    let _ = world.teardown().ok();
+    assert_eq!(groups(&world), ["33:33:ff:00:00:09"]);
 }
 
 #[test]

@@ -110,6 +110,7 @@ mod tests {
             mtu: 1500,
             gateways: Vec::new(),
             uplink: Uplink::DefaultRoute,
+            groups: std::collections::BTreeSet::new(),
         };
         Desired { networks: [("web".to_owned(), network)].into(), ..Desired::default() }
     }
