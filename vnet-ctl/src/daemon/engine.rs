@@ -214,7 +214,7 @@ impl Engine {
         let change =
             Change { policy, origins, assigned, desired: wanted.clone(), wanted, ..Change::default() };
         if let Some(Settled { located, .. }) = self.needs_no_look(&change, occasion) {
-            let waiting = self.waiting.clone().with_misfits(misfits(&change.policy, located, occasion)?);
+            let waiting = self.waiting.clone().with_misfits(misfits(&declared.file, located, occasion)?);
             return Ok(Change { waiting, ..change });
         }
         at_length(|| compile::compile(&change.policy, &change.assigned, &imagined(&change.policy)))
@@ -234,7 +234,7 @@ impl Engine {
         if *occasion == Occasion::Repair {
             plan = plan.restoring();
         }
-        let misfits = misfits(&change.policy, &plan::locate(&desired, &observed), occasion)?;
+        let misfits = misfits(&declared.file, &plan::locate(&desired, &observed), occasion)?;
         let waiting = Waiting::new(&conflicts, &absent, misfits);
         Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
     }

@@ -14,16 +14,24 @@ pub(super) const FORWARD: Schema = Schema { keys: &["listen", "protocol", "to"],
 /// A forward, where it says what is listened on, and where it leads.
 type Placed = (Forward, Range<usize>, Range<usize>);
 
-/// The forwards that are right, each with the place of its target; what is wrong with the others is recorded.
+/// Where the file gives a forward.
+pub(super) struct Place {
+    /// What is listened on.
+    pub(super) listen: Range<usize>,
+    /// Where it leads.
+    pub(super) to: Range<usize>,
+}
+
+/// The forwards that are right, and their places; what is wrong with the others is recorded.
 pub(super) fn forwards(
     node: Node<'_>,
     targets: &Targets<'_, '_>,
     report: &mut Report,
-) -> (Vec<Forward>, Vec<Range<usize>>) {
+) -> (Vec<Forward>, Vec<Place>) {
     let entries = entries("forwards", node, report);
     let placed: Vec<_> = entries.into_iter().filter_map(|node| forward(node, targets, report)).collect();
     report_overlaps(&placed, report);
-    placed.into_iter().map(|(forward, _, to)| (forward, to)).unzip()
+    placed.into_iter().map(|(forward, listen, to)| (forward, Place { listen, to })).unzip()
 }
 
 fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Option<Placed> {
