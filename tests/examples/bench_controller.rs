@@ -103,7 +103,9 @@ fn change_one_rule(bench: &mut Bench, part: &'static str, world: &World, text: &
     let mut api = world.api();
     let (added, took) = timed(|| api.apply(&with_rule(text, 1)).ok());
     bench.time(part, "one rule added, of a prefix that no rule had", took);
-    bench.add(part, "one rule added: entries touched", entries_touched(&added.json()), "entries");
+    let added = added.json();
+    bench.stages(part, "one rule added", &added);
+    bench.add(part, "one rule added: entries touched", entries_touched(&added), "entries");
     let mut last = Value::Null;
     let mut times = Vec::new();
     for n in 0..CHANGES {

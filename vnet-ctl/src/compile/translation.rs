@@ -109,18 +109,37 @@ fn associations<'a>(
     )
 }
 
-/// The elastic IPs by private address in the network of a bridge.
+/// The addresses of `snat` that no device of the host has, each with its network. Nobody would answer for them on
+/// the wire: the datapath does, as for elastic IPs.
+fn homeless<'a>(
+    policy: &'a Policy,
+    devices: &'a Devices,
+) -> impl Iterator<Item = (Bridge, &'a UplinkDevice, IpAddr)> {
+    leading(policy, devices).flat_map(|(network, bridge, uplink)| {
+        let addresses = [true, false].map(|is_ipv4| exit_addresses(network, uplink, is_ipv4)).concat();
+        let homeless = addresses.into_iter().filter(|addr| !devices.addresses.contains(addr));
+        homeless.map(move |addr| (bridge, uplink, addr))
+    })
+}
+
+/// The elastic IPs by private address in the network of a bridge, and the addresses that are answered for under
+/// themselves: no port has one of those.
 pub(super) fn elastic_ips(
     policy: &Policy,
     assigned: &Assigned,
     devices: &Devices,
 ) -> BTreeMap<(u32, IpAddr), ElasticIp> {
-    associations(policy, assigned, devices)
-        .flat_map(|Association { addr, bridge, uplink, private, .. }| {
-            let elastic = ElasticIp { addr: Ip::from_std(addr), uplink: uplink.ifindex };
+    let elastic =
+        |addr, uplink: &UplinkDevice| ElasticIp { addr: Ip::from_std(addr), uplink: uplink.ifindex };
+    let of_ports = associations(policy, assigned, devices).flat_map(
+        |Association { addr, bridge, uplink, private, .. }| {
+            let elastic = elastic(addr, uplink);
             private.into_iter().map(move |private| ((bridge.ifindex, private), elastic))
-        })
-        .collect()
+        },
+    );
+    let homeless = homeless(policy, devices)
+        .map(|(bridge, uplink, addr)| ((bridge.ifindex, addr), elastic(addr, uplink)));
+    of_ports.chain(homeless).collect()
 }
 
 /// Heads and blocks of all that is translated on the way in, and slots and members of lists of backends.
@@ -146,6 +165,9 @@ pub(super) fn forwards(
     }
     for service in &policy.metadata {
         table.metadata(policy, devices, service);
+    }
+    for (bridge, _, addr) in homeless(policy, devices) {
+        table.answer_for(bridge, addr);
     }
     table.entries
 }
@@ -221,6 +243,15 @@ impl ForwardTable {
         let ports = (port, service.to_port);
         let to = Forward::to(ForwardKind::Metadata, bridge.ifindex, Ip::from_std(gateway), ports);
         self.add(head(bridge.ifindex, addr, Protocol::TCP.0), &[Block { base: port, len: 16 }], to);
+    }
+
+    /// Has the datapath tell neighbours who has `addr`, of the network of `bridge`. It looks for an elastic IP's one
+    /// block; without a head, which everything else begins with, that leads nowhere. Of networks that share an
+    /// address the first is the one on whose uplink it is answered for.
+    fn answer_for(&mut self, bridge: Bridge, addr: IpAddr) {
+        let block = head(0, addr, ForwardKey::ANY_PROTOCOL).block(Block::ALL.base, Block::ALL.len);
+        let to = Forward::to(ForwardKind::Elastic, bridge.ifindex, Ip::from_std(addr), (0, 0));
+        self.entries.entry(block).or_insert(to);
     }
 
     fn add(&mut self, head: ForwardKey, blocks: &[Block], to: Forward) {

@@ -168,6 +168,7 @@ mod tests {
             mtu: 1500,
             gateways: Vec::new(),
             uplink: Uplink::None,
+            groups: BTreeSet::new(),
         };
         let port = |attach| Port {
             network: "web".to_owned(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Daemon, declared::Declared, engine::Outcome, error::ApplyError};
+use super::{Daemon, declared::Declared, error::ApplyError, outcome::Outcome};
 use crate::api::types::{Applied, EventKind};
 
 /// Why something changes, and so what must be there for it to succeed.

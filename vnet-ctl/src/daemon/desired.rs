@@ -2,7 +2,10 @@
 //!
 //! Pure: the policy and its addresses in, data out.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use vnet_common::MacAddr;
@@ -11,7 +14,9 @@ use crate::{compile::Assigned, plan, policy};
 
 /// The bridges and devices of `policy`, whose ports have the addresses `assigned`.
 pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Desired {
-    let networks = policy.networks.iter().map(|(name, network)| (name.clone(), bridge(name, network)));
+    let networks = policy.networks.iter().map(|(name, network)| {
+        (name.clone(), plan::Network { groups: groups(policy, name, network), ..bridge(name, network) })
+    });
     let ports = policy.ports.iter().filter_map(|(name, port)| {
         let network = policy.networks.get(&port.network)?;
         let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
@@ -28,7 +33,25 @@ fn bridge(name: &str, network: &policy::Network) -> plan::Network {
         mtu: network.mtu,
         gateways: network.subnets.iter().map(gateway).collect(),
         uplink: uplink(network),
+        groups: BTreeSet::new(),
     }
+}
+
+/// To which multicast MACs neighbours on the uplink ask for what vnet answers for: IPv6 addresses that the network
+/// leaves with, and elastic IPs of its ports. Of those that the host has itself, the device takes them anyway.
+fn groups(policy: &policy::Policy, name: &str, network: &policy::Network) -> BTreeSet<MacAddr> {
+    let is_here = |port: &str| policy.ports.get(port).is_some_and(|port| port.network == name);
+    let elastic = policy.elastic_ips.iter().filter(|(_, elastic)| is_here(&elastic.port));
+    let answered = network.snat.iter().chain(elastic.map(|(addr, _)| addr));
+    answered
+        .filter_map(|addr| if let IpAddr::V6(addr) = addr { Some(solicited_node(*addr)) } else { None })
+        .collect()
+}
+
+/// The MAC of an address's solicited-node group: RFC 4291 section 2.7.1, RFC 2464 section 7.
+const fn solicited_node(addr: Ipv6Addr) -> MacAddr {
+    let [.., a, b, c] = addr.octets();
+    MacAddr([0x33, 0x33, 0xff, a, b, c])
 }
 
 fn uplink(network: &policy::Network) -> plan::Uplink {
@@ -89,6 +112,10 @@ version = 1
 type = "nat"
 subnets = ["10.10.0.0/24", "10.20.0.0/16", "fd00:10::/64"]
 mtu = 1400
+snat = ["198.51.100.9", "2001:db8::12:3456"]
+[elastic_ips]
+"2001:db8::a:20" = { port = "web-1" }
+"198.51.100.20" = { port = "web-1" }
 [ports.web-1]
 network = "web"
 addresses = ["10.20.0.9", "fd00:10::a"]
@@ -110,6 +137,8 @@ attach = { device = "tap0" }
         assert_eq!((network.bridge.as_str(), network.mtu), ("vnet-web", 1400));
         assert_eq!(texts(&network.gateways), ["10.10.0.1/24", "10.20.0.1/16", "fd00:10::1/64"]);
         assert_eq!(network.uplink, plan::Uplink::DefaultRoute);
+        let groups = [[0x33, 0x33, 0xff, 0x0a, 0, 0x20], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]];
+        assert_eq!(network.groups, groups.map(MacAddr).into());
         let port = &desired.ports["web-1"];
         assert_eq!(texts(&port.addresses), ["10.20.0.9/16", "fd00:10::a/64"]);
         assert_eq!(port.gateways, ["10.20.0.1".parse::<IpAddr>().unwrap(), "fd00:10::1".parse().unwrap()]);

@@ -8,7 +8,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -24,17 +25,19 @@ use super::{
     desired::{desired, place},
     devices::{attached, attached_uplinks, devices, imagined, indexes, uplink_indexes},
     error::ApplyError,
+    grace::Grace,
+    herald::Herald,
+    outcome::{Change, Outcome},
     own_addresses::misfits,
     progress::Progress,
     table_maker::TableMaker,
-    view::View,
 };
 use crate::{
-    compile::{self, Assigned},
+    api::types::EventKind,
+    compile,
     datapath::Committed,
-    host::{Announcement, ApplyError as HostError, Host},
-    plan::{self, Absent, Desired, Located, Observed, Plan},
-    policy::Policy,
+    host::{ApplyError as HostError, Host},
+    plan::{self, Absent, Desired, Located, Observed},
     state::{PortStore, State},
 };
 
@@ -47,6 +50,8 @@ pub(super) struct Engine {
     pub(super) store: PortStore,
     datapath: SharedDatapath,
     tables: TableMaker,
+    herald: Herald,
+    grace: Mutex<Grace>,
     pub(super) declared: Declared,
     /// The ports that are not in force, and why.
     pub(super) waiting: Waiting,
@@ -65,20 +70,6 @@ struct Settled {
     located: Located,
 }
 
-/// What came of a change.
-pub(super) struct Outcome {
-    pub(super) generation: u32,
-    pub(super) view: Arc<View>,
-    pub(super) changes: Vec<String>,
-    pub(super) warnings: Vec<String>,
-    /// Which ports have to wait, and for what.
-    pub(super) waiting: Vec<String>,
-    /// What of it was not so before.
-    pub(super) news: Vec<String>,
-    /// What was put right, in words.
-    pub(super) repairs: Vec<String>,
-}
-
 impl Engine {
     /// Nothing is changed yet.
     pub(super) fn new(
@@ -91,6 +82,8 @@ impl Engine {
         let (store, ports) =
             PortStore::open(state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
         Ok(Self {
+            herald: Herald::new(host.clone()),
+            grace: Mutex::default(),
             host,
             state,
             state_dir: state_dir.to_owned(),
@@ -103,6 +96,17 @@ impl Engine {
             progress,
             in_doubt: Arc::default(),
         })
+    }
+
+    /// What became of the host's default route since this was asked last, and when a way out ends that lasts without
+    /// one.
+    pub(super) fn take_grace_news(&self) -> (Vec<(EventKind, String)>, Option<Instant>) {
+        let mut grace = self.grace_mut();
+        (grace.take_news(), grace.ends())
+    }
+
+    fn grace_mut(&self) -> MutexGuard<'_, Grace> {
+        self.grace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notified when a change has failed on its way. What could not be taken back is then put right.
@@ -210,7 +214,7 @@ impl Engine {
         let change =
             Change { policy, origins, assigned, desired: wanted.clone(), wanted, ..Change::default() };
         if let Some(Settled { located, .. }) = self.needs_no_look(&change, occasion) {
-            let waiting = self.waiting.clone().with_misfits(misfits(&change.policy, located, occasion)?);
+            let waiting = self.waiting.clone().with_misfits(misfits(&declared.file, located, occasion)?);
             return Ok(Change { waiting, ..change });
         }
         at_length(|| compile::compile(&change.policy, &change.assigned, &imagined(&change.policy)))
@@ -230,7 +234,7 @@ impl Engine {
         if *occasion == Occasion::Repair {
             plan = plan.restoring();
         }
-        let misfits = misfits(&change.policy, &plan::locate(&desired, &observed), occasion)?;
+        let misfits = misfits(&declared.file, &plan::locate(&desired, &observed), occasion)?;
         let waiting = Waiting::new(&conflicts, &absent, misfits);
         Ok(Change { desired, observed, plan: Some(plan), waiting, ..change })
     }
@@ -256,9 +260,10 @@ impl Engine {
             .compile(&change.policy, &change.assigned, &devices(&located))
             .map_err(|error| ApplyError::Unfit(error.to_string()))?;
         self.progress.stage("writing the tables", 0);
-        let (committed, announcements) = self.tables.commit()?;
+        let (committed, news) = self.tables.commit()?;
+        self.herald.withdraw(&news.withdrawn);
         self.tables.settle();
-        self.announce(&announcements).await;
+        self.herald.announce(news).await;
         Ok(Outcome::of(committed, change, &located))
     }
 
@@ -306,14 +311,15 @@ impl Engine {
         self.progress.stage("compiling the rules", 0);
         self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
         self.progress.stage("writing the tables", 0);
-        let (committed, announcements) = self.tables.commit()?;
+        let (committed, news) = self.tables.commit()?;
+        self.herald.withdraw(&news.withdrawn);
         self.progress.stage("bringing devices up", change.steps().finish.len());
         let mut attach = self.progress.counting(self.datapath.clone());
         match self.host.apply(&change.steps().finish, &mut attach).await {
             // What is in force now is not taken back.
             Ok(_) => {
                 self.tables.settle();
-                self.announce(&announcements).await;
+                self.herald.announce(news).await;
                 Ok((committed, located))
             }
             Err(error) => {
@@ -329,16 +335,10 @@ impl Engine {
             return Ok(plan::locate(&change.desired, &change.observed));
         }
         let again = self.host.observe_again(&change.desired, &self.state);
-        let observed = again.await.context("look at the host")?;
+        let mut observed = again.await.context("look at the host")?;
+        self.grace_mut().extend(&change.desired, &mut observed, Instant::now());
         self.save(plan::with_namespace_ids(self.state.clone(), &observed))?;
         Ok(plan::locate(&change.desired, &observed))
-    }
-
-    /// Tells workloads and the host of addresses that have a new owner.
-    async fn announce(&self, announcements: &[Announcement]) {
-        if let Err(error) = self.host.announce(announcements).await {
-            tracing::warn!("tell the workloads of new neighbours: {error:#}");
-        }
     }
 
     /// Takes away what is no longer wanted; what stays behind is told, and tried again by the next change.
@@ -365,6 +365,7 @@ impl Engine {
     async fn observe(&self, desired: &Desired, occasion: &Occasion) -> Result<Observed> {
         let is_watched = self.host.is_watched();
         let mut observed = self.host.look(desired, &self.state).await.context("look at the host")?;
+        self.grace_mut().extend(desired, &mut observed, Instant::now());
         let mut datapath = self.datapath.lock();
         // Each program is asked after, which takes its time.
         if !is_watched || matches!(occasion, Occasion::Upkeep | Occasion::Repair) {
@@ -378,63 +379,6 @@ impl Engine {
 
     fn save(&mut self, state: State) -> Result<()> {
         save(&mut self.state, &self.state_dir, state)
-    }
-}
-
-impl Outcome {
-    fn of(committed: Committed, change: Change, located: &Located) -> Self {
-        let mut changes = change.plan.as_ref().map(Plan::changes).unwrap_or_default();
-        changes.extend(committed.changes.describe());
-        let warnings = change.plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
-        let repairs = change.plan.as_ref().map(Plan::repairs).unwrap_or_default();
-        let bridges = located.bridges.values().map(|bridge| (bridge.ifindex, bridge.device.clone()));
-        let ports = located.ports.values().map(|port| (port.ifindex, port.device.clone()));
-        let uplinks = located.uplinks.values().map(|uplink| (uplink.ifindex, uplink.device.clone()));
-        let view = View {
-            policy: change.policy,
-            origins: change.origins,
-            assigned: change.assigned,
-            devices: devices(located),
-            device_names: bridges.chain(ports).chain(uplinks).collect(),
-            namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
-        };
-        let (generation, view) = (committed.generation, Arc::new(view));
-        Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
-    }
-}
-
-/// A policy on its way into force.
-#[derive(Default)]
-struct Change {
-    policy: Arc<Policy>,
-    origins: BTreeMap<String, String>,
-    assigned: Assigned,
-    /// What should be on the host.
-    wanted: Desired,
-    /// The same without what has to wait.
-    desired: Desired,
-    observed: Observed,
-    /// `None` if the host is as it should be.
-    plan: Option<Plan>,
-    waiting: Waiting,
-}
-
-impl Change {
-    fn steps(&self) -> &Plan {
-        static NOTHING: Plan = Plan::NOTHING;
-        self.plan.as_ref().unwrap_or(&NOTHING)
-    }
-
-    /// `state` with the addresses of all ports; those that wait keep theirs.
-    fn record(&self, mut state: State) -> State {
-        let mut assigned = self.assigned.clone();
-        for name in self.waiting.names() {
-            if let (None, Some(kept)) = (assigned.get(name), state.addresses.get(name)) {
-                assigned.insert(name.clone(), kept.clone());
-            }
-        }
-        state.set_addresses(&assigned);
-        state
     }
 }
 

@@ -1,10 +1,14 @@
 //! Who must be told that an address has a new owner.
 //!
 //! Decides it from the tables after a change and what changed in them: an address that is new or has another MAC is told
-//! to the ports that its network had before, since only they can remember the last owner. An elastic IP that is new, or
-//! behind another device or port, is told beyond its uplink: whoever is there may remember another host.
+//! to the ports that its network had before, since only they can remember the last owner. An address that vnet answers for
+//! at an uplink, an elastic IP or one of `snat`, and that is new, or behind another device or port, is told beyond that
+//! uplink: whoever is there may remember another host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use vnet_common::UplinkRecord;
 
@@ -13,14 +17,28 @@ use crate::{
     host::{Announcement, Claim},
 };
 
-/// What to announce once `after` is in force, which differs in `difference` from what is.
-pub(super) fn announcements(difference: &Difference, after: &Tables) -> Vec<Announcement> {
-    let mut due = inside(difference, after);
-    due.extend(outside(difference, after));
-    due
+/// Whom to tell of what once tables are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// What is told on bridges, where nothing gets lost.
+    pub(super) inside: Vec<Announcement>,
+    /// What is told beyond uplinks.
+    pub(super) outside: Vec<Announcement>,
+    /// What was known beyond an uplink, and is not any more or not as it was: the uplink and the address.
+    pub(super) withdrawn: BTreeSet<(u32, IpAddr)>,
 }
 
-/// The elastic IPs that are to be known beyond their uplinks.
+/// What to tell once `after` is in force, which differs in `difference` from what is.
+pub(super) fn news(difference: &Difference, after: &Tables) -> News {
+    let gone = difference.elastic_ips.values().filter_map(|change| change.before);
+    News {
+        inside: inside(difference, after),
+        outside: outside(difference, after),
+        withdrawn: gone.map(|elastic| (elastic.uplink, elastic.addr.to_std())).collect(),
+    }
+}
+
+/// The addresses that are to be known beyond their uplinks.
 fn outside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
     let mac = |record: Option<UplinkRecord>| record.map(|record| record.mac);
     let is_another_device = |uplink: u32| {
@@ -68,14 +86,12 @@ fn others(listeners: Option<&Vec<u32>>, device: u32) -> Vec<u32> {
 }
 
 /// Whether another owner of the address would have the same MAC: it is link-local.
-const fn is_made_of_its_mac(addr: std::net::IpAddr) -> bool {
-    matches!(addr, std::net::IpAddr::V6(addr) if addr.is_unicast_link_local())
+const fn is_made_of_its_mac(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use vnet_common::{Delivery, ElasticIp, Endpoint, Ip, MacAddr, PortRecord};
 
     use super::*;
@@ -98,8 +114,9 @@ mod tests {
 
     fn told(before: &[(u32, u8)], after: &[(u32, u8)]) -> Vec<(IpAddr, u8, Vec<u32>)> {
         let (before, after) = (tables(before), tables(after));
-        let due = announcements(&Difference::between(&before, &after), &after);
-        due.into_iter().map(|due| (due.claim.addr, due.claim.mac.0[5], due.listeners)).collect()
+        let news = news(&Difference::between(&before, &after), &after);
+        assert!(news.outside.is_empty());
+        news.inside.into_iter().map(|due| (due.claim.addr, due.claim.mac.0[5], due.listeners)).collect()
     }
 
     /// Elastic IPs that end in these bytes, behind uplinks with a MAC that ends in the index and `n`.
@@ -120,8 +137,12 @@ mod tests {
     #[test]
     fn an_elastic_ip_is_announced_once_beyond_its_uplink() {
         let told = |before: &Tables, after: &Tables| {
-            let due = announcements(&Difference::between(before, after), after);
-            due.into_iter().map(|due| (due.claim.addr, due.claim.mac, due.listeners)).collect::<Vec<_>>()
+            let news = news(&Difference::between(before, after), after);
+            assert!(news.inside.is_empty());
+            news.outside
+                .into_iter()
+                .map(|due| (due.claim.addr, due.claim.mac, due.listeners))
+                .collect::<Vec<_>>()
         };
         let (none, one, both) = (Tables::default(), public(&[(1, 4)], 0), public(&[(1, 4), (2, 5)], 0));
         let announced = |last: u8, uplink: u8, n: u8| {
@@ -140,6 +161,17 @@ mod tests {
         let elastic = moved.elastic_ips.remove(&(BRIDGE, [10, 0, 0, 1].into())).unwrap();
         moved.elastic_ips.insert((BRIDGE, [10, 0, 0, 7].into()), elastic);
         assert_eq!(told(&one, &moved), [announced(1, 4, 0)], "another port");
+    }
+
+    #[test]
+    fn what_an_uplinks_neighbours_know_no_more_is_withdrawn() {
+        let withdrawn = |before: &Tables, after: &Tables| {
+            news(&Difference::between(before, after), after).withdrawn.into_iter().collect::<Vec<_>>()
+        };
+        let (none, one, both) = (Tables::default(), public(&[(1, 4)], 0), public(&[(1, 4), (2, 5)], 0));
+        assert_eq!(withdrawn(&none, &both), []);
+        assert_eq!(withdrawn(&both, &one), [(5, [198, 51, 100, 2].into())]);
+        assert_eq!(withdrawn(&one, &public(&[(1, 5)], 0)), [(4, [198, 51, 100, 1].into())], "another uplink");
     }
 
     #[test]

@@ -5,26 +5,38 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{apply::Occasion, error::ApplyError};
-use crate::{plan::Located, policy::Policy};
+use super::{apply::Occasion, declared::PolicyFile, error::ApplyError};
+use crate::{
+    plan::Located,
+    policy::{Mistake, Policy, Subject, placed},
+};
 
-/// What of `policy` does not go with the host's addresses: in a sentence each, by what it is about.
+/// What a policy `file` says that does not go with the host's addresses: in a sentence each with its place, by what
+/// it is about.
 ///
 /// # Errors
 /// When there is something, and the `occasion` is a person's edit.
 pub(super) fn misfits(
-    policy: &Policy,
+    file: &PolicyFile,
     located: &Located,
     occasion: &Occasion,
 ) -> Result<BTreeMap<String, String>, ApplyError> {
-    let found = find(policy, located);
+    let found = find(&file.policy, located);
+    let text = (&*file.text, &*file.origin);
     if *occasion == Occasion::Edit && !found.is_empty() {
-        return Err(ApplyError::Unfit(found.into_values().collect::<Vec<_>>().join("\n")));
+        let found = found.into_iter().map(|(_, subject, mistake)| (subject, mistake));
+        return Err(ApplyError::Policy(Box::new(placed(text, found))));
     }
-    Ok(found)
+    let sentence = |subject, mistake| {
+        placed(text, [(subject, mistake)]).iter().map(|told| told.to_string()).collect::<String>()
+    };
+    Ok(found.into_iter().map(|(name, subject, mistake)| (name, sentence(subject, mistake))).collect())
 }
 
-fn find(policy: &Policy, located: &Located) -> BTreeMap<String, String> {
+/// What something is called, which it is, and what is wrong with it.
+type Misfit = (String, Subject, Mistake);
+
+fn find(policy: &Policy, located: &Located) -> Vec<Misfit> {
     let host = &located.addresses;
     let gateways = policy.networks.values().flat_map(|network| &network.subnets);
     let gateways: Vec<IpAddr> = gateways.map(|subnet| subnet.gateway).collect();
@@ -41,12 +53,14 @@ fn find(policy: &Policy, located: &Located) -> BTreeMap<String, String> {
         } else {
             format!("listen on one that there is, {}, or on {all}", present.join(", "))
         };
-        (name.clone(), format!("{name}: no device of the host has the address {addr}; {help}"))
+        let mistake = Mistake::new(format!("{name}: no device of the host has the address {addr}"));
+        (name, Subject::Forward(forward.name()), mistake.help(help))
     });
     let elastic = policy.elastic_ips.keys().filter_map(|addr| {
         let (device, name) = (host.get(addr)?, format!("elastic IP {addr}"));
+        let mistake = Mistake::new(format!("{name} is the own address of {device}"));
         let help = "choose an address that the host itself does not have";
-        Some((name.clone(), format!("{name} is the own address of {device}; {help}")))
+        Some((name, Subject::ElasticIp(*addr), mistake.help(help)))
     });
     deaf.chain(elastic).collect()
 }
@@ -56,43 +70,50 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::policy::{Affinity, Backend, ElasticIp, Forward, OnChange, Protocol, parse};
+    use crate::policy::parse;
 
     fn found(listens: &[&str], elastic: &[&str]) -> Vec<String> {
-        let text = "version = 1\nnetworks.web = { type = \"nat\", subnets = [\"10.10.0.0/24\"] }\n";
-        let (mut policy, _) = parse(text, Path::new("policy.toml")).unwrap();
-        policy.forwards = listens
-            .iter()
-            .map(|listen| Forward {
-                listen: listen.parse().unwrap(),
-                ports: (8080, 8089),
-                protocol: Protocol::TCP,
-                to: vec![Backend { port: "web-1".to_owned(), to_port: 80, weight: 1 }],
-                affinity: Affinity::Flow,
-            })
-            .collect();
-        let to = ElasticIp { port: "web-1".to_owned(), on_change: OnChange::Cut };
-        policy.elastic_ips = elastic.iter().map(|addr| (addr.parse().unwrap(), to.clone())).collect();
+        let mut text =
+            "version = 1\nnetworks.web = { type = \"nat\", subnets = [\"10.10.0.0/24\", \"fd00::/64\"] }\n\
+                        ports.web-1 = { network = \"web\", attach = { netns = \"a\" } }\n"
+                .to_owned();
+        for addr in elastic {
+            text += &format!("elastic_ips.\"{addr}\" = {{ port = \"web-1\" }}\n");
+        }
+        for listen in listens {
+            text += &format!(
+                "[[forwards]]\nlisten = \"{listen}:8080-8089\"\nprotocol = \"tcp\"\nto = \"web-1:80\"\n"
+            );
+        }
+        let (policy, _) = parse(&text, Path::new("p.toml")).unwrap();
+        let file = PolicyFile { text: text.into(), origin: "p.toml".into(), policy: policy.into() };
         let has = |(addr, device): (&str, &str)| (addr.parse().unwrap(), device.to_owned());
         let addresses = [("192.0.2.1", "eth0"), ("2001:db8::1", "eth0"), ("192.0.2.9", "eth1")];
         let located = Located { addresses: addresses.map(has).into(), ..Located::default() };
-        let refused = misfits(&policy, &located, &Occasion::Edit).is_err();
-        let found = misfits(&policy, &located, &Occasion::Repair).unwrap();
-        assert_eq!(refused, !found.is_empty());
-        found.into_values().collect()
+        let found: Vec<_> = misfits(&file, &located, &Occasion::Repair).unwrap().into_values().collect();
+        match misfits(&file, &located, &Occasion::Edit) {
+            Ok(_) => assert!(found.is_empty()),
+            Err(ApplyError::Policy(told)) => {
+                assert_eq!(told.iter().map(|told| told.to_string()).collect::<Vec<_>>(), found);
+            }
+            Err(other) => panic!("{other}"),
+        }
+        found
     }
 
     #[test]
     fn only_addresses_of_the_host_are_listened_on() {
-        assert!(found(&["0.0.0.0", "::", "127.0.0.1", "::1", "192.0.2.9", "10.10.0.1"], &[]).is_empty());
+        for listen in ["0.0.0.0", "[::]", "127.0.0.1", "[::1]", "192.0.2.9", "10.10.0.1"] {
+            assert!(found(&[listen], &[]).is_empty());
+        }
         assert_eq!(
             found(&["192.0.2.2"], &[]),
             [
-                "forward tcp/192.0.2.2:8080-8089: no device of the host has the address 192.0.2.2; listen on one \
+                "p.toml:5:10: forward tcp/192.0.2.2:8080-8089: no device of the host has the address 192.0.2.2; listen on one \
               that there is, 192.0.2.1 (eth0), 192.0.2.9 (eth1), or on 0.0.0.0"
             ]
         );
-        let told = found(&["2001:db8::2"], &[]).remove(0);
+        let told = found(&["[2001:db8::2]"], &[]).remove(0);
         assert!(told.contains("[2001:db8::2]:8080") && !told.contains("192.0.2.1"), "{told}");
     }
 
@@ -100,6 +121,6 @@ mod tests {
     fn an_elastic_ip_is_none_of_the_hosts() {
         assert!(found(&[], &["192.0.2.2"]).is_empty());
         let told = found(&[], &["192.0.2.9"]).remove(0);
-        assert!(told.starts_with("elastic IP 192.0.2.9 is the own address of eth1; "), "{told}");
+        assert!(told.starts_with("p.toml:4:13: elastic IP 192.0.2.9 is the own address of eth1; "), "{told}");
     }
 }

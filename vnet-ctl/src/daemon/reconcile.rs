@@ -206,8 +206,10 @@ impl Keeper {
         // What comes from here on is another reason.
         self.restore_at = None;
         match self.daemon.restore().await {
-            Ok(repairs) => {
+            Ok(Restored { repairs, look_again }) => {
                 self.tell_repairs(repairs);
+                let look_again = look_again.map(Deadline::from_std);
+                self.restore_at = self.restore_at.into_iter().chain(look_again).min();
                 if self.problem.take().is_some() {
                     self.daemon.events.tell(EventKind::Repaired, "the host is as it should be again");
                 }
@@ -242,16 +244,28 @@ impl Keeper {
 }
 
 impl Daemon {
-    /// Puts right what somebody else changed on the host; what that was.
-    async fn restore(&self) -> Result<Vec<String>, ApplyError> {
+    /// Puts right what somebody else changed on the host.
+    async fn restore(&self) -> Result<Restored, ApplyError> {
         let mut engine = self.engine.lock().await;
         let engine = engine.as_mut().ok_or(ApplyError::Stopping)?;
-        let Some(outcome) = engine.restore().await? else { return Ok(Vec::new()) };
+        let outcome = engine.restore().await;
+        let (told, look_again) = engine.take_grace_news();
+        let tell = |(kind, message)| self.events.tell(kind, message);
+        told.into_iter().for_each(tell);
+        let Some(outcome) = outcome? else { return Ok(Restored { repairs: Vec::new(), look_again }) };
         let followed = news(&self.view(), &outcome.view);
         self.publish(&outcome);
-        followed.into_iter().for_each(|(kind, message)| self.events.tell(kind, message));
-        Ok(outcome.repairs)
+        followed.into_iter().for_each(tell);
+        Ok(Restored { repairs: outcome.repairs, look_again })
     }
+}
+
+/// What came of a look at the host.
+struct Restored {
+    /// What was put right.
+    repairs: Vec<String>,
+    /// When to look again, whatever happens.
+    look_again: Option<Instant>,
 }
 
 async fn next(monitor: &mut Option<Monitor>) -> Result<Dirt> {
@@ -308,7 +322,8 @@ impl Places {
         let leading = || view.policy.networks.values().filter(|network| network.kind == NetworkKind::Nat);
         places.names.extend(leading().filter_map(|network| network.uplink.clone()));
         places.follows_default_route = leading().any(|network| network.uplink.is_none());
-        places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty());
+        places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty())
+            || leading().any(|network| !network.snat.is_empty());
         for port in view.policy.ports.values() {
             match &port.attach {
                 Attach::Device { device } => {

@@ -18,8 +18,9 @@ use super::{
     Daemon,
     apply::Occasion,
     declared::{Declared, Reason},
-    engine::{Engine, Outcome},
+    engine::Engine,
     error::{ApplyError, PortError},
+    outcome::Outcome,
     view::View,
 };
 use crate::{
@@ -106,7 +107,13 @@ impl Daemon {
     /// Makes the changes that wait; there are none if another has made them already.
     async fn work_off(&self) {
         let mut engine = self.engine.lock().await;
-        let mut parts = vec![self.queue.take()];
+        let requests = self.queue.take();
+        // A thousand that come at once are made by few, and each of the others would ask for nothing as long as for
+        // everything.
+        if requests.is_empty() {
+            return;
+        }
+        let mut parts = vec![requests];
         let Some(engine) = engine.as_mut() else {
             let requests = parts.into_iter().flatten();
             requests.for_each(|request| request.refuse(PortError::Apply(ApplyError::Stopping)));

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::{SharedDatapath, at_length, newcomers::announcements};
+use super::{
+    SharedDatapath, at_length,
+    newcomers::{News, news},
+};
 use crate::{
     compile::{Assigned, Compiler, Devices},
     datapath::Committed,
-    host::Announcement,
     policy::Policy,
 };
 
@@ -48,11 +50,11 @@ impl TableMaker {
     }
 
     /// Puts what was compiled last in force; tells also whom to tell of it.
-    pub(super) fn commit(&mut self) -> Result<(Committed, Vec<Announcement>)> {
+    pub(super) fn commit(&mut self) -> Result<(Committed, News)> {
         // What is in force and what was compiled last part if this fails, or is taken back.
         let compiler = self.compiler.take().context("no tables have been compiled")?;
         let difference = compiler.difference();
-        let announcements = announcements(&difference, compiler.tables());
+        let news = news(&difference, compiler.tables());
         let mut datapath = self.datapath.lock();
         // They do nothing until there is something that they find.
         self.has_attached = self.leads_host && datapath.attach_sockets();
@@ -63,7 +65,7 @@ impl TableMaker {
         }
         let committed = committed?;
         self.compiler = Some(compiler);
-        Ok((committed, announcements))
+        Ok((committed, news))
     }
 
     /// Puts in force again what was before what was `committed` last.

@@ -63,6 +63,17 @@ impl Host {
             return Ok(());
         }
         self.forget(announcements).await.context("correct the host's neighbour table")?;
+        self.tell(announcements)
+    }
+
+    /// Makes announcements of which the host itself knows.
+    ///
+    /// # Errors
+    /// When the kernel does not let the host speak.
+    pub fn tell(&self, announcements: &[Announcement]) -> Result<()> {
+        if announcements.is_empty() {
+            return Ok(());
+        }
         let socket = packet_socket().context("open a packet socket")?;
         for Announcement { claim, listeners } in announcements {
             let frame = frame(claim).context("build an announcement")?;

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 
 use super::{
-    Host, addresses, links,
+    Host, addresses, groups, links,
     namespace::{self, Netns},
     workload,
 };
@@ -179,6 +179,8 @@ impl Host {
                 attach.detach_uplink(links::index(netlink, device).await?)
             }
             Action::DetachUplink(Target::Ifindex(ifindex)) => attach.detach_uplink(*ifindex),
+            Action::JoinGroup { device, group } => groups::join(device, *group),
+            Action::LeaveGroup { device, group } => groups::leave(device, *group),
             Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
             Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
             Action::Configure(workload) => {

@@ -13,6 +13,7 @@ mod announce;
 mod apply;
 mod ask;
 mod counters;
+mod groups;
 mod inside;
 mod links;
 pub mod monitor;

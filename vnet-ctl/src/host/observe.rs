@@ -19,6 +19,7 @@ use vnet_common::MacAddr;
 use super::{
     Host, addresses,
     ask::Asker,
+    groups,
     links::ownership,
     namespace::{Netns, Opened, on_thread},
     routes,
@@ -56,6 +57,7 @@ impl Host {
         let made: Vec<_> = made.filter(|netns| !used.contains(netns)).collect();
         let (own, insides) = (self.own.another()?, self.insides.clone());
         let follows_default_route = desired.follows_default_route();
+        let joins_groups = desired.joins_groups() || !state.groups.is_empty();
         on_thread(move || {
             // The links first: listing them gives an id to each namespace that one of them leads to.
             let mut host = Asker::open()?;
@@ -65,13 +67,14 @@ impl Host {
             } else {
                 Vec::new()
             };
+            let groups = if joins_groups { groups::look()? } else { BTreeMap::new() };
             let used: Vec<_> = used.into_iter().collect();
             let mut namespaces: BTreeMap<_, _> = insides.look(&used, &own)?.into_iter().collect();
             for netns in made {
                 let found = identity(&netns)?;
                 namespaces.insert(netns, found);
             }
-            Ok(Observed { links, namespaces, default_routes, ..Observed::default() })
+            Ok(Observed { links, namespaces, default_routes, groups, ..Observed::default() })
         })
         .await
     }

@@ -108,6 +108,20 @@ pub enum Action {
     Detach(Target),
     /// Detaches the program for what comes from outside.
     DetachUplink(Target),
+    /// Has an uplink take a multicast MAC.
+    JoinGroup {
+        /// Name of the uplink.
+        device: String,
+        /// The MAC.
+        group: MacAddr,
+    },
+    /// Leaves it to an uplink whether it takes a multicast MAC.
+    LeaveGroup {
+        /// Name of the uplink.
+        device: String,
+        /// The MAC.
+        group: MacAddr,
+    },
     /// Brings a device up.
     Up {
         /// Its name.
@@ -185,6 +199,12 @@ impl fmt::Display for Action {
             Self::Detach(Target::Device(device)) => write!(out, "detach the datapath from {device}"),
             Self::Detach(Target::Ifindex(ifindex)) => {
                 write!(out, "detach the datapath from device {ifindex}")
+            }
+            Self::JoinGroup { device, group } => {
+                write!(out, "join multicast group {group} on uplink {device}")
+            }
+            Self::LeaveGroup { device, group } => {
+                write!(out, "leave multicast group {group} on uplink {device}")
             }
             Self::Up { device } => write!(out, "bring {device} up"),
             Self::Down { device } => write!(out, "bring {device} down"),

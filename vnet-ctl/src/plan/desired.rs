@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::{IpNet, Ipv6Net};
 use vnet_common::MacAddr;
@@ -24,6 +27,12 @@ impl Desired {
         self.networks.values().any(|network| network.uplink == Uplink::DefaultRoute)
     }
 
+    /// Whether it matters which multicast groups devices have been told to take.
+    #[must_use]
+    pub fn joins_groups(&self) -> bool {
+        self.networks.values().any(|network| !network.groups.is_empty())
+    }
+
     /// Where ports are, those included that are left out for now.
     pub(super) fn places(&self) -> impl Iterator<Item = &Attach> {
         self.ports.values().map(|port| &port.attach).chain(self.spared.values())
@@ -43,6 +52,8 @@ pub struct Network {
     pub gateways: Vec<IpNet>,
     /// The device that its packets leave by.
     pub uplink: Uplink,
+    /// The multicast MACs to which neighbours ask there for what vnet answers for.
+    pub groups: BTreeSet<MacAddr>,
 }
 
 /// Which device a network leaves by.

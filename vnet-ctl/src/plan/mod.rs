@@ -10,6 +10,7 @@
 
 mod action;
 mod desired;
+mod groups;
 mod leftovers;
 mod networks;
 mod observed;
@@ -57,6 +58,7 @@ pub struct Plan {
     namespaces: BTreeSet<String>,
     devices: BTreeSet<String>,
     lowered: BTreeSet<String>,
+    groups: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
         namespaces: BTreeSet::new(),
         devices: BTreeSet::new(),
         lowered: BTreeSet::new(),
+        groups: BTreeMap::new(),
     };
 
     /// Whether nothing has to change.

@@ -28,6 +28,8 @@ pub struct Observed {
     pub uplinks: BTreeSet<u32>,
     /// The host's default routes; looked up only if a network follows them.
     pub default_routes: Vec<DefaultRoute>,
+    /// The multicast MACs that somebody has told links to take, by ifindex; looked up only if vnet does such a thing.
+    pub groups: BTreeMap<u32, BTreeSet<MacAddr>>,
 }
 
 /// A default route of the host.
@@ -66,6 +68,12 @@ impl Observed {
     pub fn host_addresses(&self) -> BTreeMap<IpAddr, String> {
         let links = self.links.values().filter(|link| !link.is_ours());
         links.flat_map(|link| link.global.iter().map(|addr| (*addr, link.name.clone()))).collect()
+    }
+
+    /// Whether the link takes the multicast MAC because somebody has told it to.
+    #[must_use]
+    pub fn has_group(&self, ifindex: u32, group: MacAddr) -> bool {
+        self.groups.get(&ifindex).is_some_and(|groups| groups.contains(&group))
     }
 
     /// The host's link of that name.

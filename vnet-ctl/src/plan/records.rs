@@ -43,6 +43,9 @@ impl Plan {
         }
         state.devices.extend(self.devices.iter().cloned());
         state.lowered.extend(self.lowered.iter().cloned());
+        for (device, groups) in &self.groups {
+            state.groups.entry(device.clone()).or_default().extend(groups.iter().cloned());
+        }
         state
     }
 
@@ -54,6 +57,7 @@ impl Plan {
         state.namespace_ids.retain(|name, _| self.namespaces.contains(name));
         state.devices.clone_from(&self.devices);
         state.lowered.clone_from(&self.lowered);
+        state.groups.clone_from(&self.groups);
         state
     }
 }

@@ -106,6 +106,7 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
             format!("the datapath was not attached to {device}: attached")
         }
         Action::AttachUplink { device } => format!("attached to uplink {device}"),
+        Action::JoinGroup { device, group } => format!("joined multicast group {group} on uplink {device}"),
         Action::SetMac { device, mac } => format!("the MAC of {device} had been changed: set to {mac} again"),
         Action::SetMtu { device, mtu } => format!("the MTU of {device} had been changed: set to {mtu} again"),
         Action::SetOwner { device, owner } => {
@@ -119,6 +120,7 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
 fn removed(action: &Action) -> String {
     match action {
         Action::DetachUplink(Target::Device(device)) => format!("detached from uplink {device}"),
+        Action::LeaveGroup { device, group } => format!("left multicast group {group} on uplink {device}"),
         other => other.to_string(),
     }
 }

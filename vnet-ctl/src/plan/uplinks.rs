@@ -1,20 +1,27 @@
-//! The devices that networks leave by: somebody else's, to which vnet attaches a program and nothing more.
+//! The devices that networks leave by: somebody else's, to which vnet attaches a program, and which it has take the
+//! multicast that is for what it answers for; nothing more.
 
 use std::collections::BTreeSet;
 
 use vnet_common::limits::MAX_IFINDEX;
 
 use super::{
-    Action, Attach, Desired, Kind, Link, Network, Observed, Obstacle, Target, Uplink, planner::Planner,
+    Action, Attach, Desired, Kind, Link, Network, Observed, Obstacle, Target, Uplink, groups::Groups,
+    planner::Planner,
 };
 
 impl Planner<'_> {
     /// Attaches to the uplinks in use, and detaches from those that are not any more.
     pub(super) fn uplinks(&mut self) {
         let mut wanted = BTreeSet::new();
+        let mut groups = Groups::new();
         for (name, network) in &self.desired.networks {
             match uplink_of(self.desired, self.observed, network) {
-                Ok(Some(link)) => _ = wanted.insert(link.ifindex),
+                Ok(Some(link)) => {
+                    wanted.insert(link.ifindex);
+                    let (_, of_link) = groups.entry(&link.name).or_insert_with(|| (link, BTreeSet::new()));
+                    of_link.extend(&network.groups);
+                }
                 Ok(None) => {}
                 Err(unfit) => self.unfit_uplink(name, network, unfit),
             }
@@ -33,6 +40,7 @@ impl Planner<'_> {
             Action::DetachUplink(target)
         });
         self.plan.remove.extend(detach);
+        self.groups(&groups);
     }
 
     /// What a person named is in the way if it will not do; where the host's default route leads is not.

@@ -4,21 +4,21 @@
 //! port that it is translated to. A warning is given only where it is certain: a rule that admits a single address
 //! or port is enough to be silent.
 
-use std::{net::IpAddr, ops::Range};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vnet_common::Direction;
 
 use super::{
     AclAction, AclRule, DEFAULT_GROUP, Mistake, Peer, Policy, Port, PortRange, Protocol, Rule,
-    diagnostic::Finding, elastic_ips,
+    diagnostic::Finding, elastic_ips, forwards,
 };
 
 /// Where the file says what leads to a port.
 #[derive(Default)]
 pub(super) struct Places {
-    /// The backends of the forwards, in their order.
-    pub(super) forwards: Vec<Vec<Range<usize>>>,
+    /// The forwards, in their order.
+    pub(super) forwards: Vec<forwards::Place>,
     /// The elastic IPs.
     pub(super) elastic_ips: elastic_ips::Places,
 }
@@ -26,7 +26,7 @@ pub(super) struct Places {
 /// A warning for each forward and elastic IP that nobody outside can use.
 pub(super) fn warnings(policy: &Policy, places: &Places) -> Vec<Finding> {
     let forwards = futile_forwards(policy).filter_map(|((index, backend), mistake)| {
-        let place = places.forwards.get(index)?.get(backend)?;
+        let place = places.forwards.get(index)?.to.get(backend)?;
         Some(Finding::new(place.clone(), mistake))
     });
     let elastic_ips = futile_elastic_ips(policy).filter_map(|(addr, mistake)| {

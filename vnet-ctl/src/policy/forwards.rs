@@ -17,16 +17,24 @@ pub(super) const BACKEND: Schema = Schema { keys: &["port", "weight"], later: &[
 /// A forward, where it says what is listened on, and where each of its backends is.
 type Placed = (Forward, Range<usize>, Vec<Range<usize>>);
 
-/// The forwards that are right, each with the places of its backends; what is wrong with the others is recorded.
+/// Where the file gives a forward.
+pub(super) struct Place {
+    /// What is listened on.
+    pub(super) listen: Range<usize>,
+    /// Where each of its backends is.
+    pub(super) to: Vec<Range<usize>>,
+}
+
+/// The forwards that are right, and their places; what is wrong with the others is recorded.
 pub(super) fn forwards(
     node: Node<'_>,
     targets: &Targets<'_, '_>,
     report: &mut Report,
-) -> (Vec<Forward>, Vec<Vec<Range<usize>>>) {
+) -> (Vec<Forward>, Vec<Place>) {
     let entries = entries("forwards", node, report);
     let placed: Vec<_> = entries.into_iter().filter_map(|node| forward(node, targets, report)).collect();
     report_overlaps(&placed, report);
-    placed.into_iter().map(|(forward, _, to)| (forward, to)).unzip()
+    placed.into_iter().map(|(forward, listen, to)| (forward, Place { listen, to })).unzip()
 }
 
 fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Option<Placed> {

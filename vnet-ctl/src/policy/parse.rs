@@ -56,6 +56,11 @@ pub(super) fn parse_all_but_admission(text: &str, origin: &Path) -> Option<Polic
     (report.errors.is_empty() && report.warnings.is_empty()).then_some(policy)
 }
 
+/// What `text`, which is valid, declares, and where; nothing if it is not.
+pub(super) fn parse_with_places(text: &str, origin: &Path) -> Option<(Policy, admission::Places)> {
+    read_text(text, origin, &mut Report::default())
+}
+
 /// Names that other parts of the file may refer to, whether or not what they name is right.
 pub(super) struct Names<'t> {
     /// Networks.

@@ -55,6 +55,9 @@ pub struct State {
     /// Those of them that were down before.
     #[serde(default)]
     pub lowered: BTreeSet<String>,
+    /// The multicast MACs that vnet had devices take, by the device's name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, BTreeSet<String>>,
     /// Addresses that ports had and have no more, the longest ago first.
     #[serde(default)]
     pub released: Vec<Released>,
@@ -69,6 +72,7 @@ impl Default for State {
             namespace_ids: BTreeMap::new(),
             devices: BTreeSet::new(),
             lowered: BTreeSet::new(),
+            groups: BTreeMap::new(),
             released: Vec::new(),
         }
     }

@@ -26,7 +26,7 @@ fn refused(world: &World<'_>, text: &str) -> String {
     let (status, body) = world.apply(text);
     let error: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(status, 422, "{error}");
-    error["error"].as_str().unwrap().to_owned()
+    error["rendered"].as_str().or(error["error"].as_str()).unwrap().to_owned()
 }
 
 /// The addresses under which TCP port 8080 is forwarded.
@@ -116,6 +116,8 @@ fn what_is_listened_on_is_an_address_of_the_host() {
         );
         let told = refused(&world, &other);
         assert!(told.contains("no device of the host has the address 198.51.100.9"), "{told}");
+        let line = other.lines().position(|line| line.starts_with("listen")).unwrap() + 1;
+        assert!(told.contains(&format!("policy.toml:{line}:10\n")), "{told}");
         assert!(told.contains("198.51.100.2 (up0), 198.51.100.3 (out-up0)"), "{told}");
 
         world.applied(&one);

@@ -157,6 +157,7 @@ pub(crate) fn desired() -> Desired {
         mtu: 1400,
         gateways: vec![net("10.0.0.1/24"), net("fd00::1/64")],
         uplink: Uplink::None,
+        groups: std::collections::BTreeSet::new(),
     };
     Desired {
         spared: std::collections::BTreeMap::new(),

@@ -86,6 +86,16 @@ impl World {
         found.map(|entry| (entry.target.to_std(), entry.translate(port), *entry)).collect()
     }
 
+    /// Whether neighbours on the uplink are told who has an address, found as the datapath finds it.
+    fn answers_for(&self, of: &str) -> bool {
+        let head = ForwardKey::head(0, 0, Ip::from_std(addr(of)), ForwardKey::ANY_PROTOCOL);
+        let elastic = |entry: &&Entry| entry.is(ForwardKind::Elastic);
+        self.tables.forwards.get(&head.block(0, 0)).filter(elastic).is_some_and(|entry| {
+            let own = self.tables.elastic_ips.get(&(entry.network, entry.target.to_std()));
+            own.is_some_and(|own| (own.uplink, own.addr.to_std()) == (UPLINK, addr(of)))
+        })
+    }
+
     fn forwarded(&self, to: &str, port: u16) -> Option<(IpAddr, u16)> {
         let found = self.behind(0, to, TCP, port);
         assert!(found.len() <= 1, "{found:?}");
@@ -152,6 +162,26 @@ fn a_network_leaves_with_the_addresses_and_ports_that_it_is_given() {
     assert_eq!(addresses, ["203.0.113.9", "203.0.113.8"].map(addr));
     assert!(v4.iter().all(|(_, exit)| (exit.slots, exit.first_port, exit.last_port) == (2, 2000, 2999)));
     assert_eq!((v6.len(), v6[0].0, v6[0].1.slots), (1, addr("2001:db8::9"), 1));
+}
+
+#[test]
+fn an_address_to_leave_with_that_nobody_has_is_answered_for_and_leads_nowhere() {
+    let (own, v4, v6) = ("198.51.100.3", "198.51.100.9", "2001:db8::9");
+    let given = |policy: &mut Policy| {
+        policy.networks.get_mut("web").unwrap().snat = [own, v4, v6].map(addr).into();
+    };
+    let world = world(|policy, _| given(policy));
+    assert!(!world.answers_for(own), "the host does");
+    for homeless in [v4, v6] {
+        assert!(world.answers_for(homeless));
+        assert!(world.behind(0, homeless, TCP, 80).is_empty());
+        assert!(world.behind(0, homeless, ForwardKey::ANY_PROTOCOL, 0).is_empty(), "it stands for nobody");
+    }
+    let given_to_the_host = self::world(|policy, devices| {
+        given(policy);
+        devices.addresses.insert(addr(v4));
+    });
+    assert!(!given_to_the_host.answers_for(v4) && given_to_the_host.answers_for(v6));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Plans as data: each test starts from a host on which everything is as desired, and disturbs it.
 
+mod groups;
 mod leftovers;
 mod obstacles;
 mod restore;
@@ -20,6 +21,7 @@ fn desired() -> Desired {
         mtu: 1500,
         gateways: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
         uplink: Uplink::None,
+        groups: BTreeSet::new(),
     };
     let port = |last: u8, attach| Port {
         network: "web".to_owned(),
