@@ -13,7 +13,7 @@ use std::{
 use vnet_tests::{
     World, eventually,
     teller::{Line, Teller, address_seen},
-    traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, tcp},
+    traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, tcp, udp},
     transfer::Pipe,
     world::shell,
 };
@@ -36,6 +36,48 @@ const PUT_BACK: &str = "ip route add default via 198.51.100.254; ip route add de
 const GONE: [&str; 3] = ["no default route", "web", "eth0"];
 const BACK: [&str; 3] = ["default route again", "web", "eth0"];
 const LOST: [&str; 3] = ["the way out by eth0 is gone", "web", "dropped"];
+
+/// Nobody has these addresses.
+const NOBODY: [&str; 2] = ["198.51.100.99", "2001:db8:100::99"];
+/// The router's.
+const ROUTER: [&str; 2] = ["198.51.100.254", "2001:db8:100::fe"];
+
+/// What names a router for the flows has to follow every change of the way, under the flows that there are.
+#[test]
+fn a_change_of_the_hosts_routes_is_followed_by_flows_that_there_are() {
+    let world = World::running_with_outside(POLICY);
+    let _teller = Teller::serve(&world.outside(), 53);
+    let ways = [("203.0.113.5:53", "203.0.113.0/24", ""), ("[2001:db8:5::5]:53", "2001:db8:5::/64", "-6 ")];
+    for ((to, prefix, version), (nobody, router)) in ways.into_iter().zip(NOBODY.iter().zip(ROUTER)) {
+        let mut line = Line::open(&world.port("web-1"), 4000, udp(to));
+        let before = line.ask(ANSWER).expect("an answer");
+        // Each leads to nobody, and is undone.
+        let changes = [
+            (
+                format!("ip {version}route replace default via {nobody} dev eth0"),
+                format!("ip {version}route replace default via {router} dev eth0"),
+            ),
+            (
+                format!("ip {version}route add {prefix} via {nobody} dev eth0"),
+                format!("ip {version}route del {prefix} via {nobody} dev eth0"),
+            ),
+            (
+                format!(
+                    "ip {version}route add {prefix} via {nobody} dev eth0 table 100; \
+                     ip {version}rule add to {prefix} lookup 100 priority 100"
+                ),
+                format!("ip {version}rule del to {prefix} lookup 100 priority 100"),
+            ),
+        ];
+        for (change, undo) in changes {
+            shell(world.host(), &change);
+            eventually(&format!("silence after {change}"), || line.ask(SILENCE).is_err().then_some(()));
+            shell(world.host(), &undo);
+            let seen = eventually(&format!("an answer after {undo}"), || line.ask(SILENCE).ok());
+            assert_eq!(seen, before, "{undo}");
+        }
+    }
+}
 
 #[test]
 fn a_default_route_that_comes_back_loses_nothing() {

@@ -83,6 +83,7 @@ pub(super) fn mtu_of_record(mtu: u32) -> u16 {
 /// the prefixes of all of them, which nobody looks for outside.
 pub(super) fn joins(policy: &Policy, devices: &Devices) -> BTreeMap<(u32, IpNet), u32> {
     let mut joins: BTreeMap<_, _> = translation::untranslated(policy, devices).collect();
+    joins.extend(translation::aside(policy, devices));
     for (name, network) in &policy.networks {
         let Some(own) = devices.bridges.get(name) else { continue };
         joins.extend(network.subnets.iter().map(|subnet| ((NO_NETWORK, subnet.net), own.ifindex)));

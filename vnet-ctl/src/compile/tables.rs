@@ -40,6 +40,18 @@ pub struct UplinkDevice {
     pub addresses: Vec<IpAddr>,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// To whom packets go that leave by it, one of each IP version at most.
+    pub gateways: Vec<IpAddr>,
+    /// The prefixes that those do not lead to.
+    pub aside: Vec<IpNet>,
+}
+
+impl UplinkDevice {
+    /// A device of which nobody knows where it leads.
+    #[must_use]
+    pub const fn new(ifindex: u32, mac: MacAddr, addresses: Vec<IpAddr>, mtu: u32) -> Self {
+        Self { ifindex, mac, addresses, mtu, gateways: Vec::new(), aside: Vec::new() }
+    }
 }
 
 /// Which of a network's addresses for one IP version: see [`vnet_common::ExitKey`].

@@ -10,7 +10,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use vnet_common::{ElasticIp, Exit, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, Side, UplinkRecord};
+use vnet_common::{
+    ElasticIp, Exit, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, Side, UplinkRecord, V4, V6,
+};
 
 use super::{
     Assigned, Bridge, Devices, ExitPlace, UplinkDevice,
@@ -37,7 +39,17 @@ fn leading<'a>(policy: &'a Policy, devices: &'a Devices) -> impl Iterator<Item =
 
 /// The records of uplinks by their device.
 pub(super) fn uplinks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, UplinkRecord> {
-    let record = |uplink: &UplinkDevice| UplinkRecord::new(uplink.mac, mtu_of_record(uplink.mtu));
+    let record = |uplink: &UplinkDevice| {
+        let v4 = uplink.gateways.iter().find_map(|gateway| match gateway {
+            IpAddr::V4(addr) => Some(V4::from_octets(addr.octets())),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = uplink.gateways.iter().find_map(|gateway| match gateway {
+            IpAddr::V6(addr) => Some(V6::from_octets(addr.octets())),
+            IpAddr::V4(_) => None,
+        });
+        UplinkRecord::new(uplink.mac, mtu_of_record(uplink.mtu)).behind(v4, v6)
+    };
     leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, record(uplink))).collect()
 }
 
@@ -81,6 +93,15 @@ pub(super) fn untranslated<'a>(
     policy.networks.iter().filter_map(|(name, network)| Some((network, devices.bridges.get(name)?))).flat_map(
         |(network, bridge)| network.no_snat.iter().map(|net| ((bridge.ifindex, *net), JOIN_OUTSIDE)),
     )
+}
+
+/// The prefixes that the routers behind uplinks do not lead to.
+pub(super) fn aside<'a>(
+    policy: &'a Policy,
+    devices: &'a Devices,
+) -> impl Iterator<Item = ((u32, IpNet), u32)> + 'a {
+    leading(policy, devices)
+        .flat_map(|(.., uplink)| uplink.aside.iter().map(|net| ((uplink.ifindex, net.trunc()), JOIN_OUTSIDE)))
 }
 
 /// An elastic IP and the port that it stands for.

@@ -24,7 +24,7 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
     let addresses: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     let uplink = |ifindex| {
         let (mac, addresses) = (bridge_mac(""), addresses.to_vec());
-        UplinkDevice { ifindex, mac, addresses, mtu: 0 }
+        UplinkDevice::new(ifindex, mac, addresses, 0)
     };
     let leads_outside = |(_, network): &(&String, &crate::policy::Network)| network.kind == NetworkKind::Nat;
     Devices {
@@ -67,8 +67,9 @@ pub(super) fn devices(located: &Located) -> Devices {
 }
 
 fn device(uplink: &LocatedUplink) -> UplinkDevice {
-    let LocatedUplink { ifindex, mac, addresses, mtu, .. } = uplink.clone();
-    UplinkDevice { ifindex, mac, addresses, mtu }
+    let LocatedUplink { ifindex, mac, addresses, mtu, routers, .. } = uplink.clone();
+    let (gateways, aside) = (routers.gateways.into_iter().collect(), routers.aside.into_iter().collect());
+    UplinkDevice { ifindex, mac, addresses, mtu, gateways, aside }
 }
 
 /// The indexes of the bridges and ports that are there.

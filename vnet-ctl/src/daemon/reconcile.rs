@@ -313,6 +313,8 @@ struct Places {
     follows_addresses: bool,
     /// Whether it matters where the host's default route leads.
     follows_default_route: bool,
+    /// Whether any network leads outside.
+    leads_outside: bool,
 }
 
 impl Places {
@@ -321,6 +323,7 @@ impl Places {
         places.names.extend(view.policy.networks.keys().map(|network| bridge_name(network)));
         let leading = || view.policy.networks.values().filter(|network| network.kind == NetworkKind::Nat);
         places.names.extend(leading().filter_map(|network| network.uplink.clone()));
+        places.leads_outside = leading().next().is_some();
         places.follows_default_route = leading().any(|network| network.uplink.is_none());
         places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty())
             || leading().any(|network| !network.snat.is_empty());
@@ -353,6 +356,7 @@ impl Places {
             || !dirt.namespaces.is_disjoint(&self.view.namespaces)
             || (dirt.addresses && self.follows_addresses)
             || (dirt.default_routes && self.follows_default_route)
+            || (dirt.rules && self.leads_outside)
             || dirt.files.iter().any(is_file)
     }
 }
@@ -434,6 +438,7 @@ attach = { device = "tap0" }
         assert!(concern(&policy, &default_routes) && !concern(&policy, &addresses));
         policy.networks.get_mut("web").unwrap().uplink = Some("eth9".to_owned());
         assert!(!concern(&policy, &default_routes));
+        assert!(concern(&policy, &Dirt { rules: true, ..Dirt::default() }));
         assert!(concern(&policy, &Dirt { names: ["eth9".to_owned()].into(), ..Dirt::default() }));
         policy.forwards.push(policy::Forward {
             listen: [0, 0, 0, 0].into(),

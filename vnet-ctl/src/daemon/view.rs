@@ -280,12 +280,8 @@ affinity = "client"
         let mut devices = Devices::default();
         devices.bridges.insert("web".to_owned(), Bridge { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]) });
         devices.ports.insert("web-1".to_owned(), PortDevice { ifindex: 5, delivery: Delivery::Peer });
-        let uplink = UplinkDevice {
-            ifindex: 7,
-            mac: MacAddr([2, 0, 0, 0, 0, 7]),
-            addresses: vec![[198, 51, 100, 2].into(), [198, 51, 100, 3].into()],
-            mtu: 1500,
-        };
+        let addresses = vec![[198, 51, 100, 2].into(), [198, 51, 100, 3].into()];
+        let uplink = UplinkDevice::new(7, MacAddr([2, 0, 0, 0, 0, 7]), addresses, 1500);
         devices.uplinks.insert("web".to_owned(), uplink);
         View {
             assigned: crate::compile::assign(&policy, &BTreeMap::new()).unwrap(),

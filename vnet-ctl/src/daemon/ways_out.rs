@@ -82,7 +82,7 @@ mod tests {
         let mut devices = Devices::default();
         if let Some((ifindex, addresses)) = uplink {
             let addresses = addresses.iter().map(|addr| addr.parse().unwrap()).collect();
-            let uplink = UplinkDevice { ifindex, mac: MacAddr([2; 6]), addresses, mtu: 1500 };
+            let uplink = UplinkDevice::new(ifindex, MacAddr([2; 6]), addresses, 1500);
             devices.uplinks = ["db", "web"].map(|network| (network.to_owned(), uplink.clone())).into();
         }
         let device_names = [(4, "eth0".to_owned()), (5, "eth1".to_owned())].into();

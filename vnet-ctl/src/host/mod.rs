@@ -19,6 +19,7 @@ mod links;
 pub mod monitor;
 mod namespace;
 mod observe;
+mod routers;
 mod routes;
 mod workload;
 

@@ -34,8 +34,8 @@ use self::message::{Received, receive};
 /// Room for what the kernel tells while the daemon is busy: a thousand ports made at once.
 pub const BUFFER: usize = 8 << 20;
 
-/// Groups of rtnetlink (linux/rtnetlink.h): links, IPv4 and IPv6 addresses and routes.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// Groups of rtnetlink (linux/rtnetlink.h): links, IPv4 and IPv6 addresses, routes and rules.
+const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 /// Messages handled before whoever waits is told.
 const AT_ONCE: usize = 4096;
 
@@ -52,6 +52,8 @@ pub struct Dirt {
     pub addresses: bool,
     /// Default routes of the host.
     pub default_routes: bool,
+    /// Rules of the host that say which routes count.
+    pub rules: bool,
     /// Other namespaces, by the host's ids of them.
     pub namespaces: BTreeSet<i32>,
     /// Files that came or went in the folders that are watched.
@@ -243,6 +245,7 @@ fn drain(netlink: impl AsFd, dirt: &mut Dirt) -> io::Result<bool> {
                     dirt.names.extend(change.name);
                     dirt.addresses |= change.is_address;
                     dirt.default_routes |= change.is_default_route;
+                    dirt.rules |= change.is_rule;
                 }
             }
         }

@@ -56,16 +56,16 @@ impl Host {
         let made = state.namespaces.iter().map(|netns| NetnsRef::parse(netns));
         let made: Vec<_> = made.filter(|netns| !used.contains(netns)).collect();
         let (own, insides) = (self.own.another()?, self.insides.clone());
-        let follows_default_route = desired.follows_default_route();
+        let leads_outside = desired.leads_outside();
         let joins_groups = desired.joins_groups() || !state.groups.is_empty();
         on_thread(move || {
             // The links first: listing them gives an id to each namespace that one of them leads to.
             let mut host = Asker::open()?;
             let links = links(&mut host).context("look at the host's links")?;
-            let default_routes = if follows_default_route {
-                routes::ways_out(&mut host).context("look at the host's routes")?
+            let (default_routes, routers) = if leads_outside {
+                routes::of_host(&mut host).context("look at the host's routes")?
             } else {
-                Vec::new()
+                Default::default()
             };
             let groups = if joins_groups { groups::look()? } else { BTreeMap::new() };
             let used: Vec<_> = used.into_iter().collect();
@@ -74,7 +74,7 @@ impl Host {
                 let found = identity(&netns)?;
                 namespaces.insert(netns, found);
             }
-            Ok(Observed { links, namespaces, default_routes, groups, ..Observed::default() })
+            Ok(Observed { links, namespaces, default_routes, routers, groups, ..Observed::default() })
         })
         .await
     }

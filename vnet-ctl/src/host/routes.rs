@@ -1,6 +1,9 @@
 //! Default routes: those of workloads, which vnet makes, and those of the host, which it follows.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
@@ -17,6 +20,7 @@ use rtnetlink::{
 use super::{
     ask::Asker,
     links::{is_errno, kernel},
+    routers::routers,
 };
 use crate::plan;
 
@@ -56,9 +60,14 @@ pub(super) fn list(netlink: &mut Asker) -> Result<Vec<DefaultRoute>> {
     Ok(messages(netlink)?.into_iter().filter_map(default_route).collect())
 }
 
-/// Where the default routes in the socket's namespace lead, with a next hop or straight out of a link.
-pub(super) fn ways_out(netlink: &mut Asker) -> Result<Vec<plan::DefaultRoute>> {
-    Ok(messages(netlink)?.iter().filter_map(way_out).collect())
+/// Where the default routes in the socket's namespace lead, with a next hop or straight out of a link, and the
+/// routers there.
+pub(super) fn of_host(
+    netlink: &mut Asker,
+) -> Result<(Vec<plan::DefaultRoute>, BTreeMap<u32, plan::Routers>)> {
+    let messages = messages(netlink)?;
+    let routers = routers(netlink, &messages)?;
+    Ok((messages.iter().filter_map(way_out).collect(), routers))
 }
 
 fn messages(netlink: &mut Asker) -> Result<Vec<RouteMessage>> {

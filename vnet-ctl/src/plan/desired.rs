@@ -27,6 +27,12 @@ impl Desired {
         self.networks.values().any(|network| network.uplink == Uplink::DefaultRoute)
     }
 
+    /// Whether any network leads outside.
+    #[must_use]
+    pub fn leads_outside(&self) -> bool {
+        self.networks.values().any(|network| network.uplink != Uplink::None)
+    }
+
     /// Whether it matters which multicast groups devices have been told to take.
     #[must_use]
     pub fn joins_groups(&self) -> bool {

@@ -37,7 +37,7 @@ pub use self::{
     desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Uplink, Workload, port_device},
     leftovers::spared,
     observed::{
-        DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer,
+        DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer, Routers,
     },
     obstacle::{Absent, Obstacle, Obstacles},
     records::with_namespace_ids,
@@ -132,6 +132,8 @@ pub struct LocatedUplink {
     pub addresses: Vec<IpAddr>,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Where it leads, as far as that is known.
+    pub routers: Routers,
 }
 
 /// Where a network's bridge is.
@@ -207,6 +209,7 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
             mac: link.mac?,
             addresses: link.global.clone(),
             mtu: link.mtu,
+            routers: observed.routers.get(&link.ifindex).cloned().unwrap_or_default(),
         };
         Some((name.clone(), located))
     });

@@ -28,6 +28,8 @@ pub struct Observed {
     pub uplinks: BTreeSet<u32>,
     /// The host's default routes; looked up only if a network follows them.
     pub default_routes: Vec<DefaultRoute>,
+    /// The routers of the host's links, by ifindex; looked up only if a network leads outside.
+    pub routers: BTreeMap<u32, Routers>,
     /// The multicast MACs that somebody has told links to take, by ifindex; looked up only if vnet does such a thing.
     pub groups: BTreeMap<u32, BTreeSet<MacAddr>>,
 }
@@ -41,6 +43,15 @@ pub struct DefaultRoute {
     pub is_ipv4: bool,
     /// The lowest is the one in use.
     pub metric: u32,
+}
+
+/// Where a link leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routers {
+    /// To whom go packets that no other route speaks of; one of an IP version at most.
+    pub gateways: BTreeSet<IpAddr>,
+    /// What they do not lead to: all prefixes that other routes are for.
+    pub aside: BTreeSet<IpNet>,
 }
 
 impl Observed {

@@ -7,6 +7,7 @@ use std::{
 
 use vnet_common::{
     Exit, Forward as Entry, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, MacAddr, NetworkFlags, UplinkRecord,
+    V4, V6,
 };
 
 use super::{World, addr, assign, devices, policy, random::Random};
@@ -40,9 +41,7 @@ fn uplinked(policy: &Policy) -> Devices {
     let mut devices = devices(policy);
     let addresses = vec![addr("198.51.100.2"), addr("198.51.100.3")];
     devices.addresses = addresses.iter().copied().chain([addr("2001:db8::1")]).collect();
-    devices
-        .uplinks
-        .insert("web".to_owned(), UplinkDevice { ifindex: UPLINK, mac: MAC, addresses, mtu: 1450 });
+    devices.uplinks.insert("web".to_owned(), UplinkDevice::new(UPLINK, MAC, addresses, 1450));
     devices
 }
 
@@ -118,6 +117,23 @@ fn a_network_leaves_with_the_first_address_of_its_uplink() {
     let record = world.tables.networks[&world.bridge("web")];
     assert!(record.flags.has(NetworkFlags::LEADS_OUTSIDE));
     assert!(!record.flags.has(NetworkFlags::JOINED));
+}
+
+#[test]
+fn an_uplinks_routers_are_told_with_what_they_do_not_lead_to() {
+    let world = world(|_, devices| {
+        let uplink = devices.uplinks.get_mut("web").unwrap();
+        uplink.gateways = vec![addr("198.51.100.254"), addr("fe80::1:2")];
+        uplink.aside = vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()];
+    });
+    let record = world.tables.uplinks[&UPLINK];
+    let v4 = V4::from_octets([198, 51, 100, 254]);
+    let v6 = V6::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);
+    assert_eq!(record, UplinkRecord::new(MAC, 1450).behind(Some(v4), Some(v6)));
+    assert_ne!(record, UplinkRecord::new(MAC, 1450), "both are told");
+    for net in ["198.51.100.0/24", "2001:db8::/64"] {
+        assert_eq!(world.tables.joins.get(&(UPLINK, net.parse().unwrap())), Some(&JOIN_OUTSIDE), "{net}");
+    }
 }
 
 #[test]
@@ -362,7 +378,7 @@ pub(super) fn disturb(policy: &mut Policy, devices: &mut Devices, random: &mut R
         if random.below(3) > 0 {
             let addresses = (0..random.below(3)).map(|_| public(random)).collect();
             let ifindex = 2 + random.below(2) as u32;
-            devices.uplinks.insert(name.clone(), UplinkDevice { ifindex, mac: MAC, addresses, mtu: 1500 });
+            devices.uplinks.insert(name.clone(), UplinkDevice::new(ifindex, MAC, addresses, 1500));
         }
     }
     devices.addresses = (0..random.below(3)).map(|_| public(random)).collect::<BTreeSet<_>>();

@@ -1,5 +1,5 @@
-//! Messages of rtnetlink, as far as they tell what they are about: which link, and whether it is an address or a
-//! default route.
+//! Messages of rtnetlink, as far as they tell what they are about: which link, and whether it is an address, a
+//! default route or a rule about routes.
 //!
 //! Read by hand: only a few numbers and a name matter, in any version of the kernel, and on a busy host there
 //! are many.
@@ -18,6 +18,8 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
 
 /// The attributes that are read (linux/if_link.h, linux/rtnetlink.h).
 const IFLA_IFNAME: u16 = 3;
@@ -95,6 +97,8 @@ pub(super) struct Change {
     pub(super) is_address: bool,
     /// It is a default route.
     pub(super) is_default_route: bool,
+    /// It is a rule that says which routes count.
+    pub(super) is_rule: bool,
 }
 
 /// The changes that a read tells of.
@@ -126,6 +130,7 @@ fn change(kind: u16, message: &[u8]) -> Option<Change> {
             let ifindex = device.and_then(|device| u32_at(device, 0));
             Some(Change { ifindex, is_default_route, ..Change::default() })
         }
+        RTM_NEWRULE | RTM_DELRULE => Some(Change { is_rule: true, ..Change::default() }),
         _ => None,
     }
 }
@@ -196,16 +201,19 @@ mod tests {
             body.extend(9_u32.to_ne_bytes());
             message(RTM_NEWROUTE, &body)
         };
-        let bytes = [message(RTM_DELADDR, &addr), route(0), route(24)].concat();
+        let rule = message(RTM_NEWRULE, &[0; 12]);
+        let bytes = [message(RTM_DELADDR, &addr), route(0), route(24), rule].concat();
+        let rule = Change { is_rule: true, ..Change::default() };
         let change = |ifindex, is_address, is_default_route| Change {
             ifindex: Some(ifindex),
             name: None,
             is_address,
             is_default_route,
+            is_rule: false,
         };
         assert_eq!(
             changes(&bytes),
-            [change(7, true, false), change(9, false, true), change(9, false, false)]
+            [change(7, true, false), change(9, false, true), change(9, false, false), rule]
         );
     }
 
