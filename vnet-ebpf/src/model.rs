@@ -25,7 +25,7 @@ use crate::{
         follow::{self, Followed},
         install::ports,
         judge,
-        parse::{self, Quoted},
+        parse::{self, Version},
         translate,
     },
     tables::{FlowTable, InsertError, Snapshot, Tables},
@@ -130,7 +130,7 @@ impl Packet for ModelPacket {
         parse::check_options(self, offset, end)
     }
 
-    fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
+    fn unicast<A: Version, T: Tables + FlowTable<A>>(
         &mut self,
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,

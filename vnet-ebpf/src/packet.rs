@@ -7,7 +7,7 @@ use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, Tuple, V4, V6
 
 use crate::{
     case::Case,
-    stages::{follow::Followed, parse::Quoted},
+    stages::{follow::Followed, parse::Version},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
 };
@@ -218,7 +218,7 @@ pub trait Packet {
     ///
     /// # Errors
     /// As that does.
-    fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
+    fn unicast<A: Version, T: Tables + FlowTable<A>>(
         &mut self,
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,

@@ -25,9 +25,9 @@
 mod answer;
 mod errors;
 mod flooded;
-mod fragments;
 mod hooks;
 mod neighbours;
+mod read;
 pub mod socket;
 
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -37,13 +37,13 @@ use vnet_common::{Address, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair
 use self::hooks::{Hook, Host, Workload};
 use crate::{
     case::{Case, Decision, Step},
-    headers::{Carries, ETHERNET_LEN, Frame, Kind, Service, protocol},
+    headers::{Carries, Frame, Kind, Service, protocol},
     hop::Hop,
     packet::Packet,
     stages::{
         install::{self, Birth},
         judge,
-        parse::{self, Quoted},
+        parse::{self, Version},
         replay, route, track, translate,
     },
     tables::{FlowTable, Snapshot, Tables},
@@ -95,16 +95,14 @@ pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Ar
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            let read = read_ipv4(packet, case);
-            match fragments::followed_outside(packet, &snapshot, case, read)? {
+            match read::read_outside(packet, &snapshot, case)? {
                 Some(verdict) => Ok(verdict),
                 None => outside(packet, snapshot, case),
             }
         }
         Carries::Ipv6 => {
             let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            let read = read_ipv6(packet, case);
-            if let Some(verdict) = fragments::followed_outside(packet, &snapshot, case, read)? {
+            if let Some(verdict) = read::read_outside(packet, &snapshot, case)? {
                 return Ok(verdict);
             }
             if case.datagram.message.kind == Kind::Discovery {
@@ -139,16 +137,14 @@ fn decide<H: Hook, P: Packet, T: Tables>(
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            let read = read_ipv4(packet, case);
-            match fragments::followed(packet, &snapshot, case, (read, H::HOLDS))? {
+            match read::read(packet, &snapshot, case, H::HOLDS)? {
                 Some(verdict) => Ok(verdict),
                 None => datagram::<H, _, _, _>(packet, snapshot, case),
             }
         }
         Carries::Ipv6 => {
             let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            let read = read_ipv6(packet, case);
-            if let Some(verdict) = fragments::followed(packet, &snapshot, case, (read, H::HOLDS))? {
+            if let Some(verdict) = read::read(packet, &snapshot, case, H::HOLDS)? {
                 return Ok(verdict);
             }
             if case.datagram.message.kind == Kind::Discovery {
@@ -176,23 +172,9 @@ fn begin<'a, A: Copy, T: FlowTable<A>>(
     Ok(case)
 }
 
-/// Reads IPv4.
-#[inline(always)]
-fn read_ipv4<P: Packet>(packet: &P, case: &mut Case<V4>) -> Result<(), DropReason> {
-    case.datagram = parse::ipv4(packet, ETHERNET_LEN)?;
-    Ok(())
-}
-
-/// Reads IPv6. A function of its own in the kernel too, for the stack's sake.
-#[inline(never)]
-fn read_ipv6<P: Packet>(packet: &P, case: &mut Case<V6>) -> Result<(), DropReason> {
-    case.datagram = parse::ipv6(packet, ETHERNET_LEN)?;
-    Ok(())
-}
-
 /// An IP packet that is not about neighbours.
 #[inline(always)]
-fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn datagram<H: Hook, A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -209,7 +191,7 @@ fn datagram<H: Hook, A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// The same from outside. By which router it comes says nothing about a flow.
 #[inline(always)]
-fn outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -230,7 +212,7 @@ fn outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// Sends a packet whose decision stands, and which changes nothing but the record of its own direction.
 #[inline(always)]
-fn routine<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn routine<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -252,7 +234,7 @@ fn routine<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// As [`routine`]; a function of its own in the kernel too, for the stack's sake.
 #[inline(never)]
-fn routine_apart<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn routine_apart<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -296,7 +278,7 @@ fn is_current<A: Copy + Default, T: Tables>(
 /// # Errors
 /// The reason to drop it.
 #[inline(always)]
-pub fn unicast<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -470,7 +452,7 @@ fn find_asker<A: Address, T: Tables>(
 
 /// Opens a flow. A function of its own in the kernel too, for the stack's sake.
 #[inline(never)]
-fn open<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn open<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -486,7 +468,7 @@ fn open<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// Carries on a flow that is not routine: its state changes, or its decision was out of date. As [`open`].
 #[inline(never)]
-fn proceed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn proceed<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,

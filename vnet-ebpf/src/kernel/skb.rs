@@ -21,7 +21,7 @@ use vnet_common::{Address, DropReason, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
     packet::{Change, ChangeKind, Packet, Wire},
-    stages::{follow::Followed, parse::Quoted},
+    stages::{follow::Followed, parse::Version},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
 };
@@ -266,7 +266,7 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn unicast<A: Quoted, T: Tables + FlowTable<A>>(
+    fn unicast<A: Version, T: Tables + FlowTable<A>>(
         &mut self,
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,

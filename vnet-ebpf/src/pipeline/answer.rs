@@ -12,7 +12,7 @@ use crate::{
     headers::{Carries, ETHERNET_LEN, Kind},
     packet::{Ipv4Wire, Ipv6Wire, Packet},
     rewrite::{self, Quote},
-    stages::parse::{self, Quoted},
+    stages::parse::{self, Version},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Verdict,
 };
@@ -46,7 +46,7 @@ pub fn answer<P: Packet, T: Tables>(
 
 /// The same for a packet of one IP version.
 #[inline(always)]
-fn about<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn about<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     arrival: Arrival,

@@ -7,7 +7,7 @@ use crate::{
     case::Case,
     packet::Packet,
     rewrite::{self, ErrorAbout, ICMP_HEADER_LEN},
-    stages::{judge, parse::Quoted, replay, route},
+    stages::{judge, parse::Version, replay, route},
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// the host, or from any router outside. It is translated as packets of its direction are, and so is what it
 /// quotes.
 #[inline(always)]
-pub(super) fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+pub(super) fn related_error<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -34,7 +34,7 @@ pub(super) fn related_error<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 /// Fills in the way of an error, which is that of the flow that it is about; or what becomes of it at once. A function
 /// of its own in the kernel too, for the stack's sake.
 #[inline(never)]
-fn find_flow<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn find_flow<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -62,7 +62,7 @@ fn find_flow<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// Reads what an error quotes. As [`find_flow`].
 #[inline(never)]
-fn read_quoted<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
+fn read_quoted<A: Version, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
     case.quoted = A::quoted(packet, case.datagram.payload + ICMP_HEADER_LEN)?;
     Ok(())
 }
@@ -75,7 +75,7 @@ fn unrelated<A: Copy>(case: &Case<A>, reason: DropReason) -> Result<Option<Verdi
 
 /// Fills in the way of an ICMP error of the host's, about a flow with it or between ports.
 #[inline(always)]
-fn error_of_host<A: Quoted, T: Tables + FlowTable<A>>(
+fn error_of_host<A: Version, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {

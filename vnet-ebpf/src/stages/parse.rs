@@ -276,24 +276,35 @@ const fn icmp6_kind(kind: u8, dst: Ip) -> Kind {
     }
 }
 
-/// What a version of IP says of fragments, and of the packet that an ICMP error is about. Only the first eight bytes of its payload are sure to be there
-/// (RFC 792).
-pub trait Quoted: AddressWire + Default {
-    /// The tuple of the packet at `at` bytes into the frame.
+/// How packets of a version of IP are read, which are at `at` bytes into the frame.
+pub trait Version: AddressWire + Default {
+    /// Reads a whole packet.
+    ///
+    /// # Errors
+    /// Truncated, malformed, or a fragment.
+    fn whole(packet: &impl Packet, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason>;
+
+    /// The tuple of the packet that an ICMP error quotes, of whose payload only the first eight bytes are sure to be
+    /// there (RFC 792).
     ///
     /// # Errors
     /// Truncated, malformed, or a later fragment.
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason>;
 
-    /// What the fragment at `at` bytes into the frame says: the first one what its datagram is, others their
-    /// addresses.
+    /// What a fragment says: the first one what its datagram is, others their addresses.
     ///
     /// # Errors
     /// Truncated, malformed, or a first fragment that is too short to tell.
     fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason>;
 }
 
-impl Quoted for V4 {
+impl Version for V4 {
+    #[inline(always)]
+    fn whole(packet: &impl Packet, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason> {
+        *datagram = ipv4(packet, at)?;
+        Ok(())
+    }
+
     #[inline(always)]
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
         let header: Ipv4Wire = packet.read(at)?;
@@ -321,7 +332,14 @@ impl Quoted for V4 {
     }
 }
 
-impl Quoted for V6 {
+impl Version for V6 {
+    /// A function of its own in the kernel too, for the stack's sake.
+    #[inline(never)]
+    fn whole(packet: &impl Packet, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason> {
+        *datagram = ipv6(packet, at)?;
+        Ok(())
+    }
+
     #[inline(always)]
     fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
         let header: Ipv6Wire = packet.read(at)?;
@@ -383,7 +401,7 @@ impl Place {
     fn fragment(&self, len: u32) -> Result<Fragment, DropReason> {
         let end = u32::from(self.start) + len.div_ceil(8);
         // RFC 791 section 3.2: all but the last carry a multiple of 8 bytes. No datagram is longer than 65,535.
-        if len == 0 || end > 8192 || !self.is_last && len % 8 != 0 {
+        if len == 0 || end > 8192 || !self.is_last && !len.is_multiple_of(8) {
             return Err(DropReason::MalformedHeader);
         }
         Ok(Fragment { id: self.id, start: self.start, end: end as u16, is_last: u32::from(self.is_last) })

@@ -1,4 +1,4 @@
-//! Fragments: what they are part of, before they go the way of all packets.
+//! What a packet says, and what it is part of if it is a fragment.
 
 use vnet_common::DropReason;
 
@@ -6,25 +6,26 @@ use crate::{
     case::Case,
     headers::{ETHERNET_LEN, Kind},
     packet::Packet,
-    stages::{follow::Followed, parse::Quoted},
+    stages::{follow::Followed, parse::Version},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Verdict,
 };
 
-/// What becomes of a packet at once, where `read` is what the parser found and whether a fragment may be held back;
-/// `None` if it goes on.
+/// Reads a packet into its case. What becomes of it at once, or nothing if it goes on: a fragment may be held back, if
+/// `may_hold`.
 ///
 /// # Errors
 /// Those of the parser, [`DropReason::Fragment`], [`DropReason::FragmentOverlap`].
 #[inline(always)]
-pub(super) fn followed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+pub(super) fn read<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-    (found, may_hold): (Result<(), DropReason>, bool),
+    may_hold: bool,
 ) -> Result<Option<Verdict>, DropReason> {
-    if found != Err(DropReason::Fragment) {
-        return found.map(|()| None);
+    match A::whole(packet, ETHERNET_LEN, &mut case.datagram) {
+        Err(DropReason::Fragment) => {}
+        whole => return whole.map(|()| None),
     }
     Ok(match join(packet, snapshot, case, may_hold)? {
         Followed::Known => None,
@@ -32,18 +33,17 @@ pub(super) fn followed<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
     })
 }
 
-/// The same outside. What vnet does not follow is the host's; a copy is held back of what may turn out not to be.
+/// The same of what comes from outside. What vnet does not follow is the host's; a copy is held back of what may turn out not to be.
 ///
 /// # Errors
 /// [`DropReason::FragmentOverlap`] for a part of a flow that vnet has.
 #[inline(always)]
-pub(super) fn followed_outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+pub(super) fn read_outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-    found: Result<(), DropReason>,
 ) -> Result<Option<Verdict>, DropReason> {
-    match found {
+    match A::whole(packet, ETHERNET_LEN, &mut case.datagram) {
         Ok(()) => return Ok(None),
         Err(DropReason::Fragment) => {}
         Err(_) => return Ok(Some(Verdict::PASS)),
@@ -58,7 +58,7 @@ pub(super) fn followed_outside<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 
 /// Whether the packet belongs to a flow.
 #[inline(always)]
-fn has_flow<A: Quoted, T: Tables + FlowTable<A>>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> bool {
+fn has_flow<A: Version, T: Tables + FlowTable<A>>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> bool {
     snapshot.tables.find(&case.datagram.key(case.device)).is_some()
 }
 
@@ -67,13 +67,13 @@ fn has_flow<A: Quoted, T: Tables + FlowTable<A>>(snapshot: &Snapshot<'_, T>, cas
 /// # Errors
 /// Those of the parser, [`DropReason::Fragment`], [`DropReason::FragmentOverlap`].
 #[inline(always)]
-fn join<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
+fn join<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
     may_hold: bool,
 ) -> Result<Followed, DropReason> {
-    read(packet, case)?;
+    read_fragment(packet, case)?;
     if case.fragment.start == 0 && case.fragment.is_last != 0 {
         // A datagram of one fragment is whole (RFC 6946).
         return Ok(Followed::Known);
@@ -86,7 +86,7 @@ fn join<A: Quoted, P: Packet, T: Tables + FlowTable<A>>(
 /// # Errors
 /// Those of the parser, [`DropReason::Fragment`] for what must not come in fragments.
 #[inline(never)]
-fn read<A: Quoted, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
+fn read_fragment<A: Version, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<(), DropReason> {
     (case.datagram, case.fragment) = A::fragment(packet, ETHERNET_LEN)?;
     // RFC 6980.
     if case.datagram.message.kind == Kind::Discovery { Err(DropReason::Fragment) } else { Ok(()) }
