@@ -82,7 +82,7 @@ pub fn fragment(packet: &[u8], id: u16, part: Range<usize>) -> Vec<u8> {
     if is_v4 {
         header[2..4].copy_from_slice(&(20 + part.len() as u16).to_be_bytes());
         header[4..6].copy_from_slice(&id.to_be_bytes());
-        header[6..8].copy_from_slice(&(place / 8 | u16::from(more) << 13).to_be_bytes());
+        header[6..8].copy_from_slice(&(place / 8 + (u16::from(more) << 13)).to_be_bytes());
         fix_ipv4_checksum(&mut header);
         return [&header, part].concat();
     }

@@ -380,7 +380,7 @@ impl Place {
     fn fragment(&self, len: u32) -> Result<Fragment, DropReason> {
         let end = u32::from(self.start) + len.div_ceil(8);
         // RFC 791 section 3.2: all but the last carry a multiple of 8 bytes. No datagram is longer than 65,535.
-        if len == 0 || end > 8192 || !self.is_last && len % 8 != 0 {
+        if len == 0 || end > 8192 || !self.is_last && !len.is_multiple_of(8) {
             return Err(DropReason::MalformedHeader);
         }
         Ok(Fragment { id: self.id, start: self.start, end: end as u16, is_last: u32::from(self.is_last) })
