@@ -21,6 +21,7 @@ mod policy;
 mod precedence;
 mod reset;
 mod reviewed;
+mod rfc_nat;
 mod routing;
 mod rules;
 pub mod run;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Case> {
         multicast::cases(),
         nat::cases(),
         source_ports::cases(),
+        rfc_nat::cases(),
         fragments::cases(),
         backends::cases(),
         tables::cases(),

@@ -415,7 +415,7 @@ fn metadata(version: Version) -> Vec<Case> {
 }
 
 /// "Port unreachable" and "too big" about a packet, which is quoted as far as RFC 792 promises.
-fn error(of: &Way, kind: (u8, u8), about: &[u8]) -> Vec<u8> {
+pub(super) fn error(of: &Way, kind: (u8, u8), about: &[u8]) -> Vec<u8> {
     let (protocol, quoted) = match of.version {
         Version::V4 => (ICMP, 28),
         Version::V6 => (ICMPV6, 48),
