@@ -22,6 +22,7 @@ mod policy;
 mod precedence;
 mod reset;
 mod reviewed;
+mod rfc_nat;
 mod routing;
 mod rules;
 pub mod run;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Case> {
         multicast::cases(),
         nat::cases(),
         source_ports::cases(),
+        rfc_nat::cases(),
         fragments::cases(),
         backends::cases(),
         told::cases(),

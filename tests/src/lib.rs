@@ -15,6 +15,7 @@ pub mod netns;
 pub mod process;
 pub mod random;
 pub mod raw;
+pub mod requirements;
 pub mod rules;
 pub mod snapshot;
 pub mod soak;

@@ -288,16 +288,16 @@ attach = {{ netns = "@w{n}", create = true }}
 }
 
 #[test]
-fn nat_tells_twenty_networks_with_the_same_source_port_apart() {
-    const NETWORKS: u8 = 20;
-    let world = World::running_with_outside(&many_networks(NETWORKS));
+fn nat_tells_a_hundred_networks_with_the_same_source_port_apart() {
+    let networks = 100;
+    let world = World::running_with_outside(&many_networks(networks));
     let _teller = Teller::serve(&world.outside(), 80);
     for probe in
         [tcp("203.0.113.5:80"), udp("203.0.113.5:80"), tcp("[2001:db8:5::5]:80"), udp("[2001:db8:5::5]:80")]
     {
         let open = |n: u8| Line::open(&world.port(&format!("w{n}")), 5000, probe);
         let mut lines: Vec<Line> = thread::scope(|scope| {
-            let started: Vec<_> = (0..NETWORKS)
+            let started: Vec<_> = (0..networks)
                 .map(|n| {
                     scope.spawn({
                         let open = &open;
@@ -313,6 +313,6 @@ fn nat_tells_twenty_networks_with_the_same_source_port_apart() {
         let mut distinct = first.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        assert_eq!(distinct.len(), usize::from(NETWORKS), "{probe:?}: {first:?}");
+        assert_eq!(distinct.len(), usize::from(networks), "{probe:?}: {first:?}");
     }
 }

@@ -74,7 +74,7 @@ drop_reasons! {
     // Which flow it belongs to.
     64 NoFlow "no-flow" "A TCP packet that opens no connection and belongs to none.",
     65 BadAck "bad-ack" "A TCP handshake packet acknowledges what was never sent.",
-    66 Unsolicited "unsolicited" "An ICMP reply that nobody asked for.",
+    66 Unsolicited "unsolicited" "Nobody asked for it: an ICMP reply, or what comes to an address that is vnet's alone.",
     67 UnrelatedError "unrelated-error" "An ICMP error about a packet of no known flow.",
     68 FlowTableFull "flow-table-full" "The flow table has no room for a new flow.",
     69 FlowExpiring "flow-expiring" "The flow was ending or beginning at this very moment; the sender's next attempt starts anew.",

@@ -296,7 +296,7 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
             opens?;
         } else if opens.is_err() || !is_forwarded(snapshot, case) || is_awaited(packet, case) {
             // It is the host's, or answers a connection of the host's own.
-            return Ok(Verdict::PASS);
+            return left_to_host(snapshot, case, DropReason::Unsolicited);
         }
     }
     if case.step != Step::Continue
@@ -366,6 +366,21 @@ fn is_forwarded<A: Address, T: Tables + FlowTable<A>>(
         snapshot.tables.find(&case.key).as_deref().map(track::cut);
     }
     is_forwarded
+}
+
+/// Leaves to the host what came from outside for no network; but not what is for an address that the host does not
+/// have, for if it forwards it would send that back, again and again.
+///
+/// # Errors
+/// `reason`.
+#[inline(always)]
+fn left_to_host<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<A>,
+    reason: DropReason,
+) -> Outcome {
+    let is_vnets = translate::is_elastic(snapshot, case.device, case.datagram.dst);
+    if is_vnets { Err(reason) } else { Ok(Verdict::PASS) }
 }
 
 /// Whether it answers a socket of the host's own, from a port that is forwarded.

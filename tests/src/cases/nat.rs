@@ -340,6 +340,15 @@ fn elastic(version: Version) -> Vec<Case> {
             .leaves(&inner.back().tcp(SYN_ACK, 500, 101), &asked.back().tcp(SYN_ACK, 500, 101))
             .enters(&asked.udp(), &inner.udp())
             .leaves(&inner.back().udp(), &asked.back().udp()),
+        // A host that forwards would send it back to the router.
+        begin("what_belongs_to_no_flow_of_an_elastic_ip_is_nobodys")
+            .drops(outside(), received(&asked.tcp(ACK, 100, 1)), DropReason::Unsolicited)
+            .drops(
+                outside(),
+                received(&asked.packet(protocol, &icmp((reply, 0), [0, 9, 0, 1], b"ping"))),
+                DropReason::Unsolicited,
+            )
+            .no_flows(),
         begin("an_elastic_ip_carries_every_protocol")
             .enters(&asked.packet(47, &[0; 8]), &inner.packet(47, &[0; 8]))
             .enters(
@@ -419,7 +428,7 @@ fn metadata(version: Version) -> Vec<Case> {
 }
 
 /// "Port unreachable" and "too big" about a packet, which is quoted as far as RFC 792 promises.
-fn error(of: &Way, kind: (u8, u8), about: &[u8]) -> Vec<u8> {
+pub(super) fn error(of: &Way, kind: (u8, u8), about: &[u8]) -> Vec<u8> {
     let (protocol, quoted) = match of.version {
         Version::V4 => (ICMP, 28),
         Version::V6 => (ICMPV6, 48),

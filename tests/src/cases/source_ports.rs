@@ -22,7 +22,11 @@ fn of_version(version: Version) -> Vec<Case> {
     let to = |service, port| way(version, (C, port), (O, service));
     let seen_by = |service, port| way(version, (U, port), (O, service));
     // Where the search for another port than its own begins depends on the address.
-    let tcp_port = first + (Ip::from_std(C.addr(version)).digest().wrapping_add(50_001) % 10) as u16;
+    let digest = Ip::from_std(C.addr(version)).digest();
+    let place = |port: u16, attempt: u32| {
+        first + (digest.wrapping_add(u32::from(port)).wrapping_add(attempt) % 10) as u16
+    };
+    let tcp_port = place(50_001, 0);
     let ask = |port| way(version, (C, port), (O, 53));
     let seen = |port| way(version, (U, port), (O, 53));
     // All but the first port of the pool are taken by flows that keep theirs.
@@ -39,7 +43,14 @@ fn of_version(version: Version) -> Vec<Case> {
         (first + 1..=last)
             .fold(case, |case, port| case.leaves(&ask(port).tcp(SYN, 100, 0), &seen(port).tcp(SYN, 100, 0)))
     };
+    // Where C's port is taken, it looks elsewhere than others of the same port would.
+    let taken = place(50_000, 0);
+    let other = (1..).map(|attempt| place(taken, attempt)).find(|port| *port != taken).expect("another");
     vec![
+        begin("a_port_that_is_taken_gives_way_to_one_that_differs_for_each_workload")
+            .leaves(&ask(50_000).udp(), &seen(taken).udp())
+            .leaves(&ask(taken).udp(), &seen(other).udp())
+            .enters(&seen(other).back().udp(), &ask(taken).back().udp()),
         almost_full(begin("a_port_that_is_not_in_the_pool_gets_one_that_is_free"))
             .leaves(&ask(50_000).udp(), &seen(first).udp())
             .enters(&seen(first).back().udp(), &ask(50_000).back().udp()),

@@ -1,8 +1,8 @@
 //! ICMP errors: whose they are, and what they are about.
 
-use vnet_common::{DropReason, Ops};
+use vnet_common::{Address, DropReason, Ops};
 
-use super::is_current;
+use super::{is_current, left_to_host};
 use crate::{
     case::Case,
     packet::Packet,
@@ -40,19 +40,19 @@ fn find_flow<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case: &mut Case<A>,
 ) -> Result<Option<Verdict>, DropReason> {
     if let Err(reason) = read_quoted(packet, case) {
-        return unrelated(case, reason);
+        return unrelated(snapshot, case, reason);
     }
     let is_from_end =
         case.quoted.dst == case.datagram.src || case.from.is_outside() || case.from.is_gateway();
     if case.quoted.src != case.datagram.dst || !is_from_end {
-        return unrelated(case, DropReason::UnrelatedError);
+        return unrelated(snapshot, case, DropReason::UnrelatedError);
     }
     if case.from.is_gateway() {
         return error_of_host(snapshot, case).map(|()| None);
     }
     case.pair_key = case.quoted.key(case.device).reversed(case.device);
     let Some(flow) = snapshot.tables.find(&case.pair_key) else {
-        return unrelated(case, DropReason::UnrelatedError);
+        return unrelated(snapshot, case, DropReason::UnrelatedError);
     };
     if !is_current(snapshot, case, &flow) {
         return Err(DropReason::UnrelatedError);
@@ -69,8 +69,12 @@ fn read_quoted<A: Version, P: Packet>(packet: &P, case: &mut Case<A>) -> Result<
 
 /// What becomes of an error that is about no flow: outside it may be about one of the host's.
 #[inline(always)]
-fn unrelated<A: Copy>(case: &Case<A>, reason: DropReason) -> Result<Option<Verdict>, DropReason> {
-    if case.from.is_outside() { Ok(Some(Verdict::PASS)) } else { Err(reason) }
+fn unrelated<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<A>,
+    reason: DropReason,
+) -> Result<Option<Verdict>, DropReason> {
+    if case.from.is_outside() { left_to_host(snapshot, case, reason).map(Some) } else { Err(reason) }
 }
 
 /// Fills in the way of an ICMP error of the host's, about a flow with it or between ports.

@@ -8,9 +8,9 @@ use crate::{
     tables::{FlowTable, InsertError},
 };
 
-/// How many source ports are tried: all of a small pool, and enough of a large one to find a free port as long as
-/// nine of ten are taken, but for one time in a thousand.
-const TRIES: u32 = 64;
+/// How many source ports are tried, its own first: all of a small pool, and enough of a large one to find a free port as
+/// long as nine of ten are taken, but for one time in a thousand.
+const TRIES: u32 = 65;
 
 /// Reserves a source port for the flow that the packet of `case` opens: one under which answers are nobody else's yet,
 /// by the entry for those. Its own comes first if it is among those that it may get; others from a place that differs
@@ -39,11 +39,10 @@ pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
         let mapping = case.mapping_key.tuple();
         mapping_entry(case, Ops::REPLY, mapping.reversed());
     }
-    let first = first_choice(case);
     // What is found is dealt with behind the loop, so that the verifier walks that once.
     let mut found = Attempt::Busy;
     for number in 0..TRIES {
-        let Some(port) = choice(case, first, number) else { break };
+        let Some(port) = choice(case, number) else { break };
         leave_with(case, port);
         if is_independent && !claim(tables, case)? {
             continue;
@@ -63,25 +62,20 @@ pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
     Ok(())
 }
 
-/// Where the choice of a source port begins.
+/// The source port to be tried after so many others; `None` if those were all. Many workloads may have the same port of
+/// their own, as servers of DNS or VPNs do, so where one looks for another depends on its address.
 #[inline(always)]
-fn first_choice<A: Address>(case: &Case<A>) -> u32 {
+fn choice<A: Address>(case: &Case<A>, attempt: u32) -> Option<Be16> {
     let Source { first_port, last_port, .. } = case.source;
-    let own = case.key.ports.src().get();
-    if (first_port..=last_port).contains(&own) {
-        u32::from(own - first_port)
-    } else {
-        case.key.src.ip().digest().wrapping_add(u32::from(own))
+    let (own, span) = (case.key.ports.src().get(), u32::from(last_port.wrapping_sub(first_port)) + 1);
+    if attempt > span {
+        return None;
     }
-}
-
-/// The source port to be tried after so many others, which began at `first`; `None` if those were all.
-#[inline(always)]
-fn choice<A: Copy>(case: &Case<A>, first: u32, attempt: u32) -> Option<Be16> {
-    let Source { first_port, last_port, .. } = case.source;
-    let span = u32::from(last_port.wrapping_sub(first_port)) + 1;
-    let port = first_port.wrapping_add((first.wrapping_add(attempt) % span) as u16);
-    (attempt < span).then_some(Be16::new(port))
+    if attempt == 0 && (first_port..=last_port).contains(&own) {
+        return Some(Be16::new(own));
+    }
+    let place = case.key.src.ip().digest().wrapping_add(u32::from(own)).wrapping_add(attempt) % span;
+    Some(Be16::new(first_port.wrapping_add(place as u16)))
 }
 
 /// Has the packet leave with this source port, and answers come back to it.
