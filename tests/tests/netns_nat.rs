@@ -11,7 +11,6 @@ use std::{fmt::Write as _, io, net::SocketAddr, thread};
 
 use vnet_tests::{
     Namespace, World, eventually,
-    soak::size,
     teller::{Line, Teller, address_seen, fetched_as, seen_as, try_seen_as},
     traffic::{ANSWER, Echo, Outcome, Probe, ping, tcp, udp},
     watch::Watch,
@@ -125,7 +124,7 @@ fn nat_brings_answers_of_questions_over_udp() {
 fn nat_survives_thousands_of_short_connections_to_one_server() {
     let world = World::running_with_outside(POLICY);
     let teller = Teller::serve(&world.outside(), 80);
-    let total = size(2_000, 10_000);
+    let total = 10_000;
     let (from, to) = (world.port("web-1"), tcp("203.0.113.5:80"));
     let failed: Vec<io::Error> = thread::scope(|scope| {
         let ask = || (0..total / 8).filter_map(|_| try_seen_as(&from, to, ANSWER).err()).collect();

@@ -62,8 +62,9 @@ impl Host {
             // The links first: listing them gives an id to each namespace that one of them leads to.
             let mut host = Asker::open()?;
             let links = links(&mut host).context("look at the host's links")?;
+            let is_ours = |ifindex: u32| links.get(&ifindex).is_some_and(Link::is_ours);
             let (default_routes, routers) = if leads_outside {
-                routes::of_host(&mut host).context("look at the host's routes")?
+                routes::of_host(&mut host, is_ours).context("look at the host's routes")?
             } else {
                 Default::default()
             };

@@ -23,12 +23,17 @@ const MOST_ASIDE: usize = 256;
 /// The tables of every host: local, main, default.
 const USUAL_TABLES: [u8; 3] = [255, 254, 253];
 
-/// Those of each link that the routes `messages` lead out of, in the namespace of `netlink`.
-pub(super) fn routers(netlink: &mut Asker, messages: &[RouteMessage]) -> Result<BTreeMap<u32, Routers>> {
+/// Those of each link that the routes `messages` lead out of, in the namespace of `netlink`; `is_ours` tells vnet's own
+/// links, whose prefixes nobody looks for outside.
+pub(super) fn routers(
+    netlink: &mut Asker,
+    messages: &[RouteMessage],
+    is_ours: impl Fn(u32) -> bool,
+) -> Result<BTreeMap<u32, Routers>> {
     let mut routers = BTreeMap::new();
     for is_ipv4 in [true, false] {
         if are_rules_usual(netlink, is_ipv4)? {
-            of_version(messages, is_ipv4, &mut routers);
+            of_version(messages, is_ipv4, &is_ours, &mut routers);
         }
     }
     Ok(routers)
@@ -55,7 +60,12 @@ fn are_rules_usual(netlink: &mut Asker, is_ipv4: bool) -> Result<bool> {
     Ok(answers.iter().all(is_usual))
 }
 
-fn of_version(messages: &[RouteMessage], is_ipv4: bool, routers: &mut BTreeMap<u32, Routers>) {
+fn of_version(
+    messages: &[RouteMessage],
+    is_ipv4: bool,
+    is_ours: impl Fn(u32) -> bool,
+    routers: &mut BTreeMap<u32, Routers>,
+) {
     let family = if is_ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let routes = messages.iter().filter(|route| {
         route.header.address_family == family && route.header.table == RouteHeader::RT_TABLE_MAIN
@@ -70,7 +80,12 @@ fn of_version(messages: &[RouteMessage], is_ipv4: bool, routers: &mut BTreeMap<u
     {
         return;
     }
-    let aside: Option<Vec<IpNet>> = aside.into_iter().map(prefix).collect();
+    let aside = aside.into_iter().filter(|route| !oif(route).is_some_and(&is_ours));
+    let aside: Option<Vec<IpNet>> = aside.map(prefix).collect();
+    let aside = aside.map(|mut aside| {
+        aside.retain(|net| !is_local(net.addr()));
+        aside
+    });
     let Some(aside) = aside.filter(|aside| aside.len() <= MOST_ASIDE) else { return };
     for (ifindex, gateway) in gateways(&defaults) {
         let of_link: &mut Routers = routers.entry(ifindex).or_default();
@@ -111,6 +126,22 @@ fn gateways(defaults: &[&RouteMessage]) -> BTreeMap<u32, IpAddr> {
     best.into_iter().filter_map(|(oif, (_, gateway))| Some((oif, gateway?))).collect()
 }
 
+/// The link that a route leads out of.
+fn oif(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(ifindex) => Some(*ifindex),
+        _ => None,
+    })
+}
+
+/// Whether nothing is routed that goes there.
+fn is_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_multicast(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local() || addr.is_multicast(),
+    }
+}
+
 /// The prefix that a route is for; `None` if that is not understood.
 fn prefix(route: &RouteMessage) -> Option<IpNet> {
     let len = route.header.destination_prefix_length;
@@ -130,6 +161,9 @@ mod tests {
 
     use super::*;
 
+    /// The index of a bridge of vnet's.
+    const OURS: u32 = 9;
+
     fn v4(prefix: &str, oif: u32, gateway: Option<[u8; 4]>, metric: u32) -> RouteMessage {
         let (addr, len) = prefix.split_once('/').unwrap();
         let route = RouteMessageBuilder::<Ipv4Addr>::new()
@@ -144,8 +178,9 @@ mod tests {
 
     fn found(messages: &[RouteMessage]) -> BTreeMap<u32, Routers> {
         let mut routers = BTreeMap::new();
-        of_version(messages, true, &mut routers);
-        of_version(messages, false, &mut routers);
+        let is_ours = |ifindex| ifindex == OURS;
+        of_version(messages, true, is_ours, &mut routers);
+        of_version(messages, false, is_ours, &mut routers);
         routers
     }
 
@@ -166,6 +201,8 @@ mod tests {
             v4("0.0.0.0/0", 4, Some([198, 51, 100, 254]), 100),
             v4("198.51.100.0/24", 4, None, 100),
             v4("192.0.2.0/24", 5, Some([203, 0, 113, 1]), 0),
+            v4("10.10.0.0/24", OURS, None, 0),
+            v4("169.254.0.0/16", 4, None, 1000),
             v6,
         ];
         let expected = routers(&["198.51.100.254", "fe80::fe"], &["198.51.100.0/24", "192.0.2.0/24"]);

@@ -61,12 +61,13 @@ pub(super) fn list(netlink: &mut Asker) -> Result<Vec<DefaultRoute>> {
 }
 
 /// Where the default routes in the socket's namespace lead, with a next hop or straight out of a link, and the
-/// routers there.
+/// routers there; `is_ours` tells vnet's own links.
 pub(super) fn of_host(
     netlink: &mut Asker,
+    is_ours: impl Fn(u32) -> bool,
 ) -> Result<(Vec<plan::DefaultRoute>, BTreeMap<u32, plan::Routers>)> {
     let messages = messages(netlink)?;
-    let routers = routers(netlink, &messages)?;
+    let routers = routers(netlink, &messages, is_ours)?;
     Ok((messages.iter().filter_map(way_out).collect(), routers))
 }
 
