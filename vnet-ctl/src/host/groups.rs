@@ -70,7 +70,8 @@ pub(super) fn leave(device: &str, group: MacAddr) -> Result<()> {
 }
 
 fn request(request: Request, device: &str, group: MacAddr) -> nix::Result<()> {
-    let socket = socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // The request is about a device: any family will do, and the service's unit allows few.
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: integers and addresses; all zero is a valid value.
     let mut wanted: libc::ifreq = unsafe { std::mem::zeroed() };
     // The last byte stays zero.
