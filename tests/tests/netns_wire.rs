@@ -16,7 +16,7 @@ use vnet_tests::{
     World, eventually,
     raw::RawSocket,
     teller::{Teller, address_seen},
-    traffic::{ANSWER, Outcome, SILENCE, ping, tcp, udp},
+    traffic::{Outcome, SILENCE, ping, tcp, udp},
 };
 
 const POLICY: &str = r#"
