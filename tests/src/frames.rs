@@ -8,6 +8,16 @@ use etherparse::{
 };
 pub use vnet_common::MacAddr;
 
+/// A MAC as people write it.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn parse_mac(text: &str) -> MacAddr {
+    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
+    MacAddr(bytes.try_into().expect("six bytes"))
+}
+
 /// Hop limit that neighbour discovery asks for (RFC 4861 section 7.1).
 const ND_HOP_LIMIT: u8 = 255;
 /// What ordinary hosts send with.

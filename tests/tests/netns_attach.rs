@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs};
 use vnet_common::DropReason;
 use vnet_tests::{
     World, eventually,
-    frames::{ArpKind, Eth, MacAddr, arp, icmp4},
+    frames::{ArpKind, Eth, MacAddr, arp, icmp4, parse_mac},
     raw::RawSocket,
     tap::Tap,
     traffic::{ANSWER, Echo, Outcome, ping, tcp},
@@ -217,11 +217,6 @@ fn a_virtual_machine_on_a_tap_is_answered() {
     tap.send(&icmp4(Eth::new(MAC, mac_a), own, [10, 10, 0, 10].into(), (8, 0), [0, 2, 0, 1]));
     neighbour.receive("echo request", |frame| frame.len() > 40 && frame[23] == 1 && frame[34] == 8);
     tap.receive("echo reply of a", |frame| frame[12..14] == [8, 0] && frame[34] == 0 && frame[39] == 2);
-}
-
-fn parse_mac(text: &str) -> MacAddr {
-    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
-    MacAddr(bytes.try_into().expect("six bytes"))
 }
 
 /// Ports named x-0, x-1, … without addresses or MAC.

@@ -16,7 +16,7 @@ use std::{
 use vnet_common::DropReason;
 use vnet_tests::{
     World,
-    frames::{Eth, MacAddr, udp4},
+    frames::{Eth, parse_mac, udp4},
     raw::{RawSocket, send_ip},
     teller::{Line, Teller, address_seen, fetched_as, seen_as},
     traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, ping, tcp, udp},
@@ -243,11 +243,6 @@ fn forward_on_loopback_is_out_of_reach_from_outside() {
     }
     assert_eq!(ping("198.51.100.1").run(&world.outside(), ANSWER), Outcome::Answered, "behind them");
     watch.finish().assert_none();
-}
-
-fn parse_mac(text: &str) -> MacAddr {
-    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
-    MacAddr(bytes.try_into().expect("six bytes"))
 }
 
 #[test]

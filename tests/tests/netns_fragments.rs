@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
-use vnet_common::{DropReason, MacAddr};
+use vnet_common::DropReason;
 use vnet_tests::{
     Namespace, World,
     cases::frame::{carried, fragment, packet},
+    frames::{MacAddr, parse_mac},
     raw::RawSocket,
     traffic::{ANSWER, SILENCE, bind},
 };
@@ -68,25 +69,22 @@ struct Wire {
 impl Wire {
     /// From the router to the host.
     fn to_host(world: &World) -> Self {
-        let (src, dst) = (mac(&world.mac(&world.router(), "h0")), mac(&world.mac(world.host(), "eth0")));
+        let (src, dst) =
+            (parse_mac(&world.mac(&world.router(), "h0")), parse_mac(&world.mac(world.host(), "eth0")));
         Self { socket: RawSocket::open(&world.router(), "h0"), src, dst }
     }
 
     /// From web-1 to its gateway.
     fn to_gateway(world: &World) -> Self {
         let web = world.port("web-1");
-        let (src, dst) = (mac(&world.mac(&web, "eth0")), mac(&world.mac(world.host(), "vnet-web")));
+        let (src, dst) =
+            (parse_mac(&world.mac(&web, "eth0")), parse_mac(&world.mac(world.host(), "vnet-web")));
         Self { socket: RawSocket::open(&web, "eth0"), src, dst }
     }
 
     fn send(&self, packet: &[u8]) {
         self.socket.send(&carried(self.src, self.dst, packet));
     }
-}
-
-fn mac(text: &str) -> MacAddr {
-    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
-    MacAddr(bytes.try_into().expect("six bytes"))
 }
 
 /// A UDP datagram with so many bytes of data, all of them `fill`.
