@@ -1,13 +1,13 @@
 //! Functions that the verifier walks by themselves, once, and not again for each call: global functions (Linux 5.6).
 //!
-//! It forgets at the call what it knows of the caller, and afterwards what it learned inside. So they take words,
-//! the context of the program, or the address of a case, whose size it knows from the type; and they return a word. They share the caller's 512
-//! bytes of stack.
+//! It forgets at the call what it knows of the caller, and afterwards what it learned inside. So they take words, the
+//! context of the program, or the address of a case, whose size it knows from the type; and they return a word. They
+//! share the caller's 512 bytes of stack.
 
 use core::ptr;
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use vnet_common::{Address, Delivery, Direction, DropReason, V4, V6};
+use vnet_common::{Address, Direction, DropReason, V4, V6};
 use vnet_ebpf::{
     case::Case,
     headers::Service,
@@ -58,37 +58,42 @@ macro_rules! destination {
 destination!(destination4, V4);
 destination!(destination6, V6);
 
+/// A result as a word: 0, or the number of the reason.
+#[inline(always)]
+fn to_word(result: Result<(), DropReason>) -> u32 {
+    result.err().map_or(0, DropReason::number)
+}
+
+/// From [`to_word`].
+#[inline(always)]
+pub(super) fn from_word(word: u32) -> Result<(), DropReason> {
+    if word == 0 { Ok(()) } else { Err(DropReason::try_from(word).unwrap_or(DropReason::Internal)) }
+}
+
 /// Checks the options of an IPv4 header from `offset` to `end`.
 #[inline(always)]
 pub(super) fn check_options(skb: *mut __sk_buff, offset: usize, end: usize) -> Result<(), DropReason> {
-    match vnet_check_options(skb, offset as u32, end as u32) {
-        0 => Ok(()),
-        TRUNCATED => Err(DropReason::Truncated),
-        _ => Err(DropReason::MalformedHeader),
-    }
+    from_word(vnet_check_options(skb, offset as u32, end as u32))
 }
-
-const TRUNCATED: u32 = DropReason::Truncated.number();
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn vnet_check_options(skb: *mut __sk_buff, offset: u32, end: u32) -> u32 {
     let skb = Skb::new(TcContext::new(skb));
-    parse::check_options(&skb, offset as usize, end as usize).err().map_or(0, DropReason::number)
+    to_word(parse::check_options(&skb, offset as usize, end as usize))
 }
-
-/// What [`reserve_port4`] and [`reserve_port6`] return when no port is free.
-pub(super) const PORTS_EXHAUSTED: u32 = DropReason::PortsExhausted.number();
 
 macro_rules! reserve_port {
     ($name:ident, $addr:ty) => {
-        /// Reserves a source port; 0, or the number of the reason to drop the packet.
+        /// Reserves a source port; for [`from_word`].
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub(super) extern "C" fn $name(case: *mut Case<$addr>) -> u32 {
             // SAFETY: the caller's reference, or null to the verifier.
-            let Some(case) = (unsafe { case.as_mut() }) else { return PORTS_EXHAUSTED };
-            ports::reserve_port(&Kernel, case).err().map_or(0, DropReason::number)
+            to_word(match unsafe { case.as_mut() } {
+                Some(case) => ports::reserve_port(&Kernel, case),
+                None => Err(DropReason::Internal),
+            })
         }
     };
 }
@@ -160,27 +165,22 @@ macro_rules! unicast {
 }
 unicast!(vnet_unicast4, V4);
 unicast!(vnet_unicast6, V6);
+
 /// Makes an ICMP error of a packet that was dropped; where it goes.
 #[inline(always)]
 pub(super) fn answer(skb: &Skb, arrival: Arrival, reason: DropReason) -> Option<Verdict> {
     if !pipeline::is_answered(reason) {
         return None;
     }
-    let word = vnet_answer(skb.as_ptr(), arrival.now, reason.number());
-    let delivery = Delivery::from_byte((word >> 32) as u8).ok()?;
-    Some(Verdict::send(word as u32, delivery))
+    Verdict::outcome_of(vnet_answer(skb.as_ptr(), arrival.now, reason.number())).ok()
 }
 
-/// The device, and above it the byte of a [`Delivery`]; 0: there is no error to be sent.
+/// An outcome as a word: where the error goes, or that the drop is all.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn vnet_answer(context: *mut __sk_buff, now: u32, reason: u32) -> u64 {
     let mut skb = Skb::new(TcContext::new(context));
     let arrival = Arrival { device: skb.ifindex(), now };
-    let Ok(reason) = DropReason::try_from(reason) else { return 0 };
-    let verdict = pipeline::answer(&mut skb, &Kernel, arrival, reason);
-    match verdict.and_then(Verdict::destination) {
-        Some((device, delivery)) => u64::from(device) | (delivery as u64) << 32,
-        None => 0,
-    }
+    let reason = DropReason::try_from(reason).unwrap_or(DropReason::Internal);
+    Verdict::word_of(pipeline::answer(&mut skb, &Kernel, arrival, reason).ok_or(reason))
 }

@@ -191,11 +191,7 @@ macro_rules! flow_table {
 
             #[inline(always)]
             fn reserve_port(&self, case: &mut Case<$addr>) -> Result<(), DropReason> {
-                match $reserve_port(case) {
-                    0 => Ok(()),
-                    apart::PORTS_EXHAUSTED => Err(DropReason::PortsExhausted),
-                    _ => Err(DropReason::FlowTableFull),
-                }
+                apart::from_word($reserve_port(case))
             }
 
             #[inline(always)]

@@ -56,15 +56,11 @@ impl Followed {
     /// What that was given.
     #[inline(always)]
     pub fn from_word(word: u32) -> Result<Self, DropReason> {
-        const OVERLAP: u32 = Followed::DROPPED | DropReason::FragmentOverlap.number();
-        const INTERNAL: u32 = Followed::DROPPED | DropReason::Internal.number();
         match word {
             0 => Ok(Self::Known),
             1 => Ok(Self::Held),
             2 => Ok(Self::Again),
-            OVERLAP => Err(DropReason::FragmentOverlap),
-            INTERNAL => Err(DropReason::Internal),
-            _ => Err(DropReason::Fragment),
+            dropped => Err(DropReason::try_from(dropped & !Self::DROPPED).unwrap_or(DropReason::Internal)),
         }
     }
 }

@@ -22,7 +22,7 @@ const TRIES: u32 = 65;
 /// It is called through [`FlowTable::reserve_port`].
 ///
 /// # Errors
-/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`].
+/// [`DropReason::PortsExhausted`], [`DropReason::FlowTableFull`], [`DropReason::FlowExpiring`].
 #[inline(always)]
 pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
