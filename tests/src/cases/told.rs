@@ -2,14 +2,14 @@
 //!
 //! Under [`Policy::Narrow`] the uplink carries 1400 bytes, network X 1300 and W 1500.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use vnet_common::{Delivery, DropReason, FlowState, MacAddr, limits::ERRORS_PER_TICK};
 
 use super::{
     frame::{
-        ACK, ICMP, ICMPV6, IP, SYN, SYN_ACK, Segment, TCP, UDP, carried, fix_ipv4_checksum, icmp, packet,
-        packet_with_ttl, routed, tcp, udp,
+        ACK, ICMP, ICMPV6, IP, SYN, SYN_ACK, Segment, TCP, UDP, carried, fix_ipv4_checksum, fragment, icmp,
+        packet, packet_with_ttl, routed, tcp, udp,
     },
     nat::{Translated as _, Way, received, sent, way, with_ttl},
     step::{Case, Entry, from, host, outside},
@@ -220,6 +220,7 @@ fn spent(version: Version) -> Vec<Case> {
     let last = with_ttl(&inner.udp(), 1);
     let odd = with_ttl(&datagram(&inner, header_len(version) as u16 + 15), 1);
     let last_outside = with_ttl(&asked.udp(), 1);
+    let part = |way: &Way, part: Range<usize>| fragment(&way.udp(), 0x7001 + version as u16, part);
     let told = |case: Case, about: &[u8]| {
         let error = to_c(version, about).time_exceeded();
         case.tells((from(&C), sent(about)), DropReason::TtlExceeded, TO_C, error)
@@ -243,6 +244,11 @@ fn spent(version: Version) -> Vec<Case> {
         begin("of_an_error_nobody_is_told").enters(&asked.udp(), &served.udp()).drops(
             from(&C),
             sent(&with_ttl(&error, 1)),
+            DropReason::TtlExceeded,
+        ),
+        begin("of_a_later_fragment_nobody_is_told").leaves(&part(&inner, 0..8), &part(&outer, 0..8)).drops(
+            from(&C),
+            sent(&with_ttl(&part(&inner, 8..12), 1)),
             DropReason::TtlExceeded,
         ),
         begin("of_what_the_host_sends_nobody_is_told").drops(

@@ -55,7 +55,7 @@ fn about<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     let case = &*FlowTable::<A>::scratch(snapshot.tables).ok()?;
     let mtu = case.forth.mtu;
     let (kind_code, rest) = message::<A>(reason, mtu)?;
-    if !may_be_told(packet, case) {
+    if !may_be_told(case) {
         return None;
     }
     let (from, delivery) = origin(snapshot, case, arrival.device)?;
@@ -87,11 +87,10 @@ const fn message<A: Address>(reason: DropReason, mtu: u16) -> Option<(u16, u32)>
 /// error or redirect, the first fragment if it is one, and its source is one host. That its destination is one is why
 /// it was routed.
 #[inline(always)]
-fn may_be_told<A: Address>(packet: &impl Packet, case: &Case<A>) -> bool {
-    const OFFSET: u16 = 0x1fff;
+fn may_be_told<A: Address>(case: &Case<A>) -> bool {
     let (src, kind) = (case.datagram.src.ip(), case.datagram.message.icmp >> 8);
-    let is_error = match case.datagram.message.kind {
-        Kind::Error | Kind::Discovery => true,
+    let is_untold = match case.datagram.message.kind {
+        Kind::Error | Kind::Discovery | Kind::Part => true,
         // RFC 1122 section 3.2.2: source quench and redirect. RFC 4443 section 2.1: all below 128.
         Kind::Single => {
             if A::IS_V4 {
@@ -102,9 +101,7 @@ fn may_be_told<A: Address>(packet: &impl Packet, case: &Case<A>) -> bool {
         }
         _ => false,
     };
-    let is_later = A::IS_V4
-        && !packet.read::<Ipv4Wire>(ETHERNET_LEN).is_ok_and(|header| header.fragment.get() & OFFSET == 0);
-    !is_error && !is_later && !src.is_multicast() && !src.is_local()
+    !is_untold && !src.is_multicast() && !src.is_local()
 }
 
 /// Who tells it, and how it gets back to where the packet came from: to a workload the gateway, by the port's own
