@@ -8,8 +8,8 @@ use vnet_common::{
     Exit, ExitKey, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Forward,
     ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, Identity, Ip,
     JOIN_OUTSIDE, JoinPrefix, MacAddr, MacPair, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops,
-    Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, Ports, Tuple, UplinkKey,
-    UplinkRecord, V4, V6, limits,
+    Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortFlags, PortKey, PortRecord, Ports, Tuple,
+    UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ctl::datapath::{Shape, declared};
 
@@ -29,13 +29,13 @@ const OTHER_MAC: MacAddr = MacAddr([7, 8, 9, 10, 11, 12]);
 const IP_OCTETS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
 #[test]
-fn the_layouts_are_those_of_version_4() {
-    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (4, 3));
+fn the_layouts_are_those_of_version_5() {
+    assert_eq!((ABI_VERSION, FLOW_LAYOUT), (5, 4));
 }
 
 #[test]
 fn keys_of_ports_networks_and_endpoints() {
-    assert_eq!(bytes(&Control::new(7)), words(&[7, 3]));
+    assert_eq!(bytes(&Control::new(7)), words(&[7, 4]));
     assert_eq!(bytes(&PortKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&NetworkKey { ifindex: 3, side: 1 }), words(&[3, 1]));
     assert_eq!(bytes(&PortDropKey { ifindex: 3, reason: 16 }), words(&[3, 16]));
@@ -55,9 +55,10 @@ fn an_ipv4_address_is_mapped_in_the_tables() {
 
 #[test]
 fn records_of_ports_networks_and_endpoints() {
-    let port = PortRecord { network: 5, group_set: 9, mac: MAC, gateway_mac: OTHER_MAC };
+    let flags = PortFlags::NO_OVERLAY.and(PortFlags::LEARNS);
+    let port = PortRecord::new(5, 9, MAC, OTHER_MAC).with(flags);
     let macs = [MAC.0, OTHER_MAC.0].concat();
-    assert_eq!(bytes(&port), [words(&[5, 9]), macs].concat());
+    assert_eq!(bytes(&port), [words(&[5, 9]), macs, 3_u16.to_ne_bytes().to_vec(), vec![0; 2]].concat());
     let flags = [
         (NetworkFlags::NONE, 0_u16),
         (NetworkFlags::LEADS_OUTSIDE, 1),
@@ -65,6 +66,8 @@ fn records_of_ports_networks_and_endpoints() {
         (NetworkFlags::JOINED, 4),
         (NetworkFlags::CLAMPS_MSS, 8),
         (NetworkFlags::ENDPOINT_INDEPENDENT, 16),
+        (NetworkFlags::EXTENDS, 32),
+        (NetworkFlags::ROUTED, 64),
         (NetworkFlags::LEADS_OUTSIDE.and(NetworkFlags::JOINED), 5),
     ];
     for (flags, number) in flags {
@@ -100,6 +103,7 @@ fn uplinks_exits_elastic_ips_and_forwards() {
     assert_eq!(bytes(&behind[0])[8..], gateway);
     assert_eq!(bytes(&behind[1])[8..], [&gateway[..4], &[0; 8]].concat());
     assert_eq!(Delivery::Gateway as u32, 5);
+    assert_eq!([Delivery::Link, Delivery::Flood, Delivery::Beyond].map(|way| way as u32), [6, 7, 8]);
     let exit = bytes(&ExitKey { network: 5, side: 1, version: 6, slot: 2 });
     assert_eq!(exit, [words(&[5, 1]), shorts(&[6, 2])].concat());
     let exit = bytes(&Exit::new(3, addr, 4, (1024, 32767)));
@@ -179,12 +183,12 @@ fn entries_of_flows() {
     layout!(Flow<V4>, 96:
         0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
         40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 mtu, 78 vlan,
-        80 leaves, 92 tunnel,
+        80 leaves, 92 outer, 94 heard,
     );
     layout!(Flow<V6>, 120:
         0 generation, 4 last_seen, 8 received, 20 sent, 32 device, 36 delivery, 37 ops, 38 state, 39 finished,
         40 seq_next, 44 ack, 48 packets, 56 bytes, 64 pair_device, 68 rules, 76 mtu, 78 vlan,
-        80 leaves, 116 tunnel,
+        80 leaves, 116 outer, 118 heard,
     );
     assert_eq!((size_of::<FlowImage4>(), size_of::<FlowImage6>()), (96, 120));
     assert_eq!(Flow::<V4>::EXPIRED, u32::MAX);

@@ -51,12 +51,16 @@ drop_reasons! {
     8 FragmentOverlap "fragment-overlap" "An IP fragment that overlaps another one of its datagram; nothing more of the datagram passes.",
     // Who sent it.
     16 UnknownDevice "unknown-device" "The device belongs to no port or network of the policy: default deny.",
-    17 SpoofedMac "spoofed-mac" "The source MAC is not the port's own.",
-    18 SpoofedAddress "spoofed-address" "The source address is not one of the port's own.",
+    17 SpoofedMac "spoofed-mac" "The source MAC is not the port's own; or it came from beyond this host with the MAC of somebody here.",
+    18 SpoofedAddress "spoofed-address" "The source address is not one of the port's own; or it came from beyond this host with the address of somebody here.",
     19 SpoofedArp "spoofed-arp" "An ARP packet claims a MAC or address that is not the port's own.",
     20 SpoofedNeighbour "spoofed-neighbour" "An IPv6 neighbour message claims a MAC or address that is not the port's own.",
     21 RouterAdvertisement "router-advertisement" "A workload may not act as a router: router advertisement or redirect.",
     22 DhcpServer "dhcp-server" "A workload may not act as a DHCP server.",
+    23 OverlayFromPort "overlay-from-port" "A workload sent what looks like the overlay (UDP to port 4789), on a host that takes part in one.",
+    24 UnknownPeer "unknown-peer" "An overlay packet from an address that is none of the network's peers.",
+    25 UnknownVni "unknown-vni" "An overlay packet with a network identifier that no network here has.",
+    26 WrongUnderlay "wrong-underlay" "An overlay packet that came in by another device than the overlay's uplink.",
     // Where it goes.
     32 NoRoute "no-route" "Nobody in this network has the destination address.",
     33 Untranslated "untranslated" "It would leave the network with a private source address, and the network has no way out that could translate it.",
@@ -66,6 +70,7 @@ drop_reasons! {
     37 Undecided "undecided" "It reached a port without having been judged.",
     38 UnknownNeighbour "unknown-neighbour" "ARP or neighbour discovery for an address that nobody in this network has.",
     39 TooBig "too-big" "It is longer than the MTU of the next link on its way.",
+    40 UnknownStation "unknown-station" "It came from the network's segment for a MAC that nobody here has.",
     // What the policy says.
     48 EgressDenied "egress-denied" "No egress rule of the sender's security groups allows it.",
     49 IngressDenied "ingress-denied" "No ingress rule of the receiver's security groups allows it.",

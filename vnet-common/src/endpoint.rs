@@ -36,7 +36,7 @@ pub struct PortKey {
 
 /// What the datapath knows of the port behind a device.
 ///
-/// Layout: `network` u32, `group_set` u32, `mac` [u8; 6], `gateway_mac` [u8; 6].
+/// Layout: `network` u32, `group_set` u32, `mac` [u8; 6], `gateway_mac` [u8; 6], `flags` u16, 2 bytes of padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortRecord {
@@ -48,6 +48,51 @@ pub struct PortRecord {
     pub mac: MacAddr,
     /// The MAC of the network's gateway: frames to it are routed.
     pub gateway_mac: MacAddr,
+    /// What is special about it.
+    pub flags: PortFlags,
+    padding: u16,
+}
+
+impl PortRecord {
+    /// A port of the network whose bridge is `network` and whose gateway has `gateway_mac`.
+    #[must_use]
+    pub const fn new(network: u32, group_set: GroupSet, mac: MacAddr, gateway_mac: MacAddr) -> Self {
+        Self { network, group_set, mac, gateway_mac, flags: PortFlags::NONE, padding: 0 }
+    }
+
+    /// The same, with `flags`.
+    #[must_use]
+    pub const fn with(self, flags: PortFlags) -> Self {
+        Self { flags, ..self }
+    }
+}
+
+/// What is special about a port; a set of bits.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortFlags(u16);
+
+impl PortFlags {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// This host takes part in overlays: what looks like one does not come from a workload.
+    pub const NO_OVERLAY: Self = Self(1);
+    /// Its addresses are learned: the controller hears of those that it claims.
+    pub const LEARNS: Self = Self(1 << 1);
+
+    /// The bits of both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all bits of `other` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 /// Key of a network's record.
@@ -78,6 +123,10 @@ impl NetworkFlags {
     pub const CLAMPS_MSS: Self = Self(1 << 3);
     /// A workload's source port becomes the same one outside, whoever it speaks to (RFC 4787 REQ-1).
     pub const ENDPOINT_INDEPENDENT: Self = Self(1 << 4);
+    /// It goes beyond this host, by links: whoever is not known here may be there.
+    pub const EXTENDS: Self = Self(1 << 5);
+    /// Its addresses are known outside: they leave as they are, and are reached from there.
+    pub const ROUTED: Self = Self(1 << 6);
 
     /// The bits of both.
     #[inline(always)]
@@ -152,6 +201,8 @@ pub enum EndpointKind {
     Elsewhere = 3,
     /// Somebody beyond an uplink. No record has it either.
     Outside = 4,
+    /// Somebody in the network, beyond this host, whom the policy does not know. Nor has any record it.
+    Station = 5,
 }
 
 /// How a packet gets to a device.
@@ -169,6 +220,12 @@ pub enum Delivery {
     /// Out of an uplink, to a router that is known: the first words of the frame, in the place of MACs, tell which,
     /// see [`crate::UplinkRecord::gateway`].
     Gateway = 5,
+    /// By a link, in the same network: endpoints have it, ways have the link's own device and tags.
+    Link = 6,
+    /// To all ports of a network, and to the host: verdicts only.
+    Flood = 7,
+    /// By all links of a network: nobody knows by which.
+    Beyond = 8,
 }
 
 /// Who has an address, how to reach them, and who they are to the rules of others.
@@ -237,6 +294,26 @@ impl Endpoint {
         }
     }
 
+    /// A port elsewhere that the policy knows, beyond the link with the number `link`.
+    #[must_use]
+    pub const fn remote(link: u32, mac: MacAddr, identity: u32, group_set: GroupSet) -> Self {
+        Self::port(link, Delivery::Link, mac, identity, group_set)
+    }
+
+    /// Whoever has `mac` beyond `link`; `identity` is what rules call them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn station(link: u32, mac: MacAddr, identity: u32) -> Self {
+        Self { kind: EndpointKind::Station as u8, ..Self::remote(link, mac, identity, 0) }
+    }
+
+    /// Whether it is such a station.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_station(&self) -> bool {
+        self.kind == EndpointKind::Station as u8
+    }
+
     /// Whether it is beyond an uplink.
     #[inline(always)]
     #[must_use]
@@ -281,6 +358,9 @@ impl Delivery {
             3 => Ok(Self::Host),
             4 => Ok(Self::NextHop),
             5 => Ok(Self::Gateway),
+            6 => Ok(Self::Link),
+            7 => Ok(Self::Flood),
+            8 => Ok(Self::Beyond),
             _ => Err(DropReason::Internal),
         }
     }
@@ -341,7 +421,7 @@ pub struct PortDropKey {
 shared! {
     Control = 8,
     PortKey = 8,
-    PortRecord = 20,
+    PortRecord = 24,
     NetworkKey = 8,
     NetworkRecord = 44,
     EndpointKey = 24,

@@ -13,13 +13,14 @@
 
 use core::cell::Cell;
 
-use crate::{Address, Be16, Ip, MacPair, V4, V6, limits::MAX_IFINDEX, shared};
+use crate::{Address, Be16, Ip, MacPair, V4, V6, shared};
 
 /// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with this one or a lower one can be
-/// taken over. Layout 1 had zeros where translations are, layout 2 where the MTU is.
-pub const FLOW_LAYOUT: u32 = 3;
+/// taken over. Layout 1 had zeros where translations are, layout 2 where the MTU is, layout 3 where tags are.
+pub const FLOW_LAYOUT: u32 = 4;
 
-/// Where a packet was received, and its protocol: the 24 low bits of the ifindex, then 8 of protocol.
+/// Where a packet was received, and its protocol: 24 bits of the ifindex or of the number of a link ([`crate::link`]),
+/// then 8 of protocol.
 ///
 /// A tuple that arrives elsewhere is another key, so no port can speak in the flow of another.
 #[repr(transparent)]
@@ -27,18 +28,22 @@ pub const FLOW_LAYOUT: u32 = 3;
 pub struct Origin(u32);
 
 impl Origin {
-    /// Received on `ifindex`, at most [`MAX_IFINDEX`], with IP protocol number `protocol`.
+    /// The bits of the device.
+    const DEVICE: u32 = (1 << 24) - 1;
+
+    /// Received on `ifindex`, at most [`crate::limits::MAX_IFINDEX`], or by a link of that number, with IP protocol
+    /// number `protocol`.
     #[inline(always)]
     #[must_use]
     pub const fn new(ifindex: u32, protocol: u8) -> Self {
-        Self(ifindex & MAX_IFINDEX | (protocol as u32) << 24)
+        Self(ifindex & Self::DEVICE | (protocol as u32) << 24)
     }
 
     /// The device.
     #[inline(always)]
     #[must_use]
     pub const fn ifindex(self) -> u32 {
-        self.0 & MAX_IFINDEX
+        self.0 & Self::DEVICE
     }
 
     /// The protocol number.
@@ -334,7 +339,7 @@ impl Ops {
 ///
 /// Layout, offsets in bytes: 0 `generation`, 4 `last_seen`, 8 `received`, 20 `sent`, 32 `device`,
 /// 36 `delivery`, 37 `ops`, 38 `state`, 39 `finished`, 40 `seq_next`, 44 `ack`, 48 `packets`, 56 `bytes`,
-/// 64 `pair_device`, 68 `rules`, 76 `mtu`, 78 `vlan`, 80 `leaves`, then `tunnel` u16 and 2 reserved bytes.
+/// 64 `pair_device`, 68 `rules`, 76 `mtu`, 78 `vlan`, 80 `leaves`, then `outer` u16 and `heard` u16.
 #[repr(C, align(8))]
 #[derive(Clone, Debug, Default)]
 pub struct Flow<A: Copy> {
@@ -370,13 +375,14 @@ pub struct Flow<A: Copy> {
     pub rules: Cell<[u32; 2]>,
     /// Decision: the longest IP packet in bytes that passes where they go, if they are routed; 0: whatever comes.
     pub mtu: Cell<u16>,
-    /// Room for the tag to push or to strip.
-    pub vlan: u16,
+    /// Decision: the tag that its packets leave with, as in [`crate::Link::vlan`]; 0: none.
+    pub vlan: Cell<u16>,
     /// Decision: the tuple that its packets leave with, if they are translated.
     pub leaves: Cell<Tuple<A>>,
-    /// Room for the encapsulation to add or to take off.
-    pub tunnel: u16,
-    padding: u16,
+    /// Decision: the service tag around that one, or the number of the overlay's peer that they go to; 0: none.
+    pub outer: Cell<u16>,
+    /// Decision: the number of the overlay's peer that they come from; 0: they do not come from one.
+    pub heard: Cell<u16>,
 }
 
 impl<A: Copy> Flow<A> {

@@ -14,6 +14,7 @@ mod flow;
 pub mod limits;
 pub mod mark;
 mod policy;
+mod segment;
 mod translation;
 
 pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
@@ -22,7 +23,7 @@ pub use budget::Budget;
 pub use drop_reason::DropReason;
 pub use endpoint::{
     Control, Delivery, Endpoint, EndpointKey, EndpointKind, JOIN_OUTSIDE, JoinPrefix, NetworkFlags,
-    NetworkKey, NetworkRecord, PeerPrefix, PortDropKey, PortKey, PortRecord,
+    NetworkKey, NetworkRecord, PeerPrefix, PortDropKey, PortFlags, PortKey, PortRecord,
 };
 pub use flow::{
     ExpireAnswer, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin,
@@ -32,6 +33,7 @@ pub use policy::{
     AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,
     Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
 };
+pub use segment::{Link, LinkFlags, LinkKey, Station, StationKey, VtepKey, link, tag_of};
 pub use translation::{
     ElasticIp, Exit, ExitKey, Forward, ForwardKey, ForwardKind, SocketAddress, SocketKey, UplinkKey,
     UplinkRecord,
@@ -41,7 +43,7 @@ pub use translation::{
 ///
 /// For tests of upgrades only, `VNET_TEST_ABI` in the environment of a build gives it another number.
 pub const ABI_VERSION: u32 = match option_env!("VNET_TEST_ABI") {
-    None => 4,
+    None => 5,
     Some(number) => decimal(number.as_bytes()),
 };
 

@@ -25,6 +25,15 @@ pub const EXITS: u32 = 1 << 14;
 pub const ELASTIC_IPS: u32 = 1 << 14;
 /// Blocks of ports that are forwarded, both sides together.
 pub const FORWARDS: u32 = 1 << 17;
+/// Links by which networks go beyond this host: each by what arrives, by what leaves, and where its network floods;
+/// both sides together.
+pub const LINKS: u32 = 1 << 15;
+/// MACs of ports and gateways, both sides together.
+pub const STATIONS: u32 = 1 << 14;
+/// Peers of overlays, both sides together.
+pub const VTEPS: u32 = 1 << 13;
+/// Links to which a network floods: its trunk or the peers of its overlay, and ports that take part in several networks.
+pub const FLOODS: u32 = 64;
 /// Sockets of the host of which it is known whom they believe to speak to; the oldest are forgotten first.
 pub const SOCKETS: u32 = 1 << 14;
 /// Counters of drops by port and reason.
@@ -71,6 +80,6 @@ pub const IPV6_EXTENSIONS_IN_FRAGMENTS: u32 = 2;
 /// IPv4 options that the parser looks at: 40 bytes have room for ten of four bytes, the padding aside.
 pub const IPV4_OPTIONS: u32 = 10;
 
-/// Interface indexes that a flow key can tell apart: 24 bits. The kernel counts them up from 1 in
-/// each network namespace.
-pub const MAX_IFINDEX: u32 = (1 << 24) - 1;
+/// Interface indexes that a flow key can tell apart: 22 bits of 24, above them are numbers of links. The kernel counts
+/// them up from 1 in each network namespace.
+pub const MAX_IFINDEX: u32 = (1 << 22) - 1;

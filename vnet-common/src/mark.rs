@@ -9,6 +9,9 @@ pub const DECIDED: u32 = 0x766e_6574;
 /// A fragment that vnet held back, at the device where it arrived again: "vnag".
 pub const AGAIN: u32 = 0x766e_6167;
 
+/// An encapsulated packet that came in where overlays may: "vnov".
+pub const OVERLAY: u32 = 0x766e_6f76;
+
 /// Let into a network's bridge, which floods it to ports and to the host: "vnf", then the generation's low byte.
 const FLOODED: u32 = 0x766e_6600;
 /// The bits of [`FLOODED`] that tell the generation.

@@ -10,8 +10,9 @@ use std::{
 
 use vnet_common::{
     Address, Be16, Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
-    Forward, ForwardKey, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
-    PortKey, PortRecord, Tuple, UplinkKey, UplinkRecord, V4, V6, limits,
+    Forward, ForwardKey, Ip, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+    PolicyKey, PortKey, PortRecord, Station, StationKey, Tuple, UplinkKey, UplinkRecord, V4, V6, VtepKey,
+    limits,
 };
 
 use crate::{
@@ -238,6 +239,12 @@ pub struct ModelTables {
     pub elastic_ips: HashMap<EndpointKey, ElasticIp>,
     /// Heads and blocks of forwards.
     pub forwards: BTreeMap<ForwardKey, Forward>,
+    /// Links by what arrives, leaves or is flooded.
+    pub links: HashMap<LinkKey, Link>,
+    /// Who has a MAC.
+    pub stations: HashMap<StationKey, Station>,
+    /// Peers of overlays.
+    pub vteps: HashMap<VtepKey, u32>,
     /// Fragmented datagrams.
     pub fragments: ModelFragments,
     /// IPv4 flows.
@@ -299,6 +306,18 @@ impl Tables for ModelTables {
 
     fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
         self.forwards.get(key)
+    }
+
+    fn link(&self, key: &LinkKey) -> Option<&Link> {
+        self.links.get(key)
+    }
+
+    fn station(&self, key: &StationKey) -> Option<&Station> {
+        self.stations.get(key)
+    }
+
+    fn vtep(&self, key: &VtepKey) -> Option<u32> {
+        self.vteps.get(key).copied()
     }
 
     fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>> {

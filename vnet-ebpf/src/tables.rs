@@ -7,8 +7,9 @@ use core::{
 
 use vnet_common::{
     Address, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Identity, Ip, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
-    PortRecord, Side, UplinkKey, UplinkRecord, V4, V6, side_of,
+    Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+    PolicyKey, PortKey, PortRecord, Side, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey,
+    side_of,
 };
 
 #[cfg(doc)]
@@ -46,6 +47,12 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn elastic_ip(&self, key: &EndpointKey) -> Option<&ElasticIp>;
     /// A head or block of the forwards.
     fn forward(&self, key: &ForwardKey) -> Option<&Forward>;
+    /// By which link a frame comes, or leaves.
+    fn link(&self, key: &LinkKey) -> Option<&Link>;
+    /// Who has a MAC.
+    fn station(&self, key: &StationKey) -> Option<&Station>;
+    /// The number of an overlay's peer.
+    fn vtep(&self, key: &VtepKey) -> Option<u32>;
     /// Whether one more ICMP error may be sent about packets that came in at a device, in the tick `now`: see
     /// [`vnet_common::Budget`].
     fn may_tell(&self, device: u32, now: u32) -> bool;
@@ -216,6 +223,27 @@ impl<'a, T: Tables> Snapshot<'a, T> {
     #[must_use]
     pub fn elastic_ip(&self, network: u32, addr: Ip) -> Option<&'a ElasticIp> {
         self.tables.elastic_ip(&EndpointKey { network, side: self.side(), addr })
+    }
+
+    /// The link of `key`, which is of no side.
+    #[inline(always)]
+    #[must_use]
+    pub fn link(&self, key: LinkKey) -> Option<&'a Link> {
+        self.tables.link(&key.on_side(self.side()))
+    }
+
+    /// Who has `mac` in the network whose bridge is `network`.
+    #[inline(always)]
+    #[must_use]
+    pub fn station(&self, network: u32, mac: MacAddr) -> Option<&'a Station> {
+        self.tables.station(&StationKey::new(network, self.side(), mac))
+    }
+
+    /// The number that the peer at `addr` has in the overlay `vni`.
+    #[inline(always)]
+    #[must_use]
+    pub fn vtep(&self, vni: u32, addr: Ip) -> Option<u32> {
+        self.tables.vtep(&VtepKey { vni, side: self.side(), addr })
     }
 
     /// Who an address is to the rules when no endpoint has it.

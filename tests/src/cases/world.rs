@@ -359,7 +359,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
         let (device, network) = (devices.index(port.device), devices.index(gateway.device));
         let number = number(port.device);
         let group_set = number | policy.gates();
-        let record = PortRecord { network, group_set, mac: port.mac, gateway_mac: gateway.mac };
+        let record = PortRecord::new(network, group_set, port.mac, gateway.mac);
         tables.ports.push((device, record));
         let endpoint = Endpoint::port(device, port.delivery, port.mac, number, group_set);
         add_addresses(&mut tables, network, &port, endpoint);

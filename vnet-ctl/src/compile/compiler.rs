@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, mem, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use vnet_common::{
-    ElasticIp, Endpoint, Exit, Forward, ForwardKey, GroupSet, NetworkRecord, PolicyEntry, PolicyKey,
-    PortRecord, UplinkRecord,
+    ElasticIp, Endpoint, Exit, Forward, ForwardKey, GroupSet, Link, LinkKey, MacAddr, NetworkRecord,
+    PolicyEntry, PolicyKey, PortRecord, Station, UplinkRecord,
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     difference::{Before, replace, since},
     entries::{Contested, Entries},
     identity::{Atoms, Identities, Member},
-    records,
+    records, segments,
     sets::Sets,
     tables::check_sizes,
     translation,
@@ -49,6 +49,9 @@ struct Unsettled {
     exits: Before<ExitPlace, Exit>,
     elastic_ips: Before<(u32, IpAddr), ElasticIp>,
     forwards: Before<ForwardKey, Forward>,
+    links: Before<LinkKey, Link>,
+    stations: Before<(u32, MacAddr), Station>,
+    vteps: Before<(u32, IpAddr), u32>,
 }
 
 /// What the last policy came to.
@@ -137,6 +140,9 @@ impl Compiler {
             exits: since(&before.exits, &tables.exits),
             elastic_ips: since(&before.elastic_ips, &tables.elastic_ips),
             forwards: since(&before.forwards, &tables.forwards),
+            links: since(&before.links, &tables.links),
+            stations: since(&before.stations, &tables.stations),
+            vteps: since(&before.vteps, &tables.vteps),
         }
     }
 
@@ -194,6 +200,9 @@ impl Compiler {
                 exits: translation::exits(policy, devices),
                 elastic_ips: translation::elastic_ips(policy, assigned, devices),
                 forwards: translation::forwards(policy, assigned, devices),
+                links: segments::links(policy, devices),
+                stations: segments::stations(policy, devices),
+                vteps: segments::vteps(policy),
                 ..Tables::default()
             };
             check_sizes(&records)?;
@@ -267,5 +276,8 @@ impl Compiler {
         replace(&mut tables.exits, records.exits, &mut before.exits);
         replace(&mut tables.elastic_ips, records.elastic_ips, &mut before.elastic_ips);
         replace(&mut tables.forwards, records.forwards, &mut before.forwards);
+        replace(&mut tables.links, records.links, &mut before.links);
+        replace(&mut tables.stations, records.stations, &mut before.stations);
+        replace(&mut tables.vteps, records.vteps, &mut before.vteps);
     }
 }

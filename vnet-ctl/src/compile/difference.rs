@@ -7,8 +7,8 @@ use std::{
 
 use ipnet::IpNet;
 use vnet_common::{
-    ElasticIp, Endpoint, Exit, Forward, ForwardKey, NetworkRecord, PolicyEntry, PolicyKey, PortRecord,
-    UplinkRecord,
+    ElasticIp, Endpoint, Exit, Forward, ForwardKey, Link, LinkKey, MacAddr, NetworkRecord, PolicyEntry,
+    PolicyKey, PortRecord, Station, UplinkRecord,
 };
 
 use super::{ExitPlace, Tables};
@@ -58,6 +58,12 @@ pub struct Difference {
     pub elastic_ips: Changes<(u32, IpAddr), ElasticIp>,
     /// Heads and blocks of forwards.
     pub forwards: Changes<ForwardKey, Forward>,
+    /// By which links networks go beyond this host.
+    pub links: Changes<LinkKey, Link>,
+    /// Who has a MAC in the network of a bridge.
+    pub stations: Changes<(u32, MacAddr), Station>,
+    /// Peers of overlays.
+    pub vteps: Changes<(u32, IpAddr), u32>,
 }
 
 impl Difference {
@@ -75,6 +81,9 @@ impl Difference {
             exits: compare(&old.exits, &new.exits),
             elastic_ips: compare(&old.elastic_ips, &new.elastic_ips),
             forwards: compare(&old.forwards, &new.forwards),
+            links: compare(&old.links, &new.links),
+            stations: compare(&old.stations, &new.stations),
+            vteps: compare(&old.vteps, &new.vteps),
         }
     }
 
@@ -97,6 +106,9 @@ impl Difference {
             + self.exits.len()
             + self.elastic_ips.len()
             + self.forwards.len()
+            + self.links.len()
+            + self.stations.len()
+            + self.vteps.len()
     }
 
     /// What leads back.
@@ -113,6 +125,9 @@ impl Difference {
             exits: reversed(self.exits),
             elastic_ips: reversed(self.elastic_ips),
             forwards: reversed(self.forwards),
+            links: reversed(self.links),
+            stations: reversed(self.stations),
+            vteps: reversed(self.vteps),
         }
     }
 
@@ -128,6 +143,9 @@ impl Difference {
         extend(&mut self.exits, next.exits);
         extend(&mut self.elastic_ips, next.elastic_ips);
         extend(&mut self.forwards, next.forwards);
+        extend(&mut self.links, next.links);
+        extend(&mut self.stations, next.stations);
+        extend(&mut self.vteps, next.vteps);
     }
 
     /// Brings `tables` from the old generation to the new one.
@@ -142,6 +160,9 @@ impl Difference {
         apply(&self.exits, &mut tables.exits);
         apply(&self.elastic_ips, &mut tables.elastic_ips);
         apply(&self.forwards, &mut tables.forwards);
+        apply(&self.links, &mut tables.links);
+        apply(&self.stations, &mut tables.stations);
+        apply(&self.vteps, &mut tables.vteps);
     }
 }
 

@@ -14,6 +14,7 @@ mod identity;
 mod ports;
 mod records;
 mod rules;
+mod segments;
 mod sets;
 mod tables;
 #[cfg(test)]
@@ -25,5 +26,7 @@ pub use assign::{AssignError, Assigned, Released, assign, assign_rested};
 pub use compiler::Compiler;
 pub use difference::{Change, Changes, Difference};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
-pub use tables::{Bridge, Devices, ExitPlace, PortDevice, Tables, TooLarge, UplinkDevice, compile};
+pub use tables::{
+    Bridge, Devices, ExitPlace, PortDevice, SegmentDevice, Tables, TooLarge, UplinkDevice, compile,
+};
 pub use translation::exit_addresses;

@@ -34,12 +34,7 @@ pub(super) fn ports(
 ) -> BTreeMap<u32, PortRecord> {
     let record = |(name, port): (&String, &Port)| {
         let bridge = devices.bridges.get(&port.network)?;
-        let record = PortRecord {
-            network: bridge.ifindex,
-            group_set: group_set(name),
-            mac: port.mac,
-            gateway_mac: bridge.mac,
-        };
+        let record = PortRecord::new(bridge.ifindex, group_set(name), port.mac, bridge.mac);
         Some((devices.ports.get(name)?.ifindex, record))
     };
     policy.ports.iter().filter_map(record).collect()

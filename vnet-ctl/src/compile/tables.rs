@@ -8,8 +8,8 @@ use std::{
 use ipnet::IpNet;
 use thiserror::Error;
 use vnet_common::{
-    Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, MacAddr, NetworkRecord, PolicyEntry, PolicyKey,
-    PortRecord, UplinkRecord, limits,
+    Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, Link, LinkKey, MacAddr, NetworkRecord,
+    PolicyEntry, PolicyKey, PortRecord, Station, UplinkRecord, limits,
 };
 
 use super::{Assigned, Compiler};
@@ -24,9 +24,22 @@ pub struct Devices {
     pub ports: BTreeMap<String, PortDevice>,
     /// The device that each network leaves by.
     pub uplinks: BTreeMap<String, UplinkDevice>,
+    /// The device by which each network goes beyond this host.
+    pub segments: BTreeMap<String, SegmentDevice>,
     /// The host's own addresses, those of its loopback and of vnet's bridges aside: what listening on all of them
     /// means.
     pub addresses: BTreeSet<IpAddr>,
+}
+
+/// The device by which a network goes beyond this host: its trunk, the uplink that is bridged, or vnet's VXLAN device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentDevice {
+    /// Its interface index.
+    pub ifindex: u32,
+    /// The MAC that the host has there, if it takes part.
+    pub mac: MacAddr,
+    /// The longest IP packet in bytes that passes, encapsulation taken off.
+    pub mtu: u32,
 }
 
 /// The device that a network leaves by.
@@ -106,6 +119,12 @@ pub struct Tables {
     pub elastic_ips: BTreeMap<(u32, IpAddr), ElasticIp>,
     /// Heads and blocks of forwards, with keys of side 0.
     pub forwards: BTreeMap<ForwardKey, Forward>,
+    /// By which links networks go beyond this host, with keys of side 0.
+    pub links: BTreeMap<LinkKey, Link>,
+    /// Who has a MAC in the network of a bridge.
+    pub stations: BTreeMap<(u32, MacAddr), Station>,
+    /// The number of each peer of an overlay, by its network identifier and address.
+    pub vteps: BTreeMap<(u32, IpAddr), u32>,
 }
 
 impl Tables {
@@ -120,6 +139,9 @@ impl Tables {
             && self.exits == other.exits
             && self.elastic_ips == other.elastic_ips
             && self.forwards == other.forwards
+            && self.links == other.links
+            && self.stations == other.stations
+            && self.vteps == other.vteps
     }
 }
 
@@ -172,6 +194,14 @@ pub(super) fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
             limits::FORWARDS,
             "remove forwards, above all those to several backends",
         ),
+        (
+            "links of networks beyond this host",
+            tables.links.len(),
+            limits::LINKS,
+            "give fewer networks a VLAN or an overlay, or overlays fewer peers",
+        ),
+        ("MACs of ports and gateways", tables.stations.len(), limits::STATIONS, "remove ports or networks"),
+        ("peers of overlays", tables.vteps.len(), limits::VTEPS, "give overlays fewer peers"),
     ];
     for (what, needed, both_sides, help) in sizes {
         let limit = both_sides as usize / 2;

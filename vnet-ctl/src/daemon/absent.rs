@@ -169,6 +169,7 @@ mod tests {
             gateways: Vec::new(),
             uplink: Uplink::None,
             groups: BTreeSet::new(),
+            segment: None,
         };
         let port = |attach| Port {
             network: "web".to_owned(),

@@ -204,7 +204,9 @@ impl Claims {
             self.addresses.insert(addr, name.to_owned());
         }
         self.macs.insert(port.mac, name.to_owned());
-        self.places.insert(place(&port.attach), name.to_owned());
+        if let Some(place) = place(&port.attach) {
+            self.places.insert(place, name.to_owned());
+        }
     }
 
     /// What of `port` others have already.
@@ -219,7 +221,7 @@ impl Claims {
             taken(format!("the address {addr}"), self.addresses.get(&addr));
         }
         taken(format!("the MAC address {}", port.mac), self.macs.get(&port.mac));
-        taken(port.attach.describe(), self.places.get(&place(&port.attach)));
+        taken(port.attach.describe(), place(&port.attach).and_then(|place| self.places.get(&place)));
         if self.names.contains(name) {
             let mistake = Mistake::new(format!("the policy file declares a port `{name}` itself"));
             reasons.push(Reason::Taken(mistake.help("give one of them another name")));
@@ -228,9 +230,8 @@ impl Claims {
     }
 }
 
-fn place(attach: &Attach) -> (PathBuf, String) {
-    let (netns, device) = attach.place();
-    (netns, device.to_owned())
+fn place(attach: &Attach) -> Option<(PathBuf, String)> {
+    attach.place().map(|(netns, device)| (netns, device.to_owned()))
 }
 
 /// The addresses that the port has: those declared, else those it keeps.

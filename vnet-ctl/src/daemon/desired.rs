@@ -20,7 +20,8 @@ pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Des
     let ports = policy.ports.iter().filter_map(|(name, port)| {
         let network = policy.networks.get(&port.network)?;
         let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
-        Some((name.clone(), device(port, network, addresses)))
+        let attach = place(&port.attach)?;
+        Some((name.clone(), device(port, network, addresses, attach)))
     });
     plan::Desired { networks: networks.collect(), ports: ports.collect(), spared: BTreeMap::new() }
 }
@@ -34,6 +35,23 @@ fn bridge(name: &str, network: &policy::Network) -> plan::Network {
         gateways: network.subnets.iter().map(gateway).collect(),
         uplink: uplink(network),
         groups: BTreeSet::new(),
+        segment: network.segment.as_ref().map(|segment| reach(segment, network.kind)),
+    }
+}
+
+/// Which device a segment is beyond.
+fn reach(segment: &policy::Segment, kind: policy::NetworkKind) -> plan::Segment {
+    match segment {
+        policy::Segment::Lan { trunk, vlan, .. } => plan::Segment::Lan {
+            trunk: trunk.clone(),
+            shared: kind == policy::NetworkKind::Bridged && vlan.is_empty(),
+        },
+        policy::Segment::Overlay { uplink, .. } => plan::Segment::Overlay {
+            uplink: match uplink {
+                Some(device) => plan::Uplink::Device(device.clone()),
+                None => plan::Uplink::DefaultRoute,
+            },
+        },
     }
 }
 
@@ -56,13 +74,20 @@ const fn solicited_node(addr: Ipv6Addr) -> MacAddr {
 
 fn uplink(network: &policy::Network) -> plan::Uplink {
     match (network.kind, &network.uplink) {
-        (policy::NetworkKind::Private, _) => plan::Uplink::None,
-        (policy::NetworkKind::Nat, None) => plan::Uplink::DefaultRoute,
-        (policy::NetworkKind::Nat, Some(device)) => plan::Uplink::Device(device.clone()),
+        (policy::NetworkKind::Private | policy::NetworkKind::Bridged, _) => plan::Uplink::None,
+        (policy::NetworkKind::Nat | policy::NetworkKind::Routed, None) => plan::Uplink::DefaultRoute,
+        (policy::NetworkKind::Nat | policy::NetworkKind::Routed, Some(device)) => {
+            plan::Uplink::Device(device.clone())
+        }
     }
 }
 
-fn device(port: &policy::Port, network: &policy::Network, addresses: &[IpAddr]) -> plan::Port {
+fn device(
+    port: &policy::Port,
+    network: &policy::Network,
+    addresses: &[IpAddr],
+    attach: plan::Attach,
+) -> plan::Port {
     let subnets = || addresses.iter().filter_map(|&addr| Some((addr, network.subnet_of(addr)?)));
     // One default route for each IP version: that of the first address.
     let mut gateways = BTreeMap::new();
@@ -75,7 +100,7 @@ fn device(port: &policy::Port, network: &policy::Network, addresses: &[IpAddr]) 
         mtu: network.mtu,
         addresses: subnets().map(|(addr, subnet)| in_subnet(addr, subnet)).collect(),
         gateways: gateways.into_values().collect(),
-        attach: place(&port.attach),
+        attach,
     }
 }
 
@@ -90,14 +115,18 @@ fn in_subnet(addr: IpAddr, subnet: &policy::Subnet) -> IpNet {
     IpNet::new(addr, subnet.net.prefix_len()).unwrap_or_else(|_| addr.into())
 }
 
-/// Where a port is.
-pub(super) fn place(attach: &policy::Attach) -> plan::Attach {
-    match attach {
+/// Where a port is; nothing if another host looks after it.
+pub(super) fn place(attach: &policy::Attach) -> Option<plan::Attach> {
+    Some(match attach {
         policy::Attach::Netns { netns, create, name } => {
             plan::Attach::Netns { netns: netns.in_one_form(), create: *create, interface: name.clone() }
         }
         policy::Attach::Device { device } => plan::Attach::Device { device: device.clone() },
-    }
+        policy::Attach::Tap { tap, create, owner } => {
+            plan::Attach::Tap { device: tap.clone(), create: *create, owner: *owner }
+        }
+        policy::Attach::Remote { .. } => return None,
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Pure: what was located in, data out.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -34,6 +34,7 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
             .filter(leads_outside)
             .map(|(name, _)| (name.clone(), uplink(next())))
             .collect(),
+        segments: BTreeMap::new(),
         addresses: addresses.into(),
         bridges: policy
             .networks
@@ -62,6 +63,7 @@ pub(super) fn devices(located: &Located) -> Devices {
             .map(|(name, port)| (name.clone(), PortDevice { ifindex: port.ifindex, delivery: port.delivery }))
             .collect(),
         uplinks: located.uplinks.iter().map(|(name, uplink)| (name.clone(), device(uplink))).collect(),
+        segments: BTreeMap::new(),
         addresses: located.addresses.keys().copied().collect(),
     }
 }

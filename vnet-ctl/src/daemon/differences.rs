@@ -221,6 +221,13 @@ fn attach(attach: &Attach) -> String {
         Attach::Netns { netns, create: true, name } => format!("{name} in namespace {netns}, created"),
         Attach::Netns { netns, create: false, name } => format!("{name} in namespace {netns}"),
         Attach::Device { device } => format!("device {device}"),
+        Attach::Tap { tap, create: true, owner: Some(owner) } => {
+            format!("tap {tap} of user {owner}, created")
+        }
+        Attach::Tap { tap, create: true, owner: None } => format!("tap {tap}, created"),
+        Attach::Tap { tap, create: false, .. } => format!("tap {tap}"),
+        Attach::Remote { remote: Some(host) } => format!("on host {host}"),
+        Attach::Remote { remote: None } => "on another host".to_owned(),
     }
 }
 

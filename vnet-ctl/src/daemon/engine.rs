@@ -385,7 +385,7 @@ impl Engine {
 /// Where the ports are that do not go with the policy file.
 fn spared(conflicts: &Conflicts) -> BTreeMap<String, plan::Attach> {
     let places = conflicts.0.iter();
-    places.filter_map(|conflict| Some((conflict.port.clone(), place(conflict.attach.as_ref()?)))).collect()
+    places.filter_map(|conflict| Some((conflict.port.clone(), place(conflict.attach.as_ref()?)?))).collect()
 }
 
 /// Keeps `new` in `dir`, where `state` is now.

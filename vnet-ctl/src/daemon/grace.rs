@@ -111,6 +111,7 @@ mod tests {
             gateways: Vec::new(),
             uplink: Uplink::DefaultRoute,
             groups: std::collections::BTreeSet::new(),
+            segment: None,
         };
         Desired { networks: [("web".to_owned(), network)].into(), ..Desired::default() }
     }

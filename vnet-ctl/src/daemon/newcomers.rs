@@ -103,7 +103,7 @@ mod tests {
         let mut tables = Tables::default();
         for &(device, n) in ports {
             let mac = MacAddr([2, 0, 0, 0, 0, device as u8]);
-            let record = PortRecord { network: BRIDGE, group_set: 1, mac, gateway_mac: MacAddr([4; 6]) };
+            let record = PortRecord::new(BRIDGE, 1, mac, MacAddr([4; 6]));
             tables.ports.insert(device, record);
             let endpoint = Endpoint::port(device, Delivery::Peer, mac, 4, 1);
             tables.endpoints.insert((BRIDGE, [10, 0, 0, n].into()), endpoint);

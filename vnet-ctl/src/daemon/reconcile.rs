@@ -329,9 +329,10 @@ impl Places {
             || leading().any(|network| !network.snat.is_empty());
         for port in view.policy.ports.values() {
             match &port.attach {
-                Attach::Device { device } => {
+                Attach::Device { device } | Attach::Tap { tap: device, .. } => {
                     places.names.insert(device.clone());
                 }
+                Attach::Remote { .. } => {}
                 Attach::Netns { netns, .. } => {
                     let file = NetnsRef::parse(&netns.to_string()).path();
                     places

@@ -240,6 +240,10 @@ fn attach_info(attach: &Attach) -> AttachInfo {
             AttachInfo::Netns { netns: netns.to_string(), create: *create, name: name.clone() }
         }
         Attach::Device { device } => AttachInfo::Device { device: device.clone() },
+        Attach::Tap { tap, create, owner } => {
+            AttachInfo::Tap { tap: tap.clone(), create: *create, owner: *owner }
+        }
+        Attach::Remote { remote } => AttachInfo::Remote { remote: remote.map(|host| host.to_string()) },
     }
 }
 

@@ -21,8 +21,8 @@ use vnet_common::{Control, Side, side_of};
 use super::{
     names, readers,
     tables::{
-        ElasticIps, Endpoints, Exits, Forwards, Joins, Layout, Networks, Peers, Policy, Ports, Table,
-        Uplinks, take_map,
+        ElasticIps, Endpoints, Exits, Forwards, Joins, Layout, Links, Networks, Peers, Policy, Ports,
+        Stations, Table, Uplinks, Vteps, take_map,
     },
 };
 use crate::compile::{Difference, Tables};
@@ -122,6 +122,12 @@ policy_tables! {
     elastic_ips: ElasticIps,
     /// What stands behind addresses and ports that are translated.
     forwards: Forwards,
+    /// By which links networks go beyond this host.
+    links: Links,
+    /// Who has a MAC.
+    stations: Stations,
+    /// Peers of overlays.
+    vteps: Vteps,
 }
 
 impl Changes {
@@ -309,12 +315,7 @@ mod tests {
     use super::*;
 
     fn tables(ports: &[(u32, u32)]) -> Tables {
-        let record = |network| PortRecord {
-            network,
-            group_set: 1,
-            mac: MacAddr([2; 6]),
-            gateway_mac: MacAddr([4; 6]),
-        };
+        let record = |network| PortRecord::new(network, 1, MacAddr([2; 6]), MacAddr([4; 6]));
         Tables {
             ports: ports.iter().map(|&(ifindex, network)| (ifindex, record(network))).collect(),
             ..Tables::default()

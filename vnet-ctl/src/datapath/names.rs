@@ -31,6 +31,12 @@ pub const EXITS: &str = "EXITS";
 pub const ELASTIC_IPS: &str = "ELASTIC_IPS";
 /// What stands behind addresses and ports that are translated.
 pub const FORWARDS: &str = "FORWARDS";
+/// By which links networks go beyond this host.
+pub const LINKS: &str = "LINKS";
+/// Who has a MAC.
+pub const STATIONS: &str = "STATIONS";
+/// Peers of overlays.
+pub const VTEPS: &str = "VTEPS";
 /// Tracked flows over IPv4.
 pub const FLOWS4: &str = "FLOWS4";
 /// Tracked flows over IPv6.
@@ -59,6 +65,9 @@ pub const MAPS: &[&str] = &[
     EXITS,
     ELASTIC_IPS,
     FORWARDS,
+    LINKS,
+    STATIONS,
+    VTEPS,
     FLOWS4,
     FLOWS6,
     DROPS,
@@ -84,11 +93,26 @@ pub enum Hook {
     ToHost,
     /// What comes from outside: ingress of an uplink.
     FromUplink,
+    /// What comes from networks' segments: ingress of a trunk, of an uplink that is bridged, of vnet's VXLAN device.
+    FromSegment,
+    /// What the host sends to the LAN that it shares with a network: egress of an uplink that is bridged.
+    ToSegment,
+    /// What may be an overlay's: ingress of an overlay's uplink.
+    FromUnderlay,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost, Self::FromUplink];
+    pub const ALL: [Self; 8] = [
+        Self::FromPort,
+        Self::ToPort,
+        Self::FromHost,
+        Self::ToHost,
+        Self::FromUplink,
+        Self::FromSegment,
+        Self::ToSegment,
+        Self::FromUnderlay,
+    ];
 
     /// Those of ports and networks.
     pub const INSIDE: [Self; 4] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost];
@@ -102,13 +126,18 @@ impl Hook {
             Self::FromHost => "from_host",
             Self::ToHost => "to_host",
             Self::FromUplink => "from_uplink",
+            Self::FromSegment => "from_segment",
+            Self::ToSegment => "to_segment",
+            Self::FromUnderlay => "from_underlay",
         }
     }
 
     pub(super) const fn attach_type(self) -> TcAttachType {
         match self {
-            Self::FromPort | Self::ToHost | Self::FromUplink => TcAttachType::Ingress,
-            Self::ToPort | Self::FromHost => TcAttachType::Egress,
+            Self::FromPort | Self::ToHost | Self::FromUplink | Self::FromSegment | Self::FromUnderlay => {
+                TcAttachType::Ingress
+            }
+            Self::ToPort | Self::FromHost | Self::ToSegment => TcAttachType::Egress,
         }
     }
 }
@@ -324,7 +353,7 @@ mod tests {
     #[test]
     fn pins_carry_the_abi() {
         let pins = Pins::new(Path::new("/sys/fs/bpf"));
-        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v4/maps/PORTS"));
-        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v4/links/3-to_port"));
+        assert_eq!(pins.map(PORTS), Path::new("/sys/fs/bpf/vnet/v5/maps/PORTS"));
+        assert_eq!(pins.link(3, Hook::ToPort), Path::new("/sys/fs/bpf/vnet/v5/links/3-to_port"));
     }
 }

@@ -9,9 +9,9 @@ use aya::{
 };
 use ipnet::IpNet;
 use vnet_common::{
-    ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Forward, ForwardKey, Ip, JoinPrefix, NetworkKey,
-    NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Side, UplinkKey, UplinkRecord,
-    limits,
+    ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Forward, ForwardKey, Ip, JoinPrefix, Link, LinkKey,
+    MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Side,
+    Station, StationKey, UplinkKey, UplinkRecord, VtepKey, limits,
 };
 
 use super::{names, sys};
@@ -112,6 +112,12 @@ pub(super) enum Exits {}
 pub(super) enum ElasticIps {}
 /// What stands behind addresses and ports that are translated.
 pub(super) enum Forwards {}
+/// By which links networks go beyond this host.
+pub(super) enum Links {}
+/// Who has a MAC.
+pub(super) enum Stations {}
+/// Peers of overlays.
+pub(super) enum Vteps {}
 
 macro_rules! table_of {
     ($field:ident) => {
@@ -353,6 +359,66 @@ impl Layout for Forwards {
     }
 
     table_of!(forwards);
+}
+
+impl Layout for Links {
+    const MAP: &str = names::LINKS;
+    const WHAT: &str = "links beyond this host";
+    const CAPACITY: u32 = limits::LINKS;
+    type Key = LinkKey;
+    type MapKey = LinkKey;
+    type Value = Link;
+    type Map = HashMap<MapData, LinkKey, Link>;
+
+    fn on_side(key: &LinkKey, side: Side) -> LinkKey {
+        key.on_side(side)
+    }
+
+    fn split(key: &LinkKey) -> (Side, LinkKey) {
+        (key.side, key.on_side(0))
+    }
+
+    table_of!(links);
+}
+
+impl Layout for Stations {
+    const MAP: &str = names::STATIONS;
+    const WHAT: &str = "MACs";
+    const CAPACITY: u32 = limits::STATIONS;
+    type Key = (u32, MacAddr);
+    type MapKey = StationKey;
+    type Value = Station;
+    type Map = HashMap<MapData, StationKey, Station>;
+
+    fn on_side(&(network, mac): &(u32, MacAddr), side: Side) -> StationKey {
+        StationKey::new(network, side, mac)
+    }
+
+    fn split(key: &StationKey) -> (Side, (u32, MacAddr)) {
+        (key.side, (key.network, key.mac))
+    }
+
+    table_of!(stations);
+}
+
+impl Layout for Vteps {
+    const MAP: &str = names::VTEPS;
+    const WHAT: &str = "peers of overlays";
+    const CAPACITY: u32 = limits::VTEPS;
+    type Key = (u32, IpAddr);
+    type MapKey = VtepKey;
+    type Value = u32;
+    type Map = HashMap<MapData, VtepKey, u32>;
+
+    fn on_side(&(vni, addr): &(u32, IpAddr), side: Side) -> VtepKey {
+        VtepKey { vni, side, addr: Ip::from_std(addr) }
+    }
+
+    fn split(key: &VtepKey) -> (Side, (u32, IpAddr)) {
+        (key.side, (key.vni, key.addr.to_std()))
+    }
+
+    table_of!(vteps);
 }
 
 #[cfg(test)]

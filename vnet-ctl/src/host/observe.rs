@@ -49,7 +49,7 @@ impl Host {
     pub async fn observe_again(&self, desired: &Desired, state: &State) -> Result<Observed> {
         let used = desired.ports.values().filter_map(|port| match &port.attach {
             Attach::Netns { netns, .. } => Some(netns.clone()),
-            Attach::Device { .. } => None,
+            Attach::Device { .. } | Attach::Tap { .. } => None,
         });
         let used: BTreeSet<_> = used.collect();
         // Of those that are not used any more, it only matters whether they are there.

@@ -60,6 +60,25 @@ pub struct Network {
     pub uplink: Uplink,
     /// The multicast MACs to which neighbours ask there for what vnet answers for.
     pub groups: BTreeSet<MacAddr>,
+    /// How it goes beyond this host.
+    pub segment: Option<Segment>,
+}
+
+/// How a network goes beyond this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// By a device that carries its frames.
+    Lan {
+        /// Its name.
+        trunk: String,
+        /// Whether the host takes part in it by the same device, with an address of its own.
+        shared: bool,
+    },
+    /// Over IP: by vnet's own VXLAN device.
+    Overlay {
+        /// The device that leads to the other hosts.
+        uplink: Uplink,
+    },
 }
 
 /// Which device a network leaves by.
@@ -115,6 +134,15 @@ pub enum Attach {
     Device {
         /// Its name.
         device: String,
+    },
+    /// By a tap.
+    Tap {
+        /// Its name.
+        device: String,
+        /// Whether vnet makes it.
+        create: bool,
+        /// The number of the user who may open it.
+        owner: Option<u32>,
     },
 }
 

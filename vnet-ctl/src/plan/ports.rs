@@ -13,7 +13,7 @@ impl<'a> Planner<'a> {
         };
         let place = match &port.attach {
             Attach::Netns { netns, interface, .. } => format!("{interface} in namespace {netns}"),
-            Attach::Device { device } => format!("device {device}"),
+            Attach::Device { device } | Attach::Tap { device, .. } => format!("device {device}"),
         };
         if let Some(other) = self.places.insert(place.clone(), name) {
             let (port, other) = (name.to_owned(), other.to_owned());
@@ -25,7 +25,7 @@ impl<'a> Planner<'a> {
                 self.namespace(name, netns, *create)
                     .and_then(|inside| self.veth(name, network, inside, workload))
             }
-            Attach::Device { device } => self.device(name, network, device),
+            Attach::Device { device } | Attach::Tap { device, .. } => self.device(name, network, device),
         };
         self.obstacles.extend(result.err());
     }
@@ -196,7 +196,9 @@ impl<'a> Planner<'a> {
 /// The host's device of `port`, as far as it is there.
 pub(super) fn device_of<'a>(observed: &'a Observed, port: &Port) -> Option<&'a Link> {
     match &port.attach {
-        Attach::Device { device } => observed.by_name(device).filter(|link| !link.is_ours()),
+        Attach::Device { device } | Attach::Tap { device, .. } => {
+            observed.by_name(device).filter(|link| !link.is_ours())
+        }
         Attach::Netns { netns, interface, .. } => match observed.namespaces.get(netns) {
             Some(Namespace::Present(inside)) => {
                 host_side(observed, inside, inside.links.get(interface)?).filter(|link| is_port(link))

@@ -17,7 +17,7 @@ impl Planner<'_> {
         let namespaces =
             made.filter(|netns| ports().any(|attach| is_in(attach, &NetnsRef::parse(netns)))).collect();
         let devices = ports().filter_map(|attach| match attach {
-            Attach::Device { device } => Some(device.clone()),
+            Attach::Device { device } | Attach::Tap { device, .. } => Some(device.clone()),
             Attach::Netns { .. } => None,
         });
         let devices: BTreeSet<_> = devices.collect();

@@ -26,12 +26,14 @@ pub fn parse_port(name: &str, declaration: &str, policy: &Policy) -> Result<Port
 }
 
 impl Attach {
-    /// What only one port may have: a device, or an interface in a namespace, however it is written.
+    /// What only one port may have: a device, or an interface in a namespace, however it is written. Nothing if it is
+    /// elsewhere.
     #[must_use]
-    pub fn place(&self) -> (PathBuf, &str) {
+    pub fn place(&self) -> Option<(PathBuf, &str)> {
         match self {
-            Self::Netns { netns, name, .. } => (netns.in_one_form().path(), name),
-            Self::Device { device } => (PathBuf::new(), device),
+            Self::Netns { netns, name, .. } => Some((netns.in_one_form().path(), name)),
+            Self::Device { device } | Self::Tap { tap: device, .. } => Some((PathBuf::new(), device)),
+            Self::Remote { .. } => None,
         }
     }
 
@@ -40,7 +42,8 @@ impl Attach {
     pub fn describe(&self) -> String {
         match self {
             Self::Netns { netns, name, .. } => format!("the interface `{name}` in namespace `{netns}`"),
-            Self::Device { device } => format!("the device {device}"),
+            Self::Device { device } | Self::Tap { tap: device, .. } => format!("the device {device}"),
+            Self::Remote { .. } => "another host".to_owned(),
         }
     }
 }
@@ -102,7 +105,7 @@ mod tests {
         .unwrap();
         assert_eq!(port.security_groups, [DEFAULT_GROUP]);
         assert_eq!(port.mac, crate::policy::port_mac("c1"));
-        assert_eq!(port.attach.place(), (PathBuf::from("/run/netns/n1"), "eth0"));
+        assert_eq!(port.attach.place(), Some((PathBuf::from("/run/netns/n1"), "eth0")));
     }
 
     #[test]

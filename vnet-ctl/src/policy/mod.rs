@@ -48,7 +48,8 @@ pub use listen::{Listen, Target};
 pub use mistake::Mistake;
 pub use model::{
     AclAction, AclRule, Attach, DEFAULT_SNAT_PORTS, ElasticIp, Failsafe, Forward, HostAccess, HostPolicy,
-    Mapping, Metadata, NetnsRef, Network, NetworkKind, OnChange, Policy, Port, SecurityGroup, Subnet,
+    Mapping, Metadata, NetnsRef, Network, NetworkKind, OnChange, Policy, Port, SecurityGroup, Segment,
+    Subnet,
 };
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};

@@ -179,6 +179,10 @@ pub enum NetworkKind {
     Nat,
     /// Closed; the host alone reaches it.
     Private,
+    /// Leads outside under its own addresses, which are known there.
+    Routed,
+    /// The uplink's own LAN, which its ports take part in; the host is not its gateway.
+    Bridged,
 }
 
 impl fmt::Display for NetworkKind {
@@ -186,6 +190,8 @@ impl fmt::Display for NetworkKind {
         out.write_str(match self {
             Self::Nat => "nat",
             Self::Private => "private",
+            Self::Routed => "routed",
+            Self::Bridged => "bridged",
         })
     }
 }
@@ -196,7 +202,7 @@ pub struct Network {
     /// Its way out.
     #[serde(rename = "type")]
     pub kind: NetworkKind,
-    /// Its subnets, at least one; none overlaps another of any network.
+    /// Its subnets: at least one, but for a bridged network, which may have none; none overlaps another of any network.
     pub subnets: Vec<Subnet>,
     /// Bytes of IP packet that a frame carries, 1280 to 65535.
     pub mtu: u32,
@@ -217,6 +223,32 @@ pub struct Network {
     pub mapping: Mapping,
     /// Whether the segment size that a routed SYN announces is lowered to what fits the way.
     pub clamp_mss: bool,
+    /// What of it lies beyond this host; always there for a bridged network.
+    pub segment: Option<Segment>,
+}
+
+/// How a network goes beyond this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Segment {
+    /// Over a device that carries its frames as they are, or tagged.
+    Lan {
+        /// The device: the trunk, or the uplink of a bridged network.
+        trunk: String,
+        /// The VLAN identifiers, 1 to 4094, the outer one first: none, one (IEEE 802.1Q), or two (IEEE 802.1ad).
+        vlan: Vec<u16>,
+        /// The priority that tags get, 0 to 7; without one that of the packet, if it has come with a tag, else 0.
+        priority: Option<u8>,
+    },
+    /// Over IP, by VXLAN (RFC 7348).
+    Overlay {
+        /// The network identifier, 1 to 16777215.
+        vni: u32,
+        /// The other hosts that take part, at least one, all of one IP version.
+        peers: Vec<IpAddr>,
+        /// The device that leads to them; none: that of the host's default route.
+        uplink: Option<String>,
+    },
 }
 
 /// For whom the source port that a workload's port becomes outside holds (RFC 4787 section 4.1).
@@ -269,7 +301,7 @@ impl Network {
 pub struct Subnet {
     /// The prefix, without host bits.
     pub net: IpNet,
-    /// The gateway: the host itself.
+    /// The gateway: the host itself; in a bridged network whoever is the LAN's router.
     pub gateway: IpAddr,
 }
 
@@ -292,7 +324,9 @@ pub(super) fn is_reserved(net: IpNet, addr: IpAddr) -> bool {
 pub struct Port {
     /// The network that it is in.
     pub network: String,
-    /// Its addresses as the file gives them; empty means assigned.
+    /// Networks with a VLAN that it takes part in as well, by tagged frames.
+    pub vlans: Vec<String>,
+    /// Its addresses as the file gives them, in any of its networks; empty means assigned, or learned in a bridged one.
     pub addresses: Vec<IpAddr>,
     /// Its MAC, given or derived from its name.
     #[serde(serialize_with = "as_text")]
@@ -320,6 +354,20 @@ pub enum Attach {
     Device {
         /// Its name.
         device: String,
+    },
+    /// A tap, for a virtual machine.
+    Tap {
+        /// Its name.
+        tap: String,
+        /// Whether vnet makes it, and removes it in the end.
+        create: bool,
+        /// The user who may open it, by number; none: root alone. Only of a tap that vnet makes.
+        owner: Option<u32>,
+    },
+    /// On another host, beyond the network's segment: vnet knows who it is, and that host looks after it.
+    Remote {
+        /// The host, one of the peers of an overlay; none: beyond a LAN, or wherever in the overlay it is heard.
+        remote: Option<IpAddr>,
     },
 }
 

@@ -131,6 +131,7 @@ impl<'t> Reader<'_, 't> {
             no_snat: way_out.no_snat,
             mapping: way_out.mapping,
             clamp_mss: clamp_mss?,
+            segment: None,
         })
     }
 

@@ -93,6 +93,7 @@ impl Reader<'_, '_> {
             .and_then(|node| self.attach(name, node));
         Some(Port {
             network: network?,
+            vlans: Vec::new(),
             addresses: addresses?,
             mac: mac?,
             security_groups: security_groups?,

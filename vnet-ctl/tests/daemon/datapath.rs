@@ -15,8 +15,8 @@ use aya::{
 use nix::time::{ClockId, clock_gettime};
 use vnet_common::{
     Be16, Delivery, Direction, ElasticIp, Endpoint, Exit, Flow, FlowImage4, FlowKey, Forward, ForwardKey,
-    Identity, Ip, MacAddr, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops, Origin, PolicyEntry,
-    PolicyKey, PortRecord, UplinkRecord, V4, ticks_from_ns,
+    Identity, Ip, Link, LinkKey, MacAddr, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops, Origin,
+    PolicyEntry, PolicyKey, PortRecord, Station, UplinkRecord, V4, link, ticks_from_ns,
 };
 use vnet_ctl::{
     compile::{Difference, ExitPlace, Tables},
@@ -33,8 +33,7 @@ fn tables(bridge: u32, port: u32, rule: u32) -> Arc<Tables> {
     let addr = |text: &str| text.parse::<IpAddr>().unwrap();
     let head = PolicyKey::head(0, 1, Direction::Ingress, Identity::ANY_V4, 6);
     Arc::new(Tables {
-        ports: [(port, PortRecord { network: bridge, group_set: 1, mac: MAC, gateway_mac: GATEWAY_MAC })]
-            .into(),
+        ports: [(port, PortRecord::new(bridge, 1, MAC, GATEWAY_MAC))].into(),
         networks: [(bridge, NetworkRecord::new(GATEWAY_MAC, NetworkFlags::LEADS_OUTSIDE))].into(),
         endpoints: [
             ((bridge, addr("10.10.0.1")), Endpoint::gateway(bridge, GATEWAY_MAC, 16)),
@@ -48,6 +47,11 @@ fn tables(bridge: u32, port: u32, rule: u32) -> Arc<Tables> {
         ]
         .into(),
         joins: [((bridge, "10.20.0.0/24".parse().unwrap()), port)].into(),
+        links: [(LinkKey::arrival(port, 10), Link { number: link::segment(bridge), ..Link::default() })]
+            .into(),
+        stations: [((bridge, MAC), Station { device: port, delivery: Delivery::Peer as u16, peer: 0 })]
+            .into(),
+        vteps: [((5001, addr("192.0.2.12")), 1)].into(),
         uplinks: [(port, UplinkRecord::new(MAC, 0))].into(),
         exits: [(
             ExitPlace { network: bridge, version: 4, slot: 0 },

@@ -9,8 +9,9 @@ use aya_ebpf::{
 };
 use vnet_common::{
     Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortKey,
-    PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
+    JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
+    PortKey, PortRecord, SocketAddress, SocketKey, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
+    VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -48,6 +49,13 @@ pub(crate) static ELASTIC_IPS: HashMap<EndpointKey, ElasticIp, { limits::ELASTIC
 #[btf_map]
 pub(crate) static FORWARDS: HashMap<ForwardKey, Forward, { limits::FORWARDS as usize }, ON_DEMAND> =
     HashMap::new();
+#[btf_map]
+pub(crate) static LINKS: HashMap<LinkKey, Link, { limits::LINKS as usize }, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static STATIONS: HashMap<StationKey, Station, { limits::STATIONS as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static VTEPS: HashMap<VtepKey, u32, { limits::VTEPS as usize }, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS4: HashMap<FlowKey<V4>, Flow<V4>, { limits::FLOWS4 as usize }> = HashMap::new();
 #[btf_map]

@@ -98,6 +98,24 @@ fn from_uplink(context: TcContext) -> i32 {
     run(context, pipeline::from_uplink, apart::answer)
 }
 
+/// tc ingress of what carries networks' segments: trunks, bridged uplinks, vnet's VXLAN device.
+#[classifier]
+fn from_segment(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
+/// tc egress of a bridged uplink: what the host sends to the LAN that it shares with a network.
+#[classifier]
+fn to_segment(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
+/// tc ingress of an overlay's uplink.
+#[classifier]
+fn from_underlay(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
 /// Marks an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
 #[classifier]
 fn expire(context: TcContext) -> i32 {
@@ -145,6 +163,7 @@ fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
             unsafe { bpf_redirect_neigh(device, ptr::null_mut(), 0, 0) }
         }
         Delivery::Gateway => return skb.send_by_gateway(device),
+        Delivery::Link | Delivery::Flood | Delivery::Beyond => return TC_ACT_SHOT,
     };
     action as i32
 }

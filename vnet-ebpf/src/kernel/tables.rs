@@ -8,8 +8,8 @@ use core::{
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
     DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord,
-    UplinkKey, UplinkRecord, V4, V6, limits,
+    JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
+    PortRecord, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -123,6 +123,24 @@ impl Tables for Kernel {
     fn forward(&self, key: &ForwardKey) -> Option<&Forward> {
         // SAFETY: as for `port`.
         unsafe { maps::FORWARDS.get(key) }
+    }
+
+    #[inline(always)]
+    fn link(&self, key: &LinkKey) -> Option<&Link> {
+        // SAFETY: as for `port`.
+        unsafe { maps::LINKS.get(key) }
+    }
+
+    #[inline(always)]
+    fn station(&self, key: &StationKey) -> Option<&Station> {
+        // SAFETY: as for `port`.
+        unsafe { maps::STATIONS.get(key) }
+    }
+
+    #[inline(always)]
+    fn vtep(&self, key: &VtepKey) -> Option<u32> {
+        // SAFETY: as for `port`.
+        unsafe { maps::VTEPS.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -65,7 +65,7 @@ pub struct RuntimePort {
     pub attach: RuntimeAttach,
 }
 
-/// Where the workload of a [`RuntimePort`] is: `netns`, or `device`.
+/// Where the workload of a [`RuntimePort`] is: `netns`, `device` or `tap`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeAttach {
@@ -81,6 +81,12 @@ pub struct RuntimeAttach {
     /// A veth or tap that exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// A tap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<String>,
+    /// The user who may open a tap that vnet makes, by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
 }
 
 /// Answer to `PUT /v1/ports/NAME`.
@@ -125,6 +131,21 @@ pub enum AttachInfo {
     Device {
         /// Its name.
         device: String,
+    },
+    /// A tap.
+    Tap {
+        /// Its name.
+        tap: String,
+        /// Whether vnet makes it.
+        create: bool,
+        /// The number of the user who may open it; none: root alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<u32>,
+    },
+    /// Another host looks after it.
+    Remote {
+        /// That host among the peers of an overlay; none: wherever in the segment it is.
+        remote: Option<String>,
     },
 }
 

@@ -34,6 +34,12 @@ impl AttachArgs {
     pub(super) fn runtime(&self) -> Option<RuntimeAttach> {
         let Self { netns, create, interface, device } = self.clone();
         let is_given = netns.is_some() || device.is_some();
-        is_given.then_some(RuntimeAttach { netns, create: create.then_some(true), name: interface, device })
+        is_given.then_some(RuntimeAttach {
+            netns,
+            create: create.then_some(true),
+            name: interface,
+            device,
+            ..RuntimeAttach::default()
+        })
     }
 }

@@ -82,5 +82,8 @@ fn attach(attach: &AttachInfo) -> String {
     match attach {
         AttachInfo::Netns { netns, name, .. } => format!("netns {netns} {name}"),
         AttachInfo::Device { device } => format!("device {device}"),
+        AttachInfo::Tap { tap, .. } => format!("tap {tap}"),
+        AttachInfo::Remote { remote: Some(host) } => format!("on {host}"),
+        AttachInfo::Remote { remote: None } => "on another host".to_owned(),
     }
 }

@@ -49,9 +49,17 @@ pub(super) fn attach(info: AttachInfo) -> RuntimeAttach {
             netns: Some(netns),
             create: create.then_some(true),
             name: Some(name),
-            device: None,
+            ..RuntimeAttach::default()
         },
         AttachInfo::Device { device } => RuntimeAttach { device: Some(device), ..RuntimeAttach::default() },
+        AttachInfo::Tap { tap, create, owner } => RuntimeAttach {
+            tap: Some(tap),
+            create: create.then_some(true),
+            owner,
+            ..RuntimeAttach::default()
+        },
+        // Nobody creates one but the policy file.
+        AttachInfo::Remote { .. } => RuntimeAttach::default(),
     }
 }
 

@@ -22,6 +22,7 @@ fn desired() -> Desired {
         gateways: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
         uplink: Uplink::None,
         groups: BTreeSet::new(),
+        segment: None,
     };
     let port = |last: u8, attach| Port {
         network: "web".to_owned(),
