@@ -158,6 +158,7 @@ pub(crate) fn desired() -> Desired {
         gateways: vec![net("10.0.0.1/24"), net("fd00::1/64")],
         uplink: Uplink::None,
         groups: std::collections::BTreeSet::new(),
+        segment: None,
     };
     Desired {
         spared: std::collections::BTreeMap::new(),
