@@ -127,6 +127,8 @@ impl NetworkFlags {
     pub const EXTENDS: Self = Self(1 << 5);
     /// Its addresses are known outside: they leave as they are, and are reached from there.
     pub const ROUTED: Self = Self(1 << 6);
+    /// It is a LAN's: its gateway is somebody else, whom it may reach by any address.
+    pub const BRIDGED: Self = Self(1 << 7);
 
     /// The bits of both.
     #[inline(always)]
@@ -312,6 +314,13 @@ impl Endpoint {
     #[must_use]
     pub const fn is_station(&self) -> bool {
         self.kind == EndpointKind::Station as u8
+    }
+
+    /// Whether no rule of the policy is its own: it is beyond an uplink, or a station that the policy does not know.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_stranger(&self) -> bool {
+        self.is_outside() || self.is_station()
     }
 
     /// Whether it is beyond an uplink.

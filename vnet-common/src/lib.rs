@@ -33,7 +33,7 @@ pub use policy::{
     AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,
     Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
 };
-pub use segment::{Link, LinkFlags, LinkKey, Station, StationKey, VtepKey, link, tag_of};
+pub use segment::{Heard, Link, LinkFlags, LinkKey, Station, StationKey, VtepKey, link, tag_of};
 pub use translation::{
     ElasticIp, Exit, ExitKey, Forward, ForwardKey, ForwardKind, SocketAddress, SocketKey, UplinkKey,
     UplinkRecord,

@@ -32,6 +32,8 @@ pub const LINKS: u32 = 1 << 15;
 pub const STATIONS: u32 = 1 << 14;
 /// Peers of overlays, both sides together.
 pub const VTEPS: u32 = 1 << 13;
+/// Stations of overlays of which it is known behind which peer they are; the oldest are forgotten first.
+pub const HEARD: u32 = 1 << 14;
 /// Links to which a network floods: its trunk or the peers of its overlay, and ports that take part in several networks.
 pub const FLOODS: u32 = 64;
 /// Sockets of the host of which it is known whom they believe to speak to; the oldest are forgotten first.

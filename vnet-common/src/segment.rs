@@ -29,6 +29,13 @@ pub mod link {
         LINK | MEMBER | index
     }
 
+    /// The bridge of the network whose segment is beyond the link `number`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bridge(number: u32) -> u32 {
+        number & !LINK
+    }
+
     /// Whether `device` is a link, and no device.
     #[inline(always)]
     #[must_use]
@@ -193,6 +200,28 @@ pub struct Station {
     pub peer: u16,
 }
 
+/// From which of an overlay's peers a station spoke last, whom the policy does not know. Its key is the [`StationKey`] of
+/// side 0.
+///
+/// Layout: `generation` u32, `peer` u32.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The generation in which the peer has that number.
+    pub generation: u32,
+    /// The peer's number.
+    pub peer: u32,
+}
+
+impl Heard {
+    /// The peer's number under `generation`; 0: it may be another's now.
+    #[inline(always)]
+    #[must_use]
+    pub const fn under(&self, generation: u32) -> u16 {
+        if self.generation == generation { self.peer as u16 } else { 0 }
+    }
+}
+
 /// Key of a peer of an overlay. The value is its number there, counted from 1.
 ///
 /// Layout: `vni` u32, `side` u32, `addr` 16.
@@ -213,6 +242,7 @@ shared! {
     StationKey = 16,
     Station = 8,
     VtepKey = 24,
+    Heard = 8,
 }
 
 #[cfg(test)]

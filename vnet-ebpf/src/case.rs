@@ -79,7 +79,7 @@ pub struct Source<A> {
 /// A packet under judgement.
 #[derive(Clone, Debug)]
 pub struct Case<A: Copy> {
-    /// Where it arrived.
+    /// Where it arrived: at a device, or by a link.
     pub device: u32,
     /// When, in ticks.
     pub now: u32,
@@ -89,6 +89,8 @@ pub struct Case<A: Copy> {
     pub macs: MacPair,
     /// The MAC of the network's gateway.
     pub gateway_mac: MacAddr,
+    /// The number of the overlay's peer that it came from; 0: from none.
+    pub heard: u16,
     /// What its headers say.
     pub datagram: Datagram<A>,
     /// Which part of its datagram it is, if it is a fragment.
@@ -121,6 +123,8 @@ pub struct Case<A: Copy> {
     pub before_device: u32,
     /// Where its answers arrive.
     pub before_pair: u32,
+    /// The MAC that they went to.
+    pub before_mac: MacAddr,
     /// The tuple with which packets of a flow that is there leave.
     pub before_leaves: Tuple<A>,
     /// Who opens the flow, or did.
@@ -176,7 +180,8 @@ impl<A: Copy + Default> Default for Case<A> {
     fn default() -> Self {
         let tuple = Tuple::default();
         let sent = MacPair::default();
-        let hop = Hop { device: 0, delivery: 0, ops: Ops::NONE, sent, leaves: tuple, mtu: 0 };
+        let (device, far, delivery, ops) = (0, 0, 0, Ops::NONE);
+        let hop = Hop { device, delivery, ops, sent, leaves: tuple, mtu: 0, vlan: 0, outer: 0, far };
         let nobody = Endpoint::gateway(0, MacAddr::default(), 0);
         Self {
             device: 0,
@@ -187,6 +192,7 @@ impl<A: Copy + Default> Default for Case<A> {
             fragment: Fragment::default(),
             quoted: Datagram::default(),
             gateway_mac: MacAddr::default(),
+            heard: 0,
             key: FlowKey::default(),
             pair_key: FlowKey::default(),
             from: nobody,
@@ -200,6 +206,7 @@ impl<A: Copy + Default> Default for Case<A> {
             before: Decision::TRUST,
             before_device: 0,
             before_pair: 0,
+            before_mac: MacAddr::default(),
             before_leaves: tuple,
             asker: nobody,
             asked: nobody,

@@ -3,6 +3,8 @@
 use network_types::eth::EthHdr;
 use vnet_common::{Address, DropReason, FlowKey, MacPair, Origin, Ports, Tuple};
 
+use crate::packet::Tag;
+
 /// IP protocol numbers (IANA).
 pub mod protocol {
     /// ICMP, RFC 792.
@@ -52,6 +54,47 @@ pub enum Carries {
     Ipv4,
     /// IPv6.
     Ipv6,
+}
+
+/// The VLAN tags of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tags {
+    /// How many it has, as far as they are of use: 0, 1 or 2.
+    pub count: u32,
+    /// The one next to the payload, as in [`vnet_common::Link::vlan`].
+    pub vlan: u16,
+    /// The service tag around it.
+    pub service: u16,
+    /// Whether they are none that a link has.
+    pub is_strange: bool,
+}
+
+impl Tags {
+    /// None.
+    pub const NONE: Self = Self { count: 0, vlan: 0, service: 0, is_strange: false };
+
+    /// The outermost one and the next: a customer's, or a customer's within a service tag (IEEE 802.1ad).
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(outer: Tag, inner: Option<Tag>) -> Self {
+        match inner {
+            None => {
+                let is_strange = outer.protocol != Tag::CUSTOMER;
+                Self { count: 1, vlan: outer.control, service: 0, is_strange }
+            }
+            Some(inner) => {
+                let is_strange = outer.protocol != Tag::SERVICE || inner.protocol != Tag::CUSTOMER;
+                Self { count: 2, vlan: inner.control, service: outer.control, is_strange }
+            }
+        }
+    }
+
+    /// The priority that they tell, 0 to 7.
+    #[inline(always)]
+    #[must_use]
+    pub const fn priority(&self) -> u16 {
+        self.vlan >> 13
+    }
 }
 
 /// What the IP header, and the header above it, say.

@@ -15,8 +15,14 @@ pub struct Hop<A> {
     pub sent: MacPair,
     /// The tuple that a translated packet leaves with.
     pub leaves: Tuple<A>,
-    /// The longest IP packet in bytes that passes, if it is routed; 0: whatever comes.
+    /// The longest IP packet in bytes that passes, if it is routed or encapsulated; 0: whatever comes.
     pub mtu: u16,
+    /// The tag that it leaves with, as in [`vnet_common::Link::vlan`]; 0: none.
+    pub vlan: u16,
+    /// The service tag around it, or the number of the overlay's peer that it goes to; 0: none.
+    pub outer: u16,
+    /// Where answers arrive: the device, or the link that it is the device of.
+    pub far: u32,
 }
 
 impl<A: Copy> Hop<A> {
@@ -45,7 +51,17 @@ impl<A: Copy> Hop<A> {
             sent: flow.sent.get(),
             leaves: Tuple::default(),
             mtu: flow.mtu.get(),
+            vlan: flow.vlan.get(),
+            outer: flow.outer.get(),
+            far: flow.pair_device.get(),
         }
+    }
+
+    /// The number of the overlay's peer that it goes to; 0: to none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn peer(&self) -> u16 {
+        if self.vlan == 0 { self.outer } else { 0 }
     }
 
     /// How it gets to `device`.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use vnet_common::{
-    Address, Be16, Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
-    Forward, ForwardKey, Ip, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+    Address, Be16, Budget, Delivery, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
+    Forward, ForwardKey, Heard, Ip, JoinPrefix, MacAddr, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
     PolicyKey, PortKey, PortRecord, Station, StationKey, Tuple, UplinkKey, UplinkRecord, V4, V6, VtepKey,
     limits,
 };
@@ -19,7 +19,7 @@ use crate::{
     case::Case,
     fragments::{Fragmented, Held},
     headers::ETHERNET_LEN,
-    packet::{Change, ChangeKind, Packet, Wire},
+    packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
     pipeline,
     question::{Answer, Question},
     stages::{
@@ -33,13 +33,22 @@ use crate::{
     verdict::Outcome,
 };
 
+/// Where tags stand in a frame: between the MACs and the ethertype.
+const TAG_OFFSET: usize = 12;
+
 /// A packet as a vector of bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelPacket {
     /// The frame, from the Ethernet header on.
     pub bytes: Vec<u8>,
-    /// Whether a VLAN tag is held beside it.
-    pub vlan_tag: bool,
+    /// The VLAN tag that is held beside it.
+    pub tag: Option<Tag>,
+    /// Its priority.
+    pub priority: u16,
+    /// Out of which tunnel it came, or into which it goes.
+    pub tunnel: Option<Tunnel>,
+    /// Copies of it that were sent.
+    pub copies: Vec<ModelCopy>,
     /// Whether the host forwards it.
     pub forwarded: bool,
     /// Its mark.
@@ -54,7 +63,33 @@ pub struct ModelPacket {
     pub leaves_checksum: bool,
 }
 
+/// A copy of a packet that was sent to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelCopy {
+    /// The device.
+    pub device: u32,
+    /// Out of it, or as received there.
+    pub delivery: Delivery,
+    /// The mark that it had.
+    pub mark: u32,
+    /// The frame, with its tags in it.
+    pub bytes: Vec<u8>,
+    /// The tunnel that it enters.
+    pub tunnel: Option<Tunnel>,
+}
+
 impl ModelPacket {
+    /// The frame with all of its tags in it.
+    #[must_use]
+    pub fn on_the_wire(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        if let Some(Tag { protocol, control }) = self.tag {
+            let tag = [protocol.to_be_bytes(), control.to_be_bytes()].concat();
+            bytes.splice(TAG_OFFSET..TAG_OFFSET, tag);
+        }
+        bytes
+    }
+
     /// An untagged packet that the sender made itself.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
@@ -119,8 +154,55 @@ impl Packet for ModelPacket {
         self.write(offset, Be16::from_bytes(check.to_ne_bytes()))
     }
 
-    fn has_vlan_tag(&self) -> bool {
-        self.vlan_tag
+    fn tag_beside(&self) -> Option<Tag> {
+        self.tag
+    }
+
+    fn pop_tag(&mut self) -> Result<(), DropReason> {
+        if self.tag.take().is_none() {
+            let range = self.range::<[u8; 4]>(TAG_OFFSET)?;
+            self.bytes.drain(range);
+        }
+        // What is outermost now is held beside the frame, as in the kernel.
+        let ether_type: Be16 = self.read(TAG_OFFSET)?;
+        if Tag::is_announced_by(ether_type.get()) {
+            let control: Be16 = self.read(TAG_OFFSET + 2)?;
+            self.bytes.drain(TAG_OFFSET..TAG_OFFSET + 4);
+            self.tag = Some(Tag { protocol: ether_type.get(), control: control.get() });
+        }
+        Ok(())
+    }
+
+    fn push_tag(&mut self, tag: Tag) -> Result<(), DropReason> {
+        self.bytes = self.on_the_wire();
+        self.tag = Some(tag);
+        Ok(())
+    }
+
+    fn priority(&self) -> u16 {
+        self.priority
+    }
+
+    fn set_priority(&mut self, priority: u16) {
+        self.priority = priority;
+    }
+
+    fn tunnel(&self) -> Option<Tunnel> {
+        self.tunnel
+    }
+
+    fn enter_tunnel(&mut self, tunnel: Tunnel) -> Result<(), DropReason> {
+        self.tunnel = Some(tunnel);
+        Ok(())
+    }
+
+    fn copy_to(&mut self, device: u32, delivery: Delivery) {
+        let (mark, bytes, tunnel) = (self.mark, self.on_the_wire(), self.tunnel);
+        self.copies.push(ModelCopy { device, delivery, mark, bytes, tunnel });
+    }
+
+    fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {
+        pipeline::spread(self, snapshot, network, except);
     }
 
     fn is_forwarded(&self) -> bool {
@@ -245,6 +327,8 @@ pub struct ModelTables {
     pub stations: HashMap<StationKey, Station>,
     /// Peers of overlays.
     pub vteps: HashMap<VtepKey, u32>,
+    /// From which peers stations of overlays have spoken.
+    pub heard: RefCell<HashMap<StationKey, Heard>>,
     /// Fragmented datagrams.
     pub fragments: ModelFragments,
     /// IPv4 flows.
@@ -318,6 +402,15 @@ impl Tables for ModelTables {
 
     fn vtep(&self, key: &VtepKey) -> Option<u32> {
         self.vteps.get(key).copied()
+    }
+
+    fn heard(&self, generation: u32, network: u32, mac: MacAddr) -> u16 {
+        let key = StationKey::new(network, 0, mac);
+        self.heard.borrow().get(&key).map_or(0, |heard| heard.under(generation))
+    }
+
+    fn hear(&self, generation: u32, network: u32, mac: MacAddr, peer: u16) {
+        self.heard.borrow_mut().insert(StationKey::new(network, 0, mac), Heard { generation, peer: peer.into() });
     }
 
     fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>> {

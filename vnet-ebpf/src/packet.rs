@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use network_types::{arp::ArpHdr, eth::EthHdr};
 
-use vnet_common::{Address, Be16, Be32, DropReason, MacPair, Ports, Tuple, V4, V6, limits};
+use vnet_common::{Address, Be16, Be32, Delivery, DropReason, Ip, MacPair, Ports, Tuple, V4, V6, limits};
 
 use crate::{
     case::Case,
@@ -144,6 +144,38 @@ impl AddressWire for V6 {
     }
 }
 
+/// A VLAN tag (IEEE 802.1Q section 9.5, IEEE 802.1ad).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The ethertype that announces it: [`Tag::CUSTOMER`], [`Tag::SERVICE`].
+    pub protocol: u16,
+    /// 3 bits of priority, 1 of drop eligibility, 12 of identifier.
+    pub control: u16,
+}
+
+impl Tag {
+    /// IEEE 802.1Q.
+    pub const CUSTOMER: u16 = 0x8100;
+    /// IEEE 802.1ad.
+    pub const SERVICE: u16 = 0x88a8;
+
+    /// Whether `ether_type` announces a tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_announced_by(ether_type: u16) -> bool {
+        matches!(ether_type, Self::CUSTOMER | Self::SERVICE)
+    }
+}
+
+/// A packet's place in an overlay (RFC 7348).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The network identifier.
+    pub vni: u32,
+    /// The host at the other end.
+    pub remote: Ip,
+}
+
 /// Words of a packet that were replaced, as its checksums see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -202,8 +234,41 @@ pub trait Packet {
     /// [`DropReason::Truncated`] when the packet ends before it.
     fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason>;
 
-    /// Whether a VLAN tag was taken off the frame and is held beside it.
-    fn has_vlan_tag(&self) -> bool;
+    /// The tag that was taken off the frame and is held beside it, if there is one.
+    fn tag_beside(&self) -> Option<Tag>;
+
+    /// Takes the outermost tag off, beside the frame or in it.
+    ///
+    /// # Errors
+    /// [`DropReason::Truncated`].
+    fn pop_tag(&mut self) -> Result<(), DropReason>;
+
+    /// Puts a tag around the frame, and around those that it has.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`] when there is no room.
+    fn push_tag(&mut self, tag: Tag) -> Result<(), DropReason>;
+
+    /// Its priority, 0 to 7 (IEEE 802.1Q section 6.9.3): what it came with, or what its sender asked for.
+    fn priority(&self) -> u16;
+    /// Gives it a priority.
+    fn set_priority(&mut self, priority: u16);
+
+    /// Out of which tunnel it came, if it is one of an overlay.
+    fn tunnel(&self) -> Option<Tunnel>;
+
+    /// Has whatever device sends it encapsulate it, for an overlay.
+    ///
+    /// # Errors
+    /// [`DropReason::Internal`].
+    fn enter_tunnel(&mut self, tunnel: Tunnel) -> Result<(), DropReason>;
+
+    /// Sends a copy of it to `device`: out of it ([`Delivery::Device`]), or as received there ([`Delivery::Host`]). A copy
+    /// that cannot be sent is lost, as any packet may be.
+    fn copy_to(&mut self, device: u32, delivery: Delivery);
+
+    /// Runs [`pipeline::spread`], as [`Packet::check_options`] does.
+    fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32);
 
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;

@@ -28,23 +28,28 @@ mod flooded;
 mod hooks;
 mod neighbours;
 mod read;
+mod segment;
 pub mod socket;
+mod way;
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use vnet_common::{Address, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, V4, V6, mark};
+use vnet_common::{
+    Address, Delivery, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, V4, V6, link, mark,
+};
 
-use self::hooks::{Hook, Host, Workload};
+use self::{
+    hooks::{Hook, Host, Workload},
+};
 use crate::{
     case::{Case, Decision, Step},
-    headers::{Carries, Frame, Kind, Service, protocol},
+    headers::{Carries, Frame, Kind, protocol},
     hop::Hop,
     packet::Packet,
     stages::{
         install::{self, Birth},
-        judge,
         parse::{self, Version},
-        replay, route, track, translate,
+        replay, track, translate,
     },
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
@@ -52,14 +57,28 @@ use crate::{
 
 pub use answer::{answer, is_answered};
 pub use flooded::{to_host, to_port};
+pub use segment::{from_segment, from_underlay, spread, to_segment};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// The device: a port's, or a network's bridge.
+    /// The device: a port's, a network's bridge, an uplink; or the link that it came by.
     pub device: u32,
     /// Ticks of the coarse monotonic clock.
     pub now: u32,
+    /// The network of that link; 0: it came by none.
+    pub network: u32,
+    /// The number of the overlay's peer that it came from; 0: from none.
+    pub heard: u16,
+}
+
+impl Arrival {
+    /// At a device.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(device: u32, now: u32) -> Self {
+        Self { device, now, network: 0, heard: 0 }
+    }
 }
 
 /// What a workload sends.
@@ -68,19 +87,23 @@ pub struct Arrival {
 /// The reason to drop it.
 #[inline(always)]
 pub fn from_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
-    enter::<Workload, P, T>(packet, tables, arrival)
+    enter::<Workload, P, T>(packet, Snapshot::take(tables)?, arrival)
 }
 
-/// What the host sends into a network.
+/// What the host sends into a network. What vnet has let in already goes on to the ports.
 ///
 /// # Errors
 /// The reason to drop it.
 #[inline(always)]
 pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    if mark::flooded_under(packet.mark(), snapshot.generation).is_some() {
+        return Ok(Verdict::PASS);
+    }
     if packet.is_forwarded() {
         return Err(DropReason::Forwarded);
     }
-    enter::<Host, P, T>(packet, tables, arrival)
+    enter::<Host, P, T>(packet, snapshot, arrival)
 }
 
 /// What comes from outside. Most of it is the host's own, and passes as it is.
@@ -90,6 +113,17 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
 #[inline(always)]
 pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
+    let verdict = decide_outside(packet, snapshot, arrival)?;
+    segment::settle(packet, &snapshot, (arrival.device, false), verdict)
+}
+
+/// What becomes of what comes from outside.
+#[inline(always)]
+fn decide_outside<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    arrival: Arrival,
+) -> Outcome {
     // What vnet does not carry is the host's to judge.
     let Ok(frame) = parse::ethernet(packet) else { return Ok(Verdict::PASS) };
     match frame.carries {
@@ -114,16 +148,37 @@ pub fn from_uplink<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Ar
     }
 }
 
-/// The way of every packet that enters a network. What passes goes into the bridge, with the mark that lets it
-/// out again.
+/// The way of every packet that enters a network here. What passes goes into the bridge, with the mark that lets it
+/// out again, and beyond this host if the network does.
 #[inline(always)]
-fn enter<H: Hook, P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
-    let snapshot = Snapshot::take(tables)?;
-    let verdict = decide::<H, P, T>(packet, snapshot, arrival)?;
-    if verdict.destination().is_none() {
-        packet.set_mark(mark::flooded(snapshot.generation));
+fn enter<H: Hook, P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    arrival: Arrival,
+) -> Outcome {
+    let mut arrival = arrival;
+    let frame = match parse::ethernet(packet) {
+        Err(DropReason::VlanTag) if H::TAKES_TAGS => {
+            let came = segment::came(packet, &snapshot, arrival.device)?.ok_or(DropReason::VlanTag)?;
+            arrival = segment::by(arrival, &came);
+            parse::ethernet(packet)
+        }
+        frame => frame,
+    }?;
+    let mut verdict = decide::<H, P, T>(packet, snapshot, arrival, frame)?;
+    if verdict == Verdict::PASS {
+        let network = H::network(&snapshot, arrival)?;
+        if link::is_link(arrival.device) {
+            verdict = Verdict::send(network, Delivery::Flood);
+        } else {
+            if segment::extends(&snapshot, network)? {
+                packet.spread(&snapshot, network, arrival.device);
+            }
+            packet.set_mark(mark::flooded(snapshot.generation));
+            return Ok(verdict);
+        }
     }
-    Ok(verdict)
+    segment::settle(packet, &snapshot, (arrival.device, false), verdict)
 }
 
 /// What becomes of a packet that enters a network.
@@ -132,8 +187,8 @@ fn decide<H: Hook, P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     arrival: Arrival,
+    frame: Frame,
 ) -> Outcome {
-    let frame = parse::ethernet(packet)?;
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
@@ -148,15 +203,11 @@ fn decide<H: Hook, P: Packet, T: Tables>(
                 return Ok(verdict);
             }
             if case.datagram.message.kind == Kind::Discovery {
-                let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
-                return neighbours::discovery(packet, snapshot, &speaker, case);
+                return H::discovery(packet, &snapshot, arrival, case);
             }
             datagram::<H, _, _, _>(packet, snapshot, case)
         }
-        Carries::Arp => {
-            let speaker = H::speaker(&snapshot, arrival, frame.macs)?;
-            neighbours::answer_arp(packet, &snapshot, &speaker)
-        }
+        Carries::Arp => H::arp(packet, &snapshot, arrival, frame.macs),
     }
 }
 
@@ -169,6 +220,7 @@ fn begin<'a, A: Copy, T: FlowTable<A>>(
 ) -> Result<T::Scratch<'a>, DropReason> {
     let mut case = snapshot.tables.scratch()?;
     (case.device, case.now, case.macs) = (arrival.device, arrival.now, frame.macs);
+    (case.network, case.heard) = (arrival.network, arrival.heard);
     Ok(case)
 }
 
@@ -183,9 +235,9 @@ fn datagram<H: Hook, A: Version, P: Packet, T: Tables + FlowTable<A>>(
     if let Some(verdict) = routine(packet, snapshot, case)? {
         return Ok(verdict);
     }
-    match H::sender(&snapshot, case)? {
-        Some(verdict) => Ok(verdict),
-        None => packet.unicast(&snapshot, case),
+    match H::sender(packet, &snapshot, case)? {
+        Verdict::OPEN => packet.unicast(&snapshot, case),
+        verdict => Ok(verdict),
     }
 }
 
@@ -229,7 +281,7 @@ fn routine<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     }
     snapshot.tables.touch(&flow, case.now)?;
     track::record(&flow, &case.datagram.message);
-    replay::replay(packet, &case.datagram, &flow, (&hop, &case.forth.leaves)).map(Some)
+    replay::replay(packet, &snapshot, (&case.datagram, &flow), (&hop, &case.forth.leaves)).map(Some)
 }
 
 /// As [`routine`]; a function of its own in the kernel too, for the stack's sake.
@@ -255,7 +307,7 @@ fn current<A: Copy + Default, T: Tables>(
         case.forth.leaves = flow.leaves.get();
     }
     compiler_fence(Ordering::SeqCst);
-    track::is_current(flow, snapshot.generation, case.macs).then_some(hop)
+    track::is_current(flow, snapshot.generation, case.macs, case.heard).then_some(hop)
 }
 
 /// The same, with the way put into the case.
@@ -267,7 +319,7 @@ fn is_current<A: Copy + Default, T: Tables>(
 ) -> bool {
     case.forth = Hop::of(flow);
     compiler_fence(Ordering::SeqCst);
-    track::is_current(flow, snapshot.generation, case.macs)
+    track::is_current(flow, snapshot.generation, case.macs, case.heard)
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -300,7 +352,7 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         }
     }
     if case.step != Step::Continue
-        && let Err(reason) = find_way(snapshot, case).and_then(|()| admit(snapshot, case))
+        && let Err(reason) = way::find(snapshot, case).and_then(|()| way::admit(snapshot, case))
     {
         // A frame for somebody else says nothing about the flow.
         if case.step == Step::Renew && reason != DropReason::WrongMac {
@@ -312,7 +364,7 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     }
     replay::check(packet, &case.datagram, &case.forth)?;
     match case.step {
-        Step::Single => replay::send(packet, &case.datagram, &case.forth, &case.forth.leaves),
+        Step::Single => replay::send(packet, snapshot, &case.datagram, (&case.forth, &case.forth.leaves)),
         Step::Open | Step::Reopen => open(packet, snapshot, case),
         Step::Continue | Step::Challenge | Step::Renew => proceed(packet, snapshot, case),
     }
@@ -337,6 +389,7 @@ fn classify<A: Address + Default, T: Tables + FlowTable<A>>(
     }
     snapshot.tables.touch(&own, case.now)?;
     (case.before_pair, case.before_leaves) = (own.pair_device.get(), own.leaving(&case.key));
+    case.before_mac = own.sent.get().dst();
     case.pair_key = own.pair_key(&case.key);
     let pair = snapshot.tables.find(&case.pair_key);
     let is_whole = pair.is_some_and(|pair| pair.pair_key(&case.pair_key) == case.key);
@@ -389,82 +442,6 @@ fn is_awaited<A: Address, P: Packet>(packet: &P, case: &Case<A>) -> bool {
     case.datagram.protocol == protocol::UDP && packet.is_awaited(&case.asker_tuple)
 }
 
-/// Finds the way of the packet, and who asks whom: in the direction in which its flow is or was opened. A function of
-/// its own in the kernel too, for the stack's sake.
-#[inline(never)]
-fn find_way<A: Address + Default, T: Tables + FlowTable<A>>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
-    if case.before.keep.has(Ops::REPLY) {
-        find_asker(snapshot, case)?;
-        route::way(case)?;
-        case.answer();
-        snapshot.tables.destination(snapshot.generation, case);
-    } else {
-        case.ask();
-        if snapshot.tables.destination(snapshot.generation, case) {
-            translate::keep_target(snapshot, case);
-            route::target(snapshot, case)?;
-        } else if case.from.is_outside() {
-            return Err(DropReason::TranslationChanged);
-        } else {
-            route::destination(snapshot, case)?;
-        }
-        route::way(case)?;
-        case.asked = case.to;
-    }
-    route::lengths(snapshot, case);
-    Ok(())
-}
-
-/// Judges what is asked, and fills in as whom the packet leaves. As [`find_way`].
-#[inline(never)]
-fn admit<A: Address + Default, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
-    let is_answer = case.before.keep.has(Ops::REPLY);
-    if case.asked.is_elsewhere() {
-        // Only a joined network's gateway can have been asked; it is none any more.
-        return Err(DropReason::NoRoute);
-    }
-    case.service = match case.step {
-        Step::Single => Service::of_packet(&case.datagram),
-        _ => Service::of_flow::<A>(case.datagram.protocol, &case.asked_tuple),
-    };
-    if case.forth.device != case.before_device {
-        // What another device has taken over is another's: nothing of it is kept.
-        case.before = Decision::TRUST;
-    }
-    case.decision = judge::both_ends(snapshot, case)?;
-    translate::source(snapshot, case)?;
-    translate::leaves(snapshot, case, is_answer)?;
-    route::gateway(snapshot, &mut case.forth);
-    route::gateway(snapshot, &mut case.back);
-    Ok(())
-}
-
-/// Fills in to whom an answer goes.
-#[inline(always)]
-fn find_asker<A: Address, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
-    let is_translated = case.before.keep.has(Ops::TRANSLATE);
-    if is_translated || case.from.is_outside() || snapshot.uplink(case.before_pair).is_some() {
-        return route::asker(snapshot, case);
-    }
-    if let Err(reason) = route::destination(snapshot, case) {
-        // The host may have opened it from an address that is not the gateway's.
-        if case.before_device != case.network {
-            return Err(reason);
-        }
-        route::to_host_elsewhere(case);
-    }
-    Ok(())
-}
-
 /// Opens a flow. A function of its own in the kernel too, for the stack's sake.
 #[inline(never)]
 fn open<A: Version, P: Packet, T: Tables + FlowTable<A>>(
@@ -474,11 +451,11 @@ fn open<A: Version, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Outcome {
     let segment = &case.datagram.message.segment;
     let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
-    case.pair_key = FlowKey::of(case.forth.device, case.datagram.protocol, case.forth.leaves.reversed());
+    case.pair_key = FlowKey::of(case.forth.far, case.datagram.protocol, case.forth.leaves.reversed());
     let birth = Birth { seq_next, syn_end, bytes: packet.length() };
     install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
     replay::clamp(packet, &case.datagram, &case.forth, case.back.mtu)?;
-    replay::send(packet, &case.datagram, &case.forth, &case.forth.leaves)
+    replay::send(packet, snapshot, &case.datagram, (&case.forth, &case.forth.leaves))
 }
 
 /// Carries on a flow that is not routine: its state changes, or its decision was out of date. As [`open`].
@@ -496,5 +473,5 @@ fn proceed<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
     replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
-    replay::replay(packet, &case.datagram, &own, (&case.forth, &case.forth.leaves))
+    replay::replay(packet, snapshot, (&case.datagram, &own), (&case.forth, &case.forth.leaves))
 }

@@ -57,6 +57,12 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     /// [`vnet_common::Budget`].
     fn may_tell(&self, device: u32, now: u32) -> bool;
 
+    /// From which of an overlay's peers frames of `mac` came last under `generation`, in the network whose bridge is
+    /// `network`; 0: from none.
+    fn heard(&self, generation: u32, network: u32, mac: MacAddr) -> u16;
+    /// Notes that. Who has not been heard for longest is forgotten first.
+    fn hear(&self, generation: u32, network: u32, mac: MacAddr, peer: u16);
+
     /// The lock of a group of fragmented datagrams: 1 while somebody has it.
     fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>>;
     /// How many frames the group has held back so far.

@@ -25,6 +25,9 @@ impl Verdict {
     /// Nowhere now: vnet has kept it, or has sent it on its way again.
     pub const TAKEN: Self = Self { device: u32::MAX, delivery: None };
 
+    /// Not decided yet: for the next stage.
+    pub const OPEN: Self = Self { device: u32::MAX - 1, delivery: None };
+
     /// To another device.
     #[inline(always)]
     #[must_use]
@@ -63,7 +66,7 @@ impl Verdict {
     #[inline(always)]
     #[must_use]
     pub const fn is_taken(self) -> bool {
-        self.delivery.is_none() && self.device != 0
+        self.delivery.is_none() && self.device == Self::TAKEN.device
     }
 
     /// To which device and how, unless it passes or is taken.

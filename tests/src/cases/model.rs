@@ -6,6 +6,7 @@ use vnet_common::{
 };
 use vnet_ebpf::{
     model::{ModelFlows, ModelPacket, ModelTables},
+    packet::Tag,
     pipeline::{self, Arrival, is_answered},
     verdict::Verdict,
 };
@@ -77,7 +78,7 @@ impl Model {
 
     /// The packet's verdict, whatever the frame.
     pub fn verdict(&self, entry: &Entry, packet: &mut ModelPacket) -> Seen {
-        let arrival = Arrival { device: self.devices.index(entry.device), now: self.now };
+        let arrival = Arrival::at(self.devices.index(entry.device), self.now);
         let result = match entry.hook {
             Hook::FromPort => pipeline::from_port(packet, &self.tables, arrival),
             Hook::ToPort => pipeline::to_port(packet, &self.tables, arrival),
@@ -181,8 +182,8 @@ pub fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
     let mark = entry.mark(generation);
     let segment_payload = entry.segment_payload as u32;
     let Entry { vlan_tag, forwarded, awaited: is_awaited, .. } = *entry;
-    let (leaves_checksum, again) = (false, Vec::new());
-    ModelPacket { bytes, vlan_tag, forwarded, mark, segment_payload, leaves_checksum, is_awaited, again }
+    let tag = vlan_tag.then_some(Tag { protocol: Tag::CUSTOMER, control: 0 });
+    ModelPacket { tag, forwarded, mark, segment_payload, is_awaited, ..ModelPacket::new(bytes) }
 }
 
 /// A byte that is no delivery.

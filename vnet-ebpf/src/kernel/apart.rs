@@ -166,6 +166,21 @@ macro_rules! unicast {
 unicast!(vnet_unicast4, V4);
 unicast!(vnet_unicast6, V6);
 
+/// Sends copies of a packet by the links of a network.
+#[inline(always)]
+pub(super) fn spread(skb: *mut __sk_buff, network: u32, except: u32, generation: u32) {
+    _ = vnet_spread(skb, network, except, generation);
+}
+
+/// Always 0: what the verifier wants to know of a global function is a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_spread(skb: *mut __sk_buff, network: u32, except: u32, generation: u32) -> u32 {
+    let mut skb = Skb::new(TcContext::new(skb));
+    pipeline::spread(&mut skb, &Snapshot { tables: &Kernel, generation }, network, except);
+    0
+}
+
 /// Makes an ICMP error of a packet that was dropped; where it goes.
 #[inline(always)]
 pub(super) fn answer(skb: &Skb, arrival: Arrival, reason: DropReason) -> Option<Verdict> {
@@ -180,7 +195,7 @@ pub(super) fn answer(skb: &Skb, arrival: Arrival, reason: DropReason) -> Option<
 #[inline(never)]
 extern "C" fn vnet_answer(context: *mut __sk_buff, now: u32, reason: u32) -> u64 {
     let mut skb = Skb::new(TcContext::new(context));
-    let arrival = Arrival { device: skb.ifindex(), now };
+    let arrival = Arrival::at(skb.ifindex(), now);
     let reason = DropReason::try_from(reason).unwrap_or(DropReason::Internal);
     Verdict::word_of(pipeline::answer(&mut skb, &Kernel, arrival, reason).ok_or(reason))
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard,
     JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
     PortKey, PortRecord, SocketAddress, SocketKey, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
     VtepKey, limits,
@@ -72,6 +72,9 @@ pub(crate) static HOST: Array<u64, 1> = Array::new();
 #[btf_map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketAddress, { limits::SOCKETS as usize }> =
     LruHashMap::new();
+/// From which peers stations of overlays have spoken.
+#[btf_map]
+pub(crate) static HEARD: LruHashMap<StationKey, Heard, { limits::HEARD as usize }> = LruHashMap::new();
 /// The lock of each group of fragmented datagrams, and how many frames it has held back.
 #[btf_map]
 pub(crate) static FRAGMENT_GROUPS: Array<[Cell<u32>; 2], { limits::FRAGMENT_GROUPS as usize }> = Array::new();

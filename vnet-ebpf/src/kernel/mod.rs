@@ -9,6 +9,7 @@ mod maps;
 mod skb;
 mod socket;
 mod tables;
+mod tunnel;
 
 use core::ptr;
 
@@ -35,7 +36,7 @@ fn run(
 ) -> i32 {
     let mut skb = Skb::new(context);
     skb.make_headers_linear();
-    let arrival = Arrival { device: skb.ifindex(), now: now() };
+    let arrival = Arrival::at(skb.ifindex(), now());
     match entry(&mut skb, &Kernel, arrival) {
         Ok(verdict) => act(&skb, verdict),
         Err(reason) => {
@@ -63,6 +64,19 @@ fn leave(context: TcContext, entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outco
         skb.give_mark(0);
     }
     action
+}
+
+/// Runs the pipeline over a packet at a device that others use, too; what vnet itself sent there passes.
+#[inline(always)]
+fn shared(
+    context: TcContext,
+    entry: impl Fn(&mut Skb, &Kernel, Arrival) -> Outcome,
+    answer: impl Fn(&Skb, Arrival, DropReason) -> Option<Verdict>,
+) -> i32 {
+    if Skb::new(TcContext::new(context.skb.skb)).take_decided() {
+        return TC_ACT_UNSPEC;
+    }
+    run(context, entry, answer)
 }
 
 /// tc ingress of a port's device: what the workload sends.
@@ -100,20 +114,20 @@ fn from_uplink(context: TcContext) -> i32 {
 
 /// tc ingress of what carries networks' segments: trunks, bridged uplinks, vnet's VXLAN device.
 #[classifier]
-fn from_segment(_: TcContext) -> i32 {
-    TC_ACT_UNSPEC
+fn from_segment(context: TcContext) -> i32 {
+    shared(context, pipeline::from_segment, apart::answer)
 }
 
 /// tc egress of a bridged uplink: what the host sends to the LAN that it shares with a network.
 #[classifier]
-fn to_segment(_: TcContext) -> i32 {
-    TC_ACT_UNSPEC
+fn to_segment(context: TcContext) -> i32 {
+    shared(context, pipeline::to_segment, silence)
 }
 
 /// tc ingress of an overlay's uplink.
 #[classifier]
-fn from_underlay(_: TcContext) -> i32 {
-    TC_ACT_UNSPEC
+fn from_underlay(context: TcContext) -> i32 {
+    run(context, pipeline::from_underlay, silence)
 }
 
 /// Marks an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.
@@ -163,7 +177,12 @@ fn send(skb: &Skb, device: u32, delivery: Delivery) -> i32 {
             unsafe { bpf_redirect_neigh(device, ptr::null_mut(), 0, 0) }
         }
         Delivery::Gateway => return skb.send_by_gateway(device),
-        Delivery::Link | Delivery::Flood | Delivery::Beyond => return TC_ACT_SHOT,
+        Delivery::Flood => {
+            // SAFETY: the helper only records the device. The packet has its mark.
+            unsafe { bpf_redirect(device, 0) }
+        }
+        // The pipeline has carried them out.
+        Delivery::Link | Delivery::Beyond => return TC_ACT_SHOT,
     };
     action as i32
 }

@@ -12,21 +12,22 @@ use aya_ebpf::{
     },
     helpers::generated::{
         bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_sk_lookup_udp, bpf_sk_release,
-        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+        bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
 use network_types::eth::EtherType;
-use vnet_common::{Address, DropReason, Tuple, limits, mark};
+use vnet_common::{Address, Delivery, DropReason, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
-    packet::{Change, ChangeKind, Packet, Wire},
+    packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
     stages::{follow::Followed, parse::Version},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
 };
 
-use super::apart;
+use super::{apart, tunnel};
 
 /// Highest offset of a header: what the parser can reach without passing a limit of its own.
 const MAX_OFFSET: usize = 0x3fff;
@@ -249,9 +250,64 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn has_vlan_tag(&self) -> bool {
+    fn tag_beside(&self) -> Option<Tag> {
+        let skb = self.context.skb.skb;
         // SAFETY: as in `ifindex`.
-        unsafe { (*self.context.skb.skb).vlan_present != 0 }
+        unsafe {
+            if (*skb).vlan_present == 0 {
+                return None;
+            }
+            let protocol = u16::from_be((*skb).vlan_proto as u16);
+            Some(Tag { protocol, control: (*skb).vlan_tci as u16 })
+        }
+    }
+
+    #[inline(always)]
+    fn pop_tag(&mut self) -> Result<(), DropReason> {
+        // SAFETY: the context is valid; nobody holds an address in the packet.
+        let result = unsafe { bpf_skb_vlan_pop(self.context.skb.skb) };
+        if result == 0 { Ok(()) } else { Err(DropReason::Truncated) }
+    }
+
+    #[inline(always)]
+    fn push_tag(&mut self, tag: Tag) -> Result<(), DropReason> {
+        // SAFETY: as in `pop_tag`.
+        let result = unsafe { bpf_skb_vlan_push(self.context.skb.skb, tag.protocol.to_be(), tag.control) };
+        if result == 0 { Ok(()) } else { Err(DropReason::Internal) }
+    }
+
+    #[inline(always)]
+    fn priority(&self) -> u16 {
+        // SAFETY: as in `ifindex`.
+        (unsafe { (*self.context.skb.skb).priority } & 7) as u16
+    }
+
+    #[inline(always)]
+    fn set_priority(&mut self, priority: u16) {
+        // SAFETY: as in `ifindex`; programs may write the field.
+        unsafe { (*self.context.skb.skb).priority = priority.into() };
+    }
+
+    #[inline(always)]
+    fn tunnel(&self) -> Option<Tunnel> {
+        tunnel::left(self.context.skb.skb)
+    }
+
+    #[inline(always)]
+    fn enter_tunnel(&mut self, tunnel: Tunnel) -> Result<(), DropReason> {
+        tunnel::enter(self.context.skb.skb, tunnel)
+    }
+
+    #[inline(always)]
+    fn copy_to(&mut self, device: u32, delivery: Delivery) {
+        let flags = if matches!(delivery, Delivery::Host) { u64::from(BPF_F_INGRESS) } else { 0 };
+        // SAFETY: the context is valid.
+        _ = unsafe { bpf_clone_redirect(self.context.skb.skb, device, flags) };
+    }
+
+    #[inline(always)]
+    fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {
+        apart::spread(self.context.skb.skb, network, except, snapshot.generation);
     }
 
     #[inline(always)]

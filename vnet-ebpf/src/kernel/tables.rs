@@ -7,7 +7,7 @@ use core::{
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
-    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard, MacAddr,
     JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
     PortRecord, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
@@ -141,6 +141,24 @@ impl Tables for Kernel {
     fn vtep(&self, key: &VtepKey) -> Option<u32> {
         // SAFETY: as for `port`.
         unsafe { maps::VTEPS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn heard(&self, generation: u32, network: u32, mac: MacAddr) -> u16 {
+        let key = StationKey::new(network, 0, mac);
+        // SAFETY: another CPU may replace the element while it is read: what is read then is one of an older or newer
+        // generation, or another peer that the overlay has.
+        unsafe { maps::HEARD.get(key) }.map_or(0, |heard| heard.under(generation))
+    }
+
+    #[inline(always)]
+    fn hear(&self, generation: u32, network: u32, mac: MacAddr, peer: u16) {
+        let (key, heard) = (StationKey::new(network, 0, mac), Heard { generation, peer: peer.into() });
+        // SAFETY: as in `heard`.
+        if unsafe { maps::HEARD.get(key) } != Some(&heard) {
+            // What does not fit is not remembered: packets then go to all peers.
+            _ = maps::HEARD.insert(key, heard, 0);
+        }
     }
 
     #[inline(always)]

@@ -28,7 +28,8 @@ pub(super) fn related_error<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         let about = ErrorAbout { error: &case.datagram, quoted: &case.quoted };
         rewrite::error(packet, &about, &case.forth.leaves)?;
     }
-    replay::route(packet, &case.forth)
+    replay::route(packet, &case.forth)?;
+    replay::depart(packet, snapshot, &case.forth)
 }
 
 /// Fills in the way of an error, which is that of the flow that it is about; or what becomes of it at once. A function

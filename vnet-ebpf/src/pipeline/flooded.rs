@@ -4,9 +4,9 @@ use vnet_common::{Address, DropReason, PortRecord, mark};
 
 use super::Arrival;
 use crate::{
-    headers::{Carries, Datagram, ETHERNET_LEN, Kind, Service},
+    headers::{Carries, Datagram, ETHERNET_LEN, Kind, Service, Tags},
     packet::Packet,
-    stages::{judge, parse},
+    stages::{judge, parse, replay, segment},
     tables::{Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
@@ -18,12 +18,35 @@ use crate::{
 #[inline(always)]
 pub fn to_port<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = seen(packet, tables)?;
-    let port = snapshot.port(arrival.device)?;
+    let tags = parse::tags(packet)?;
+    if tags.count != 0 {
+        return to_member(packet, &snapshot, arrival, &tags);
+    }
+    judged(packet, &snapshot, snapshot.port(arrival.device)?)
+}
+
+/// What is flooded, with its tag, to a port that takes part in several networks.
+#[inline(always)]
+fn to_member<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    arrival: Arrival,
+    tags: &Tags,
+) -> Outcome {
+    let came = segment::came_with(snapshot, arrival.device, tags)?.ok_or(DropReason::VlanTag)?;
+    segment::untag(packet, tags)?;
+    let verdict = judged(packet, snapshot, snapshot.port(came.number)?)?;
+    replay::by_link(packet, snapshot, came.number, 0).map(|_| verdict)
+}
+
+/// What becomes of a frame that is flooded to `port`.
+#[inline(always)]
+fn judged<P: Packet, T: Tables>(packet: &P, snapshot: &Snapshot<'_, T>, port: &PortRecord) -> Outcome {
     match parse::ethernet(packet)?.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
-        Carries::Ipv4 => flooded(&snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
-        Carries::Ipv6 => flooded(&snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
+        Carries::Ipv4 => flooded(snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
+        Carries::Ipv6 => flooded(snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.generation.set(generation);
     entry.ops.set(Ops::REPLY);
     entry.ack.set(birth.syn_end);
-    decide(entry, case.answered, &case.back, case.device, case.decision);
+    decide(entry, (case.answered, case.forth.peer()), &case.back, case.decision);
     if case.source.first_port == 0 {
         reserve(tables, &case.pair_key, &case.entry)?;
     } else {
@@ -56,7 +56,7 @@ pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     entry.seq_next.set(birth.seq_next);
     entry.packets.set(1);
     entry.bytes.set(u64::from(birth.bytes));
-    decide(entry, case.macs, &case.forth, case.forth.device, case.decision);
+    decide(entry, (case.macs, case.heard), &case.forth, case.decision);
     match tables.insert(&case.key, entry) {
         Ok(()) => Ok(()),
         Err(InsertError::Exists) if case.step == Step::Reopen => take_over(tables, &case.key, entry),
@@ -178,10 +178,10 @@ pub fn renew<A: Address + Default, T: FlowTable<A>>(
     *entry = Flow::default();
     entry.generation.set(generation);
     entry.ops.set(pair.ops.get());
-    decide(entry, case.answered, &case.back, case.device, case.decision);
+    decide(entry, (case.answered, case.forth.peer()), &case.back, case.decision);
     settle(tables, pair, entry);
     entry.ops.set(own.ops.get());
-    decide(entry, case.macs, &case.forth, case.forth.device, case.decision);
+    decide(entry, (case.macs, case.heard), &case.forth, case.decision);
     settle(tables, own, entry);
 }
 
@@ -210,7 +210,7 @@ fn is_won<A: Copy, T: FlowTable<A>>(tables: &T, there: &Flow<A>, seen: u32) -> b
 fn is_same_decision<A: Address + Default>(a: &Flow<A>, b: &Flow<A>) -> bool {
     Hop::of(a) == Hop::of(b)
         && a.received.get() == b.received.get()
-        && a.pair_device.get() == b.pair_device.get()
+        && a.heard.get() == b.heard.get()
         && a.rules.get() == b.rules.get()
 }
 
@@ -225,19 +225,31 @@ fn copy_decision<A: Copy>(to: &Flow<A>, from: &Flow<A>) {
     to.rules.set(from.rules.get());
     to.leaves.set(from.leaves.get());
     to.mtu.set(from.mtu.get());
+    to.vlan.set(from.vlan.get());
+    to.outer.set(from.outer.get());
+    to.heard.set(from.heard.get());
 }
 
-/// Fills the decision into `entry`, leaving its direction and its record of the connection.
+/// Fills the decision into `entry`, leaving its direction and its record of the connection. Its packets come with the
+/// MACs `received`, from the overlay's peer `heard` if they come from one.
 #[inline(always)]
-fn decide<A: Copy>(entry: &Flow<A>, received: MacPair, hop: &Hop<A>, pair_device: u32, decision: Decision) {
+fn decide<A: Copy>(
+    entry: &Flow<A>,
+    (received, heard): (MacPair, u16),
+    hop: &Hop<A>,
+    decision: Decision,
+) {
     let direction = if entry.ops.get().has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
     entry.received.set(received);
+    entry.heard.set(heard);
     entry.sent.set(hop.sent);
     entry.device.set(hop.device);
     entry.delivery.set(hop.delivery);
     entry.ops.set(hop.ops.and(direction).and(decision.keep));
-    entry.pair_device.set(pair_device);
+    entry.pair_device.set(hop.far);
     entry.rules.set(decision.rules);
     entry.leaves.set(hop.leaves);
     entry.mtu.set(hop.mtu);
+    entry.vlan.set(hop.vlan);
+    entry.outer.set(hop.outer);
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A metadata service is open to whoever it was made for. Sender and receiver each have to agree, as far as they
-//! are ports: who is outside has no rules. The number of probes does not depend on that of rules: see
+//! are ports that the policy knows: who is outside has no rules. The number of probes does not depend on that of rules: see
 //! `vnet_common::PolicyKey`.
 
 use vnet_common::{
@@ -53,12 +53,12 @@ pub fn both_ends<A: Copy, T: Tables>(
         host_may_speak(snapshot, *network)?;
     }
     let mut egress = End { rule: 0, keep: Ops::NONE, bit: Ops::KEEP_EGRESS };
-    if !from.is_outside() {
+    if !from.is_stranger() {
         let answer = ask(snapshot, service, Direction::Egress, from.group_set, to.identity);
         egress = End { rule: before.rules[0], keep: before.keep, ..egress }
             .settle(answer, DropReason::EgressDenied)?;
     }
-    if to.is_gateway() || to.is_outside() {
+    if to.is_gateway() || to.is_stranger() {
         return Ok(Decision { rules: [egress.rule, 0], keep: egress.keep });
     }
     let answer = ask(snapshot, service, Direction::Ingress, to.group_set, from.identity);

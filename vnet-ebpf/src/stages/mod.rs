@@ -7,6 +7,7 @@ pub mod neighbour;
 pub mod parse;
 pub mod replay;
 pub mod route;
+pub mod segment;
 pub mod sender;
 pub mod track;
 pub mod translate;

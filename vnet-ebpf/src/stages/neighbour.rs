@@ -33,6 +33,17 @@ pub enum Neighbour<'a> {
     Ask(&'a Endpoint),
 }
 
+/// What becomes of a neighbour message from beyond this host.
+#[derive(Clone, Copy)]
+pub enum Heard<'a> {
+    /// It asks for the MAC of this endpoint, who is here.
+    Ask(&'a Endpoint),
+    /// It tells something about the speaker.
+    Tell,
+    /// It asks for somebody else's.
+    Other,
+}
+
 /// ICMPv6 types of RFC 4861 sections 4.3 and 4.4.
 pub mod discovery {
     /// Neighbour solicitation.
@@ -81,6 +92,91 @@ impl Speaker {
     }
 }
 
+/// ARP operations (RFC 826).
+const REQUEST: [u8; 2] = [0, 1];
+const REPLY: [u8; 2] = [0, 2];
+
+/// Reads an ARP packet for IPv4 over Ethernet.
+#[inline(always)]
+fn read_arp(packet: &impl Packet) -> Result<ArpHdr, DropReason> {
+    let arp: ArpHdr = packet.read(ETHERNET_LEN)?;
+    if arp.htype != [0, 1] || arp.ptype != [8, 0] || arp.hlen != 6 || arp.plen != 4 {
+        return Err(DropReason::MalformedHeader);
+    }
+    Ok(arp)
+}
+
+/// Judges an ARP packet from beyond this host.
+///
+/// # Errors
+/// Not ARP for IPv4 over Ethernet; a claim to be somebody who is here.
+#[inline(always)]
+pub fn arp_from_beyond<'a, T: Tables>(
+    packet: &impl Packet,
+    snapshot: Snapshot<'a, T>,
+    speaker: &Speaker,
+) -> Result<Heard<'a>, DropReason> {
+    let arp = read_arp(packet)?;
+    let (from, to) = (V4::from_octets(arp.spa), V4::from_octets(arp.tpa));
+    let is_probe = arp.spa == [0; 4];
+    if MacAddr(arp.sha) != speaker.mac || !is_probe && !may_be(snapshot, speaker, from.ip()) {
+        return Err(DropReason::SpoofedArp);
+    }
+    match arp.oper {
+        REPLY => Ok(Heard::Tell),
+        REQUEST if from == to => Ok(Heard::Tell),
+        REQUEST => Ok(asked(snapshot, speaker, to.ip())),
+        _ => Err(DropReason::MalformedHeader),
+    }
+}
+
+/// Whether a speaker beyond this host may have `addr`: nobody here has, and whoever the policy knows there has its MAC.
+#[inline(always)]
+fn may_be<T: Tables>(snapshot: Snapshot<'_, T>, speaker: &Speaker, addr: Ip) -> bool {
+    snapshot
+        .endpoint(speaker.network, addr)
+        .is_none_or(|endpoint| endpoint.device == speaker.device && endpoint.mac == speaker.mac)
+}
+
+/// Who is asked for that has `addr`.
+#[inline(always)]
+fn asked<'a, T: Tables>(snapshot: Snapshot<'a, T>, speaker: &Speaker, addr: Ip) -> Heard<'a> {
+    match snapshot.endpoint(speaker.network, addr) {
+        Some(endpoint) if endpoint.device != speaker.device => Heard::Ask(endpoint),
+        _ => Heard::Other,
+    }
+}
+
+/// Judges an ICMPv6 discovery message from beyond this host.
+///
+/// # Errors
+/// Malformed; a claim to be somebody who is here.
+#[inline(always)]
+pub fn discovery_from_beyond<'a, T: Tables>(
+    packet: &impl Packet,
+    snapshot: Snapshot<'a, T>,
+    speaker: &Speaker,
+    datagram: &Datagram<V6>,
+) -> Result<Heard<'a>, DropReason> {
+    let source = datagram.src.ip();
+    if source != Ip::UNSPECIFIED && !may_be(snapshot, speaker, source) {
+        return Err(DropReason::SpoofedNeighbour);
+    }
+    if !is_about_neighbours(datagram) {
+        return Ok(Heard::Tell);
+    }
+    let [.., hop_limit]: [u8; 8] = packet.read(ETHERNET_LEN)?;
+    let target = V6::from_octets(packet.read(datagram.payload_offset()? + 8)?).ip();
+    if hop_limit != 255 || target.is_multicast() || target.is_v4() {
+        return Err(DropReason::MalformedHeader);
+    }
+    if datagram.message.is_discovery(discovery::ADVERTISEMENT) {
+        return if may_be(snapshot, speaker, target) { Ok(Heard::Tell) } else { Err(DropReason::SpoofedNeighbour) };
+    }
+    // Who has no address yet asks whether anybody has it (RFC 4862 section 5.4): that one answers.
+    if source == Ip::UNSPECIFIED { Ok(Heard::Tell) } else { Ok(asked(snapshot, speaker, target)) }
+}
+
 /// Judges an ARP packet.
 ///
 /// # Errors
@@ -91,12 +187,7 @@ pub fn arp<'a, T: Tables>(
     snapshot: Snapshot<'a, T>,
     speaker: &Speaker,
 ) -> Result<Neighbour<'a>, DropReason> {
-    const REQUEST: [u8; 2] = [0, 1];
-    const REPLY: [u8; 2] = [0, 2];
-    let arp: ArpHdr = packet.read(ETHERNET_LEN)?;
-    if arp.htype != [0, 1] || arp.ptype != [8, 0] || arp.hlen != 6 || arp.plen != 4 {
-        return Err(DropReason::MalformedHeader);
-    }
+    let arp = read_arp(packet)?;
     let own = snapshot.endpoint(speaker.network, V4::from_octets(arp.spa).ip());
     // RFC 5227 section 2.1.1: a probe has no sender address.
     let is_probe = arp.oper == REQUEST && arp.spa == [0; 4];
@@ -129,7 +220,7 @@ pub fn discovery_question(packet: &impl Packet, datagram: &Datagram<V6>) -> Opti
     if !is_question || datagram.src.ip() == Ip::UNSPECIFIED {
         return None;
     }
-    packet.read(datagram.payload + 8).ok().map(V6::from_octets)
+    packet.read(datagram.payload_offset().ok()? + 8).ok().map(V6::from_octets)
 }
 
 /// Whether it is a neighbour solicitation or advertisement.
@@ -171,15 +262,10 @@ pub fn discovery<'a, T: Tables>(
     datagram: &Datagram<V6>,
 ) -> Result<Neighbour<'a>, DropReason> {
     let [.., hop_limit]: [u8; 8] = packet.read(ETHERNET_LEN)?;
-    let target = V6::from_octets(packet.read(datagram.payload + 8)?).ip();
+    let target = V6::from_octets(packet.read(datagram.payload_offset()? + 8)?).ip();
     // RFC 4861 sections 7.1.1 and 7.1.2: a router on the way would have decremented it.
     if hop_limit != 255 || target.is_multicast() || target.is_v4() {
         return Err(DropReason::MalformedHeader);
-    }
-    // What passes goes by the bridge; nothing may go by it, and the host's routes, to a stranger.
-    let destination = datagram.dst.ip();
-    if !destination.is_multicast() && snapshot.endpoint(speaker.network, destination).is_none() {
-        return Err(DropReason::UnknownNeighbour);
     }
     let source = datagram.src.ip();
     let is_probe = source == Ip::UNSPECIFIED;
@@ -188,6 +274,11 @@ pub fn discovery<'a, T: Tables>(
         return Err(DropReason::SpoofedNeighbour);
     }
     check_links(packet, speaker, datagram)?;
+    // What passes goes by the bridge; nothing may go by it, and the host's routes, to a stranger.
+    let destination = datagram.dst.ip();
+    if !destination.is_multicast() && snapshot.endpoint(speaker.network, destination).is_none() {
+        return Err(DropReason::UnknownNeighbour);
+    }
     let wanted = wanted(snapshot, speaker, target);
     match (datagram.message.is_discovery(discovery::ADVERTISEMENT), wanted) {
         (_, Ok(Neighbour::Own)) => Ok(Neighbour::Own),
@@ -219,7 +310,7 @@ fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>)
     const MOST: usize = 6;
     let payload_len: Be16 = packet.read(ETHERNET_LEN + 4)?;
     let end = ETHERNET_LEN + size_of::<Ipv6Wire>() + usize::from(payload_len.get());
-    let mut option = datagram.payload + discovery::FIXED_LEN;
+    let mut option = datagram.payload_offset()? + discovery::FIXED_LEN;
     for _ in 0..MOST {
         if option + discovery::LINK_OPTION_LEN > end {
             return Ok(());

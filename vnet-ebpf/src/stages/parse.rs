@@ -8,8 +8,8 @@ use vnet_common::{Address, Be16, DropReason, Ip, MacPair, Ports, V4, V6, limits}
 
 use crate::{
     fragments::Fragment,
-    headers::{Carries, Datagram, Frame, Kind, Message, Segment, protocol},
-    packet::{AddressWire, FragmentWire, Ipv4Wire, Ipv6Wire, Packet, TcpWire},
+    headers::{Carries, Datagram, Frame, Kind, Message, Segment, Tags, protocol},
+    packet::{AddressWire, FragmentWire, Ipv4Wire, Ipv6Wire, Packet, Tag, TcpWire},
 };
 
 /// Reads the Ethernet header.
@@ -19,7 +19,7 @@ use crate::{
 /// 802.3 section 3.2.6) and not on the list either.
 #[inline(always)]
 pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
-    if packet.has_vlan_tag() {
+    if packet.tag_beside().is_some() {
         return Err(DropReason::VlanTag);
     }
     let macs: MacPair = packet.read(0)?;
@@ -30,16 +30,36 @@ pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
     const ARP: u16 = value(EtherType::Arp);
     const IPV4: u16 = value(EtherType::Ipv4);
     const IPV6: u16 = value(EtherType::Ipv6);
-    const DOT1Q: u16 = value(EtherType::Ieee8021q);
-    const DOT1AD: u16 = value(EtherType::Ieee8021ad);
     let carries = match ether_type.get() {
         IPV4 => Carries::Ipv4,
         IPV6 => Carries::Ipv6,
         ARP => Carries::Arp,
-        DOT1Q | DOT1AD => return Err(DropReason::VlanTag),
+        Tag::CUSTOMER | Tag::SERVICE => return Err(DropReason::VlanTag),
         _ => return Err(DropReason::EtherType),
     };
     Ok(Frame { macs, carries })
+}
+
+/// The tags of a frame, from the outermost on: beside it, in it, or one of each.
+///
+/// # Errors
+/// [`DropReason::Truncated`].
+#[inline(always)]
+pub fn tags(packet: &impl Packet) -> Result<Tags, DropReason> {
+    const FIRST: usize = size_of::<MacPair>();
+    let in_frame = |at: usize| -> Result<Option<Tag>, DropReason> {
+        let protocol = packet.read::<Be16>(at)?.get();
+        if !Tag::is_announced_by(protocol) {
+            return Ok(None);
+        }
+        Ok(Some(Tag { protocol, control: packet.read::<Be16>(at + 2)?.get() }))
+    };
+    let (outer, next) = match packet.tag_beside() {
+        Some(tag) => (Some(tag), FIRST),
+        None => (in_frame(FIRST)?, FIRST + 4),
+    };
+    let Some(outer) = outer else { return Ok(Tags::NONE) };
+    Ok(Tags::of(outer, in_frame(next)?))
 }
 
 /// Reads IPv4 (RFC 791) and what it carries, at `at` bytes into the frame.

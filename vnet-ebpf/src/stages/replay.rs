@@ -3,13 +3,14 @@
 //! Decides whether the packet may go that way, by its hops left and its length; rewrites it as its hop says, and names
 //! the device.
 
-use vnet_common::{Be16, DropReason, Flow, Ops, Tuple};
+use vnet_common::{Be16, Delivery, DropReason, Flow, Link, LinkFlags, LinkKey, Ops, Tuple};
 
 use crate::{
     headers::{Datagram, ETHERNET_LEN, Segment, protocol},
     hop::Hop,
-    packet::{AddressWire, Packet, SEGMENTED_BEFORE},
+    packet::{AddressWire, Packet, SEGMENTED_BEFORE, Tag, Tunnel},
     rewrite,
+    tables::{Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
 
@@ -87,29 +88,99 @@ pub fn clamp<A: AddressWire>(
 /// # Errors
 /// [`DropReason::TtlExceeded`]; the packet is as before.
 #[inline(always)]
-pub fn send<A: AddressWire>(
+pub fn send<A: AddressWire, T: Tables>(
     packet: &mut impl Packet,
+    snapshot: &Snapshot<'_, T>,
     datagram: &Datagram<A>,
-    hop: &Hop<A>,
-    leaves: &Tuple<A>,
+    (hop, leaves): (&Hop<A>, &Tuple<A>),
 ) -> Outcome {
-    let verdict = route(packet, hop)?;
+    route(packet, hop)?;
     if hop.ops.has(Ops::TRANSLATE) {
         rewrite::translated(packet, datagram, leaves)?;
     }
-    Ok(verdict)
+    depart(packet, snapshot, hop)
 }
 
-/// Sends a packet on `hop` with the addresses that it has.
+/// Lets a packet go that looks as it is to look: with its tags, or into its tunnel.
 ///
 /// # Errors
-/// As [`send`].
+/// [`DropReason::NoRoute`] for a peer that the overlay does not have any more, [`DropReason::Internal`].
 #[inline(always)]
-pub fn route<A: AddressWire>(packet: &mut impl Packet, hop: &Hop<A>) -> Outcome {
-    if hop.ops.has(Ops::ROUTE) {
-        rewrite::routed::<A>(packet, hop.sent)?;
+pub fn depart<A: Copy, T: Tables>(
+    packet: &mut impl Packet,
+    snapshot: &Snapshot<'_, T>,
+    hop: &Hop<A>,
+) -> Outcome {
+    if hop.vlan != 0 {
+        tag(packet, hop.vlan, hop.outer)?;
+    } else if hop.outer != 0 {
+        return by_link(packet, snapshot, hop.far, hop.outer);
     }
     Ok(Verdict::send(hop.device, Hop::delivery(hop)?))
+}
+
+/// Puts the tags `vlan` and, if it is not 0, `service` around a frame. Where the former has no priority, the packet's own
+/// is told.
+#[inline(always)]
+fn tag(packet: &mut impl Packet, vlan: u16, service: u16) -> Result<(), DropReason> {
+    const PRIORITY: u32 = 13;
+    let priority = if vlan >> PRIORITY == 0 { packet.priority() << PRIORITY } else { 0 };
+    packet.push_tag(Tag { protocol: Tag::CUSTOMER, control: vlan | priority })?;
+    if service != 0 {
+        packet.push_tag(Tag { protocol: Tag::SERVICE, control: service })?;
+    }
+    Ok(())
+}
+
+/// Lets a packet go by the link `number`; in an overlay to `peer`. A function of its own in the kernel too, for the
+/// stack's sake.
+///
+/// # Errors
+/// [`DropReason::NoRoute`] when there is none, [`DropReason::Internal`].
+#[inline(never)]
+pub fn by_link<T: Tables>(
+    packet: &mut impl Packet,
+    snapshot: &Snapshot<'_, T>,
+    number: u32,
+    peer: u16,
+) -> Outcome {
+    let link = snapshot.link(LinkKey::departure(number, peer.into())).ok_or(DropReason::NoRoute)?;
+    dress(packet, link)?;
+    Ok(Verdict::send(link.device, Delivery::Device))
+}
+
+/// Gives a packet the tags of a link, or has it encapsulated.
+///
+/// # Errors
+/// [`DropReason::Internal`].
+#[inline(always)]
+pub fn dress(packet: &mut impl Packet, link: &Link) -> Result<(), DropReason> {
+    if link.flags.has(LinkFlags::OVERLAY) {
+        return packet.enter_tunnel(Tunnel { vni: link.vni, remote: link.remote });
+    }
+    if link.vlan == 0 { Ok(()) } else { tag(packet, link.vlan, link.outer) }
+}
+
+/// Takes off what [`dress`] gave it, but for the tunnel, which the next one replaces.
+///
+/// # Errors
+/// [`DropReason::Truncated`].
+#[inline(always)]
+pub fn undress(packet: &mut impl Packet, link: &Link) -> Result<(), DropReason> {
+    if link.flags.has(LinkFlags::OVERLAY) || link.vlan == 0 {
+        return Ok(());
+    }
+    packet.pop_tag()?;
+    if link.outer == 0 { Ok(()) } else { packet.pop_tag() }
+}
+
+/// Makes a packet that is routed look so.
+///
+/// # Errors
+/// [`DropReason::TtlExceeded`]; the packet is as before.
+#[inline(always)]
+pub fn route<A: AddressWire>(packet: &mut impl Packet, hop: &Hop<A>) -> Result<(), DropReason> {
+    if hop.ops.has(Ops::ROUTE) { rewrite::routed::<A>(packet, hop.sent) } else { Ok(()) }
 }
 
 /// Counts the packet in its flow and sends it on `hop`, as [`send`] does.
@@ -117,13 +188,13 @@ pub fn route<A: AddressWire>(packet: &mut impl Packet, hop: &Hop<A>) -> Outcome 
 /// # Errors
 /// As [`send`].
 #[inline(always)]
-pub fn replay<A: AddressWire>(
+pub fn replay<A: AddressWire, T: Tables>(
     packet: &mut impl Packet,
-    datagram: &Datagram<A>,
-    flow: &Flow<A>,
+    snapshot: &Snapshot<'_, T>,
+    (datagram, flow): (&Datagram<A>, &Flow<A>),
     (hop, leaves): (&Hop<A>, &Tuple<A>),
 ) -> Outcome {
     flow.packets.set(flow.packets.get() + 1);
     flow.bytes.set(flow.bytes.get() + u64::from(packet.length()));
-    send(packet, datagram, hop, leaves)
+    send(packet, snapshot, datagram, (hop, leaves))
 }

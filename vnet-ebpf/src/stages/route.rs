@@ -5,8 +5,8 @@
 //! itself is switched, one addressed to the gateway is routed; between networks there is only routing.
 
 use vnet_common::{
-    Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, MacAddr, MacPair, NetworkFlags, NetworkRecord,
-    Ops, Tuple, UplinkRecord,
+    Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, LinkFlags, LinkKey, MacAddr, MacPair, NetworkFlags,
+    NetworkRecord, Ops, Tuple, UplinkRecord, link,
 };
 
 use crate::{
@@ -40,6 +40,9 @@ pub fn destination<A: Address, T: Tables>(
 fn beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> Result<(), DropReason> {
     let own = snapshot.network(case.network)?;
     let addr = case.datagram.dst.ip();
+    if own.flags.has(NetworkFlags::EXTENDS) && case.macs.dst() != case.gateway_mac {
+        return station(snapshot, case);
+    }
     if case.from.is_gateway() {
         return Err(DropReason::NoRoute);
     }
@@ -55,6 +58,23 @@ fn beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>)
     }
     case.to = *endpoint;
     (case.to_network, case.to_gateway_mac) = (network, snapshot.network(network)?.gateway_mac);
+    Ok(())
+}
+
+/// The same where the frame is for somebody whose address is not known: whoever has that MAC beyond the segment.
+#[inline(always)]
+fn station<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> Result<(), DropReason> {
+    let (mac, number) = (case.macs.dst(), link::segment(case.network));
+    let identity = snapshot.peer(case.datagram.dst.ip());
+    match snapshot.station(case.network, mac) {
+        // The host, at the uplink that it shares with the network.
+        Some(station) if station.delivery == Delivery::Host as u16 && station.device != case.network => {
+            case.to = Endpoint::gateway(station.device, mac, identity);
+        }
+        // Who is here has the addresses that it has.
+        Some(station) if station.device != number => return Err(DropReason::NoRoute),
+        _ => case.to = Endpoint::station(number, mac, identity),
+    }
     Ok(())
 }
 
@@ -114,6 +134,9 @@ pub fn asker<A: Address, T: Tables>(
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
     let (device, addr) = (case.before_pair, case.before_leaves.dst.ip());
+    if link::is_segment(device) {
+        return beyond_segment(snapshot, case, device, addr);
+    }
     let Ok(port) = snapshot.port(device) else {
         return beyond_uplink(snapshot, case, device, addr);
     };
@@ -122,6 +145,24 @@ pub fn asker<A: Address, T: Tables>(
         _ => return Err(DropReason::NoRoute),
     }
     (case.to_network, case.to_gateway_mac) = (port.network, port.gateway_mac);
+    Ok(())
+}
+
+/// Makes whoever has `addr` beyond the segment of the link `number` the destination, where packets went before.
+#[inline(always)]
+fn beyond_segment<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    number: u32,
+    addr: Ip,
+) -> Result<(), DropReason> {
+    let network = link::bridge(number);
+    case.to = match snapshot.endpoint(network, addr) {
+        Some(endpoint) if endpoint.device == number => *endpoint,
+        Some(_) => return Err(DropReason::NoRoute),
+        None => Endpoint::station(number, case.before_mac, snapshot.peer(addr)),
+    };
+    (case.to_network, case.to_gateway_mac) = (network, snapshot.network(network)?.gateway_mac);
     Ok(())
 }
 
@@ -146,11 +187,12 @@ pub fn to_host_elsewhere<A: Copy>(case: &mut Case<A>) {
     (case.to_network, case.to_gateway_mac) = (case.network, case.gateway_mac);
 }
 
-/// Fills in the way from `case.from` to `case.to` and back.
+/// Fills in the way from `case.from` to `case.to` and back. A function of its own in the kernel too, for the stack's
+/// sake.
 ///
 /// # Errors
 /// [`DropReason::WrongMac`] when the frame is addressed to somebody else.
-#[inline(always)]
+#[inline(never)]
 pub fn way<A: Copy + Default>(case: &mut Case<A>) -> Result<(), DropReason> {
     let (ops, answered_to) = if case.macs.dst() == case.to.mac && case.to_network == case.network {
         (Ops::NONE, case.from.mac)
@@ -167,6 +209,9 @@ pub fn way<A: Copy + Default>(case: &mut Case<A>) -> Result<(), DropReason> {
             sent: MacPair::new(to.mac, gateway),
             leaves: Tuple::default(),
             mtu: 0,
+            vlan: 0,
+            outer: 0,
+            far: to.device,
         })
     };
     case.forth = hop(&case.from, &case.to, case.to_gateway_mac)?;
@@ -188,9 +233,35 @@ pub fn gateway<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<
     }
 }
 
-/// Fills in how long packets may be that are routed, both ways, and whether SYNs are told of it. What goes to the host
-/// may have any length.
+/// Fills in by which device and with which tags a way leads by a link, and to which peer of an overlay: `heard`, if who is
+/// there has spoken from behind it; else whoever the policy or an earlier frame says. If nobody knows, it leads to all.
 #[inline(always)]
+pub fn resolve_link<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<A>, heard: u16) {
+    if hop.delivery != Delivery::Link as u8 {
+        return;
+    }
+    let (network, mut peer) = (link::bridge(hop.far), heard);
+    if peer == 0 && link::is_segment(hop.far) {
+        peer = match snapshot.station(network, hop.sent.dst()) {
+            Some(station) => station.peer,
+            None => snapshot.tables.heard(snapshot.generation, network, hop.sent.dst()),
+        };
+    }
+    match snapshot.link(LinkKey::departure(hop.far, peer.into())) {
+        Some(link) => {
+            (hop.device, hop.delivery) = (link.device, Delivery::Device as u8);
+            (hop.vlan, hop.outer) = (link.vlan, link.outer);
+            if link.flags.has(LinkFlags::OVERLAY) {
+                hop.mtu = link.mtu;
+            }
+        }
+        None => (hop.device, hop.delivery) = (network, Delivery::Beyond as u8),
+    }
+}
+
+/// Fills in how long packets may be that are routed, both ways, and whether SYNs are told of it. What goes to the host
+/// may have any length. As [`way`].
+#[inline(never)]
 pub fn lengths<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
     if !case.forth.ops.has(Ops::ROUTE) {
         return;
@@ -219,11 +290,13 @@ fn link<T: Tables>(snapshot: &Snapshot<'_, T>, end: &Endpoint, network: u32) -> 
     }
 }
 
-/// What the host sends cannot jump into a namespace: `bpf_redirect_peer` works at ingress only.
+/// What the host sends, its own or that of others, cannot jump into a namespace: `bpf_redirect_peer` works at ingress
+/// only.
 #[inline(always)]
 fn delivery(from: &Endpoint, to: &Endpoint) -> Result<Delivery, DropReason> {
+    let is_sent = from.is_gateway() || from.is_station() && !link::is_link(from.device);
     Ok(match to.delivery()? {
-        Delivery::Peer if from.is_gateway() => Delivery::Device,
+        Delivery::Peer if is_sent => Delivery::Device,
         delivery => delivery,
     })
 }

@@ -4,15 +4,19 @@
 //! what its own direction sent; whatever needs the other end's view (handshake, close, reset) looks at
 //! the pair. TCP states as in RFC 9293 section 3.3.2, resets as strict as RFC 5961 section 3.
 
-use vnet_common::{DropReason, Flow, FlowState, MacPair, Ops};
+use vnet_common::{Delivery, DropReason, Flow, FlowState, MacPair, Ops};
 
 use crate::headers::{Kind, Message, Segment};
 
-/// Whether the decision in `flow` still stands for a frame with `macs`.
+/// Whether the decision in `flow` still stands for a frame with `macs`, which came from the overlay's peer `heard` if from
+/// one. It does not where nobody knew by which link packets get there.
 #[inline(always)]
 #[must_use]
-pub fn is_current<A: Copy>(flow: &Flow<A>, generation: u32, macs: MacPair) -> bool {
-    flow.generation.get() == generation && flow.received.get() == macs
+pub fn is_current<A: Copy>(flow: &Flow<A>, generation: u32, macs: MacPair, heard: u16) -> bool {
+    flow.generation.get() == generation
+        && flow.received.get() == macs
+        && flow.heard.get() == heard
+        && flow.delivery.get() != Delivery::Beyond as u8
 }
 
 /// Whether the packet changes nothing but the record of its own direction.

@@ -1,0 +1,88 @@
+//! The way of a packet whose flow is new, or is judged again: stages 5 to 8.
+
+use vnet_common::{Address, DropReason, Ops};
+
+use crate::{
+    case::{Case, Decision, Step},
+    headers::Service,
+    stages::{judge, route, translate},
+    tables::{FlowTable, Snapshot, Tables},
+};
+
+/// Finds the way of the packet, and who asks whom: in the direction in which its flow is or was opened. A function of
+/// its own in the kernel too, for the stack's sake.
+#[inline(never)]
+pub(super) fn find<A: Address + Default, T: Tables + FlowTable<A>>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    if case.before.keep.has(Ops::REPLY) {
+        find_asker(snapshot, case)?;
+        route::way(case)?;
+        case.answer();
+        snapshot.tables.destination(snapshot.generation, case);
+    } else {
+        case.ask();
+        if snapshot.tables.destination(snapshot.generation, case) {
+            translate::keep_target(snapshot, case);
+            route::target(snapshot, case)?;
+        } else if case.from.is_outside() {
+            return Err(DropReason::TranslationChanged);
+        } else {
+            route::destination(snapshot, case)?;
+        }
+        route::way(case)?;
+        case.asked = case.to;
+    }
+    route::lengths(snapshot, case);
+    Ok(())
+}
+
+/// Judges what is asked, and fills in as whom the packet leaves. As [`find`].
+#[inline(never)]
+pub(super) fn admit<A: Address + Default, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let is_answer = case.before.keep.has(Ops::REPLY);
+    if case.asked.is_elsewhere() {
+        // Only a joined network's gateway can have been asked; it is none any more.
+        return Err(DropReason::NoRoute);
+    }
+    case.service = match case.step {
+        Step::Single => Service::of_packet(&case.datagram),
+        _ => Service::of_flow::<A>(case.datagram.protocol, &case.asked_tuple),
+    };
+    route::resolve_link(snapshot, &mut case.forth, 0);
+    route::resolve_link(snapshot, &mut case.back, case.heard);
+    if case.forth.device != case.before_device {
+        // What another device has taken over is another's: nothing of it is kept.
+        case.before = Decision::TRUST;
+    }
+    case.decision = judge::both_ends(snapshot, case)?;
+    translate::source(snapshot, case)?;
+    translate::leaves(snapshot, case, is_answer)?;
+    route::gateway(snapshot, &mut case.forth);
+    route::gateway(snapshot, &mut case.back);
+    Ok(())
+}
+
+/// Fills in to whom an answer goes.
+#[inline(always)]
+fn find_asker<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let is_translated = case.before.keep.has(Ops::TRANSLATE);
+    if is_translated || case.from.is_outside() || snapshot.uplink(case.before_pair).is_some() {
+        return route::asker(snapshot, case);
+    }
+    if let Err(reason) = route::destination(snapshot, case) {
+        // The host may have opened it from an address that is not the gateway's.
+        if case.before_device != case.network {
+            return Err(reason);
+        }
+        route::to_host_elsewhere(case);
+    }
+    Ok(())
+}

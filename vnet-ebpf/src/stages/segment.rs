@@ -1,0 +1,127 @@
+//! Behind stage 1, for what comes from beyond this host: by which link, and who may have sent it.
+//!
+//! Decides of which network a frame is that arrives at a trunk, a bridged uplink or an overlay's device, and whether it
+//! claims to come from somebody who is here. Whether anybody else is who it says is for the hosts beyond to see to.
+
+use vnet_common::{
+    Address, DropReason, Endpoint, Ip, LinkFlags, LinkKey, MacAddr, NetworkFlags, tag_of,
+};
+
+use crate::{
+    case::Case,
+    headers::{Datagram, Kind, Tags, protocol},
+    packet::{Packet, Tunnel},
+    tables::{Snapshot, Tables},
+};
+
+/// By which link a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// The link's number.
+    pub number: u32,
+    /// The network.
+    pub network: u32,
+    /// The number of the overlay's peer; 0: by no overlay.
+    pub peer: u16,
+    /// Whether the host shares the link.
+    pub is_shared: bool,
+}
+
+/// By which link a frame came out of `tunnel` at the overlays' device.
+///
+/// # Errors
+/// [`DropReason::UnknownVni`], [`DropReason::UnknownPeer`].
+#[inline(always)]
+pub fn came_through<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    device: u32,
+    tunnel: Tunnel,
+) -> Result<Came, DropReason> {
+    let link = snapshot.link(LinkKey::arrival(device, tunnel.vni)).ok_or(DropReason::UnknownVni)?;
+    let peer = snapshot.vtep(tunnel.vni, tunnel.remote).ok_or(DropReason::UnknownPeer)?;
+    Ok(Came { number: link.number, network: link.network, peer: peer as u16, is_shared: false })
+}
+
+/// By which link a frame came with `tags` at `device`; nothing if it is for no network.
+///
+/// # Errors
+/// [`DropReason::WrongUnderlay`] at the overlays' device.
+#[inline(always)]
+pub fn came_with<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    device: u32,
+    tags: &Tags,
+) -> Result<Option<Came>, DropReason> {
+    let key = LinkKey::arrival(device, tag_of(tags.vlan, tags.service));
+    let Some(link) = snapshot.link(key).filter(|_| !tags.is_strange) else { return Ok(None) };
+    if link.flags.has(LinkFlags::OVERLAY) {
+        return Err(DropReason::WrongUnderlay);
+    }
+    let is_shared = link.flags.has(LinkFlags::SHARED);
+    Ok(Some(Came { number: link.number, network: link.network, peer: 0, is_shared }))
+}
+
+/// Takes the tags of a frame off. The priority that they told stays with it.
+///
+/// # Errors
+/// [`DropReason::Truncated`].
+#[inline(always)]
+pub fn untag(packet: &mut impl Packet, tags: &Tags) -> Result<(), DropReason> {
+    if tags.count == 0 {
+        return Ok(());
+    }
+    packet.set_priority(tags.priority());
+    packet.pop_tag()?;
+    if tags.count == 1 { Ok(()) } else { packet.pop_tag() }
+}
+
+/// Whether `mac` is that of somebody here: of a port or of the host.
+#[inline(always)]
+pub fn is_here<T: Tables>(snapshot: &Snapshot<'_, T>, came: (u32, u32), mac: MacAddr) -> bool {
+    let (number, network) = came;
+    snapshot.station(network, mac).is_some_and(|station| station.device != number)
+}
+
+/// Whoever sent a datagram that came by the link `case.device`.
+///
+/// # Errors
+/// [`DropReason::SpoofedMac`], [`DropReason::SpoofedAddress`]: it claims to be somebody who is here, or who has another
+/// MAC; or, where the host is the gateway, to be in another network.
+#[inline(always)]
+pub fn sender<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<A>,
+) -> Result<Endpoint, DropReason> {
+    let (number, network, mac, addr) = (case.device, case.network, case.macs.src(), case.datagram.src.ip());
+    if is_here(snapshot, (number, network), mac) {
+        return Err(DropReason::SpoofedMac);
+    }
+    match snapshot.endpoint(network, addr) {
+        Some(endpoint) if endpoint.device != number => Err(DropReason::SpoofedAddress),
+        Some(endpoint) if endpoint.mac != mac => Err(DropReason::SpoofedMac),
+        Some(endpoint) => Ok(*endpoint),
+        None if is_stranger(snapshot, network, addr)? => Err(DropReason::SpoofedAddress),
+        None => Ok(Endpoint::station(number, mac, snapshot.peer(addr))),
+    }
+}
+
+/// Whether nobody in the network can have `addr`: on a LAN everybody may, for it leads on.
+#[inline(always)]
+fn is_stranger<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, addr: Ip) -> Result<bool, DropReason> {
+    if snapshot.network(network)?.flags.has(NetworkFlags::BRIDGED) || addr.is_local() || addr == Ip::UNSPECIFIED {
+        return Ok(false);
+    }
+    Ok(snapshot.join(network, addr) != Some(network))
+}
+
+/// Whether it is what a DHCP server tells a client (RFC 2131 section 4.1, RFC 8415 section 7.2), who may have no address
+/// yet.
+#[inline(always)]
+#[must_use]
+pub fn is_dhcp_reply<A: Address>(datagram: &Datagram<A>) -> bool {
+    let (server, client) = if A::IS_V4 { (67, 68) } else { (547, 546) };
+    datagram.protocol == protocol::UDP
+        && datagram.message.kind == Kind::Plain
+        && datagram.ports.src().get() == server
+        && datagram.ports.dst().get() == client
+}
