@@ -127,6 +127,8 @@ impl NetworkFlags {
     pub const EXTENDS: Self = Self(1 << 5);
     /// Its addresses are known outside: they leave as they are, and are reached from there.
     pub const ROUTED: Self = Self(1 << 6);
+    /// It is a LAN's: its gateway is somebody else, whom it may reach by any address.
+    pub const BRIDGED: Self = Self(1 << 7);
 
     /// The bits of both.
     #[inline(always)]
