@@ -10,8 +10,8 @@ use crate::{Ip, MacAddr, shared};
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnoopedKind {
-    /// A port says by ARP or neighbour discovery that it has an address, which is not its own in the generation in
-    /// force.
+    /// A port says by ARP or neighbour discovery that it has an address, which nobody in its network has in the
+    /// generation in force.
     Claim = 1,
     /// A DHCP message from the segment to the port (UDP from port 67 to port 68); its payload is there.
     DhcpToPort = 2,
@@ -34,16 +34,16 @@ impl SnoopedKind {
 
 /// What was seen of a port, without a message.
 ///
-/// Layout: `device` u32, `kind` u32, `addr` 16, `mac` [u8; 6], 2 bytes of padding, `len` u32.
+/// Layout: `network` u32, `kind` u32, `addr` 16, `mac` [u8; 6], 2 bytes of padding, `len` u32.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snooped {
-    /// The port's device.
-    pub device: u32,
+    /// The bridge of the network in which it was seen.
+    pub network: u32,
     kind: u32,
     /// The address that is claimed; unspecified with a message.
     pub addr: Ip,
-    /// The port's MAC.
+    /// The port's MAC; of a message to many, which itself tells for whom it is, any.
     pub mac: MacAddr,
     padding: u16,
     /// Bytes of the message that follow.
@@ -51,18 +51,19 @@ pub struct Snooped {
 }
 
 impl Snooped {
-    /// The port behind `device` claims `addr`.
+    /// The port with `mac` in the network whose bridge is `network` claims `addr`.
     #[inline(always)]
     #[must_use]
-    pub const fn claim(device: u32, mac: MacAddr, addr: Ip) -> Self {
-        Self { device, kind: SnoopedKind::Claim as u32, addr, mac, padding: 0, len: 0 }
+    pub const fn claim(network: u32, mac: MacAddr, addr: Ip) -> Self {
+        Self { network, kind: SnoopedKind::Claim as u32, addr, mac, padding: 0, len: 0 }
     }
 
-    /// A message of `kind` to or from the port behind `device`, of which `len` bytes follow.
+    /// A message of `kind` to or from the port with `mac` in the network whose bridge is `network`; `len` bytes of it
+    /// follow.
     #[inline(always)]
     #[must_use]
-    pub const fn message(device: u32, mac: MacAddr, kind: SnoopedKind, len: u32) -> Self {
-        Self { device, kind: kind as u32, addr: Ip::UNSPECIFIED, mac, padding: 0, len }
+    pub const fn message(network: u32, mac: MacAddr, kind: SnoopedKind, len: u32) -> Self {
+        Self { network, kind: kind as u32, addr: Ip::UNSPECIFIED, mac, padding: 0, len }
     }
 
     /// What was seen; `None` if the record is of another version.
