@@ -8,8 +8,8 @@ use vnet_common::{
     Exit, ExitKey, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Forward,
     ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, Identity, Ip,
     JOIN_OUTSIDE, JoinPrefix, MacAddr, MacPair, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops,
-    Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortFlags, PortKey, PortRecord, Ports, Tuple,
-    UplinkKey, UplinkRecord, V4, V6, limits,
+    Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortFlags, PortKey, PortRecord, Ports, Snooped,
+    SnoopedKind, SnoopedMessage, Tuple, UplinkKey, UplinkRecord, V4, V6, limits,
 };
 use vnet_ctl::datapath::{Shape, declared};
 
@@ -86,6 +86,19 @@ fn records_of_ports_networks_and_endpoints() {
     assert_eq!(outside, [words(&[6, 17, 0]), vec![0; 6], vec![4, 4]].concat());
     assert_eq!((Delivery::Peer as u32, Delivery::Device as u32, Delivery::Host as u32), (1, 2, 3));
     assert_eq!((Delivery::NextHop as u32, JOIN_OUTSIDE), (4, u32::MAX));
+}
+
+#[test]
+fn what_is_seen_of_ports() {
+    let addr = Ip::from_octets(IP_OCTETS);
+    let claim = bytes(&Snooped::claim(3, MAC, addr));
+    assert_eq!(claim, [words(&[3, 1]), IP_OCTETS.to_vec(), MAC.0.to_vec(), vec![0; 2], words(&[0])].concat());
+    let seen = Snooped::message(3, MAC, SnoopedKind::DhcpToPort, 300);
+    let nobody = Ip::UNSPECIFIED.octets().to_vec();
+    assert_eq!(bytes(&seen), [words(&[3, 2]), nobody, MAC.0.to_vec(), vec![0; 2], words(&[300])].concat());
+    let payload = [7; SnoopedMessage::PAYLOAD];
+    assert_eq!(bytes(&SnoopedMessage { seen, payload }), [&bytes(&seen)[..], &payload].concat());
+    assert_eq!(SnoopedKind::DhcpFromPort as u32, 3);
 }
 
 #[test]
@@ -274,6 +287,7 @@ const PERCPU_HASH: u32 = 5;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
+const RINGBUF: u32 = 27;
 const NO_PREALLOC: u32 = 1;
 
 #[test]
@@ -303,6 +317,7 @@ fn the_object_declares_every_map_in_its_shape() {
         ("POLICY", shape(HASH, 12, 8, limits::POLICY, NO_PREALLOC)),
         ("PORTS", shape(HASH, 8, 24, limits::PORTS, NO_PREALLOC)),
         ("PORT_DROPS", shape(PERCPU_HASH, 8, 8, limits::PORT_DROPS, NO_PREALLOC)),
+        ("SNOOPED", shape(RINGBUF, 0, 0, limits::SNOOPED, 0)),
         ("SOCKETS", shape(LRU_HASH, 32, 20, limits::SOCKETS, 0)),
         ("STATIONS", shape(HASH, 16, 8, limits::STATIONS, NO_PREALLOC)),
         ("UPLINKS", shape(HASH, 8, 20, limits::UPLINKS, NO_PREALLOC)),

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod mark;
 mod policy;
 mod segment;
+mod snooped;
 mod translation;
 
 pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
@@ -34,6 +35,7 @@ pub use policy::{
     Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
 };
 pub use segment::{Heard, Link, LinkFlags, LinkKey, Station, StationKey, VtepKey, link, tag_of};
+pub use snooped::{Snooped, SnoopedKind, SnoopedMessage};
 pub use translation::{
     ElasticIp, Exit, ExitKey, Forward, ForwardKey, ForwardKind, SocketAddress, SocketKey, UplinkKey,
     UplinkRecord,

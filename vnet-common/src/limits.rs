@@ -36,6 +36,9 @@ pub const VTEPS: u32 = 1 << 13;
 pub const HEARD: u32 = 1 << 14;
 /// Links to which a network floods: its trunk or the peers of its overlay, and ports that take part in several networks.
 pub const FLOODS: u32 = 64;
+/// Bytes of what is seen of ports whose addresses are learned, until the controller has read it: over 400 messages of
+/// DHCP, or 5900 claims.
+pub const SNOOPED: u32 = 1 << 18;
 /// Sockets of the host of which it is known whom they believe to speak to; the oldest are forgotten first.
 pub const SOCKETS: u32 = 1 << 14;
 /// Counters of drops by port and reason.

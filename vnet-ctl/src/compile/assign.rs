@@ -1,4 +1,7 @@
-//! Gives an address of each subnet to each port that names none.
+//! Gives an address of each subnet to each port that names none there.
+//!
+//! Not in a bridged network, where a port has the addresses that it is heard with, nor to a port that another host looks
+//! after.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +12,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::policy::{Network, Policy, Port, Subnet};
+use super::seats::{is_declared, is_remote, networks_of};
+use crate::policy::{Network, NetworkKind, Policy, Port, Subnet};
 
 /// The addresses of each port, by its name.
 pub type Assigned = BTreeMap<String, Vec<IpAddr>>;
@@ -62,22 +66,20 @@ pub fn assign_rested(
     let mut taken: BTreeSet<IpAddr> =
         policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
     let mut assigned = Assigned::new();
-    let waiting = || {
-        policy.ports.iter().filter_map(|(name, port)| Some((name, port, policy.networks.get(&port.network)?)))
-    };
     // What ports had comes before what others may get.
-    for (name, port, network) in waiting() {
-        let addresses = if port.addresses.is_empty() {
-            still_fitting(network, kept.get(name), &mut taken)
-        } else {
-            port.addresses.clone()
-        };
+    for (name, port) in &policy.ports {
+        let mut addresses = port.addresses.clone();
+        for (_, network) in waiting(policy, port) {
+            addresses.extend(still_fitting(network, kept.get(name), &mut taken));
+        }
         assigned.insert(name.clone(), addresses);
     }
     let mut next = BTreeMap::new();
-    for (name, port, network) in waiting() {
-        let Some(addresses) = assigned.get_mut(name) else { continue };
-        for subnet in missing(port, network, addresses) {
+    for ((name, port), addresses) in policy.ports.iter().zip(assigned.values_mut()) {
+        let missing: Vec<_> = waiting(policy, port)
+            .flat_map(|(place, network)| missing(network, addresses).map(move |subnet| (place, subnet)))
+            .collect();
+        for (place, subnet) in missing {
             let cursor = next.entry(subnet.net).or_insert_with(|| subnet.net.network());
             let is_free = |addr: &IpAddr| subnet.has_room_for(*addr) && !taken.contains(addr);
             let mut old = released.iter().filter(|released| is_free(&released.address));
@@ -88,7 +90,7 @@ pub fn assign_rested(
                 .or_else(|| old.next().map(|released| released.address))
                 .ok_or_else(|| AssignError {
                     port: name.clone(),
-                    network: port.network.clone(),
+                    network: place.to_owned(),
                     subnet: subnet.net,
                 })?;
             taken.insert(addr);
@@ -96,6 +98,14 @@ pub fn assign_rested(
         }
     }
     Ok(assigned)
+}
+
+/// The networks in which `port` gets addresses.
+fn waiting<'a>(policy: &'a Policy, port: &'a Port) -> impl Iterator<Item = (&'a str, &'a Network)> {
+    let networks = networks_of(port).filter_map(|name| Some((name, policy.networks.get(name)?)));
+    networks.filter(|(name, network)| {
+        network.kind != NetworkKind::Bridged && !is_remote(port) && !is_declared(policy, port, name)
+    })
 }
 
 /// The addresses of `kept` that the network still has room for, one of each subnet.
@@ -109,10 +119,9 @@ fn still_fitting(network: &Network, kept: Option<&Vec<IpAddr>>, taken: &mut BTre
     addresses
 }
 
-/// The subnets that the port still lacks an address of.
-fn missing<'a>(port: &Port, network: &'a Network, addresses: &[IpAddr]) -> Vec<&'a Subnet> {
-    let lacks = |subnet: &&Subnet| !addresses.iter().any(|addr| subnet.net.contains(addr));
-    if port.addresses.is_empty() { network.subnets.iter().filter(lacks).collect() } else { Vec::new() }
+/// The subnets of a network that a port with `addresses` lacks an address of.
+fn missing<'a>(network: &'a Network, addresses: &[IpAddr]) -> impl Iterator<Item = &'a Subnet> {
+    network.subnets.iter().filter(|subnet| !addresses.iter().any(|addr| subnet.net.contains(addr)))
 }
 
 /// The lowest address from `cursor` on that a port may have; the cursor then stands there.

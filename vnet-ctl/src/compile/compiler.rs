@@ -18,7 +18,9 @@ use super::{
     difference::{Before, replace, since},
     entries::{Contested, Entries},
     identity::{Atoms, Identities, Member},
-    records, segments,
+    records,
+    seats::{self, Members},
+    segments,
     sets::Sets,
     tables::check_sizes,
     translation,
@@ -186,12 +188,13 @@ impl Compiler {
 
         let mut identities = None;
         if moved || known.atoms.changed() {
-            let owners = records::owners(policy, assigned, devices);
+            let seats = seats::seats(policy, devices, &Members::of(policy, devices, &self.tables));
+            let owners = records::owners(policy, assigned, devices, &seats);
             let members: Vec<Member<'_>> = owners.iter().map(|owner| owner.member(&self.tables)).collect();
             let new = Identities::number(&known.atoms, &members, &known.identities, &self.tables.peers);
             let group_set = |name: &str| sets_now.of_port(name) | world.gates;
             let records = Tables {
-                ports: records::ports(policy, devices, group_set),
+                ports: records::ports(policy, &seats, group_set),
                 networks: records::networks(policy, devices),
                 endpoints: records::endpoints(&owners, new.of_members(), group_set),
                 peers: records::peers(new.of_prefixes()),
@@ -200,8 +203,8 @@ impl Compiler {
                 exits: translation::exits(policy, devices),
                 elastic_ips: translation::elastic_ips(policy, assigned, devices),
                 forwards: translation::forwards(policy, assigned, devices),
-                links: segments::links(policy, devices),
-                stations: segments::stations(policy, devices),
+                links: segments::links(policy, devices, &seats)?,
+                stations: segments::stations(policy, devices, &seats),
                 vteps: segments::vteps(policy),
                 ..Tables::default()
             };

@@ -9,6 +9,8 @@ use vnet_common::{Direction, DropReason};
 use super::{
     Assigned,
     evaluate::{Deciding, Packet, PeerView, deciding_entry, deciding_rule, failsafe},
+    records,
+    seats::network_of,
 };
 use crate::policy::{
     AclAction, HostAccess, Mistake, Network, NetworkKind, Policy, Port, Protocol, Rule, closest,
@@ -214,25 +216,54 @@ fn judge(policy: &Policy, end: &Place<'_>, direction: Direction, peer: &Place<'_
 
 /// What the datapath does not do for any rule's sake.
 fn obstacle(policy: &Policy, from: &Place<'_>, to: &Place<'_>, packet: Packet) -> Option<Obstacle> {
-    let Some(own) = from.network else { return Some(DropReason::Forwarded.into()) };
+    if is_by_router(policy, from, to) || is_by_router(policy, to, from) {
+        return None;
+    }
+    let Some(own) = from.network.or(from.beyond) else {
+        let is_routed = kind_of(policy, to) == Some(NetworkKind::Routed);
+        return (!is_routed).then(|| DropReason::Forwarded.into());
+    };
     // Between the host and a port, the network of the port is asked; the host answers in that of the sender.
     let network = policy.networks.get(if from.is_host() { to.network.unwrap_or(own) } else { own });
-    let is_near = to.network.is_some_and(|to| to == own || policy.joined(own).contains(to));
+    let is_near =
+        to.beyond == Some(own) || to.network.is_some_and(|to| to == own || policy.joined(own).contains(to));
     if !is_near {
         let reason = match network.map(|network| network.kind) {
+            Some(NetworkKind::Routed) if to.is_outside() => return None,
             Some(NetworkKind::Nat) => DropReason::Untranslated,
             _ => DropReason::NoRoute,
         };
-        let apart = |to: &str| {
-            format!(
-                "Networks `{own}` and `{to}` are not joined: add connect = [\"{to}\"] to [networks.{own}]."
-            )
-        };
-        return Some(Obstacle { reason, help: to.network.map(apart) });
+        return Some(Obstacle { reason, help: to.network.map(|to| apart(policy, own, to)) });
     }
     let excludes = network.is_some_and(|network| network.host == HostAccess::Excluded);
     let is_failsafe = to.is_host() && failsafe(policy, packet).is_some();
     ((from.is_host() || to.is_host()) && excludes && !is_failsafe).then(|| DropReason::HostExcluded.into())
+}
+
+/// How to get from the network `own` to another, which is apart from it.
+fn apart(policy: &Policy, own: &str, to: &str) -> String {
+    let is_bridged =
+        |name: &&str| policy.networks.get(*name).is_some_and(|it| it.kind == NetworkKind::Bridged);
+    match [own, to].iter().find(|name| is_bridged(name)) {
+        Some(name) => {
+            format!("Network `{name}` is bridged: its LAN's router leads on from it, not this host.")
+        }
+        None => {
+            format!(
+                "Networks `{own}` and `{to}` are not joined: add connect = [\"{to}\"] to [networks.{own}]."
+            )
+        }
+    }
+}
+
+/// The type of the network that an end is in.
+fn kind_of(policy: &Policy, end: &Place<'_>) -> Option<NetworkKind> {
+    policy.networks.get(end.network?).map(|network| network.kind)
+}
+
+/// Whether `near` is a port of a bridged network, and `far` nowhere here: the LAN's router leads there.
+fn is_by_router(policy: &Policy, near: &Place<'_>, far: &Place<'_>) -> bool {
+    far.is_outside() && near.port.is_some() && kind_of(policy, near) == Some(NetworkKind::Bridged)
 }
 
 /// The ICMP message of a question that names none: echo request (RFC 792, RFC 4443 section 4.1).
@@ -271,12 +302,19 @@ struct Place<'a> {
     network: Option<&'a str>,
     /// The port; in a network, none is the gateway.
     port: Option<&'a str>,
+    /// The network beyond whose segment it is, if the policy does not know who has it.
+    beyond: Option<&'a str>,
 }
 
 impl<'a> Place<'a> {
     /// Whether it is a gateway.
     const fn is_host(&self) -> bool {
         self.network.is_some() && self.port.is_none()
+    }
+
+    /// Whether it is in no network, as far as vnet knows.
+    const fn is_outside(&self) -> bool {
+        self.network.is_none() && self.beyond.is_none()
     }
 
     fn groups(&self, policy: &'a Policy) -> &'a [String] {
@@ -297,10 +335,10 @@ fn ends<'a>(
             return Err(Mistake::new("both ends are the host").help("name a port for one of them").into());
         }
         (Some(from), None) => {
-            let to = gateways(policy, &from);
+            let to = gateways(policy, &from)?;
             (from, to)
         }
-        (None, Some(to)) => (gateways(policy, &to), to),
+        (None, Some(to)) => (gateways(policy, &to)?, to),
         (Some(from), Some(to)) => (from, to),
     };
     let fits = |place: &&Place<'_>| question.protocol.fits(place.addr.is_ipv4());
@@ -329,9 +367,18 @@ fn places<'a>(
                 let similar = closest(name, policy.ports.keys().map(String::as_str)).map(str::to_owned);
                 return Err(ExplainError::NoSuchPort { name: name.clone(), similar });
             };
-            let addresses = assigned.get(name).into_iter().flatten();
-            let place = |addr: &IpAddr| Place { addr: *addr, network: Some(&port.network), port: Some(name) };
-            Ok(Some(addresses.map(place).collect()))
+            let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
+            if addresses.is_empty() {
+                let message = format!("port `{name}` has no address yet, and vnet has heard of none");
+                return Err(Mistake::new(message)
+                    .help("give it `addresses`, or ask again when it has some")
+                    .into());
+            }
+            let place = |addr: &IpAddr| {
+                let network = Some(network_of(policy, port, *addr));
+                Place { addr: *addr, network, port: Some(name), beyond: None }
+            };
+            Ok(Some(addresses.iter().map(place).collect()))
         }
     }
 }
@@ -341,16 +388,26 @@ fn whose<'a>(policy: &'a Policy, assigned: &Assigned, addr: IpAddr) -> Place<'a>
     let has =
         |(name, _): &(&String, &Port)| assigned.get(*name).is_some_and(|addresses| addresses.contains(&addr));
     if let Some((name, port)) = policy.ports.iter().find(has) {
-        return Place { addr, network: Some(&port.network), port: Some(name) };
+        return Place { addr, network: Some(network_of(policy, port, addr)), port: Some(name), beyond: None };
     }
-    let is_gateway = |network: &Network| network.subnets.iter().any(|subnet| subnet.gateway == addr);
+    let is_gateway = |network: &Network| records::gateways(network).any(|gateway| gateway == addr);
     let gateway = policy.networks.iter().find(|(_, network)| is_gateway(network));
-    Place { addr, network: gateway.map(|(name, _)| name.as_str()), port: None }
+    let is_beyond = |network: &Network| network.segment.is_some() && network.subnet_of(addr).is_some();
+    let beyond = policy.networks.iter().filter(|_| gateway.is_none()).find(|(_, network)| is_beyond(network));
+    let name = |(name, _): (&'a String, &'a Network)| name.as_str();
+    Place { addr, network: gateway.map(name), port: None, beyond: beyond.map(name) }
 }
 
 /// The host's addresses in the network of the other end.
-fn gateways<'a>(policy: &'a Policy, other: &[Place<'a>]) -> Vec<Place<'a>> {
-    let Some(network) = other.iter().find_map(|place| place.network) else { return Vec::new() };
-    let subnets = policy.networks.get(network).map_or(&[][..], |network| &network.subnets);
-    subnets.iter().map(|subnet| Place { addr: subnet.gateway, network: Some(network), port: None }).collect()
+fn gateways<'a>(policy: &'a Policy, other: &[Place<'a>]) -> Result<Vec<Place<'a>>, Mistake> {
+    let network = other.iter().find_map(|place| place.network.or(place.beyond));
+    let Some((name, network)) = network.and_then(|name| policy.networks.get_key_value(name)) else {
+        return Ok(Vec::new());
+    };
+    if network.kind == NetworkKind::Bridged {
+        let message = format!("the host is nobody in network `{name}`, which is bridged");
+        return Err(Mistake::new(message).help("name the address that it has on that LAN, if it has one"));
+    }
+    let place = |addr| Place { addr, network: Some(name), port: None, beyond: None };
+    Ok(records::gateways(network).map(place).collect())
 }

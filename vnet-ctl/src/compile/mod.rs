@@ -14,6 +14,7 @@ mod identity;
 mod ports;
 mod records;
 mod rules;
+mod seats;
 mod segments;
 mod sets;
 mod tables;

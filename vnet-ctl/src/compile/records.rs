@@ -8,11 +8,16 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use vnet_common::{
     Direction, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, Ip, MacAddr, NetworkFlags,
-    NetworkRecord, PortRecord,
+    NetworkRecord, PortFlags, PortRecord,
 };
 
-use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member, translation};
-use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Policy, Port};
+use super::{
+    Assigned, Bridge, Devices, PortDevice, Tables,
+    identity::Member,
+    seats::{Seat, extending, is_remote, learns},
+    translation,
+};
+use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Policy, Port, Segment};
 
 /// The bridge in the keys of prefixes that are some network's, whichever asks.
 const NO_NETWORK: u32 = 0;
@@ -26,32 +31,45 @@ pub(super) fn gates(policy: &Policy) -> GroupSet {
     policy.acl.iter().fold(0, |gates, entry| gates | gate(entry.rule.direction))
 }
 
-/// The records of ports by their device; `group_set` has the number of each port's groups, with the gates.
+/// The records of ports by their device or link; `group_set` has the number of each port's groups, with the gates.
 pub(super) fn ports(
     policy: &Policy,
-    devices: &Devices,
+    seats: &[Seat<'_>],
     group_set: impl Fn(&str) -> GroupSet,
 ) -> BTreeMap<u32, PortRecord> {
-    let record = |(name, port): (&String, &Port)| {
-        let bridge = devices.bridges.get(&port.network)?;
+    let is_overlay = |network: &Network| matches!(network.segment, Some(Segment::Overlay { .. }));
+    let has_overlay = policy.networks.values().any(is_overlay);
+    let record = |seat: &Seat<'_>| {
+        let Seat { name, port, network, bridge, device, .. } = *seat;
+        let flags =
+            [(has_overlay, PortFlags::NO_OVERLAY), (learns(policy, port, network), PortFlags::LEARNS)];
+        let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+        let flags = set.fold(PortFlags::NONE, |flags, (_, flag)| flags.and(flag));
         let record = PortRecord::new(bridge.ifindex, group_set(name), port.mac, bridge.mac);
-        Some((devices.ports.get(name)?.ifindex, record))
+        (device.ifindex, record.with(flags))
     };
-    policy.ports.iter().filter_map(record).collect()
+    seats.iter().filter(|seat| !is_remote(seat.port)).map(record).collect()
 }
 
 /// The records of networks by their bridge.
 pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
+    let extending = extending(policy);
     let record = |(name, network): (&String, &Network)| {
         let bridge = devices.bridges.get(name)?;
-        let is_joined = !network.no_snat.is_empty()
+        let (is_routed, is_bridged) =
+            (network.kind == NetworkKind::Routed, network.kind == NetworkKind::Bridged);
+        let is_joined = is_routed
+            || !network.no_snat.is_empty()
             || policy.joined(name).iter().any(|other| devices.bridges.contains_key(*other));
         let flags = [
-            (network.kind == NetworkKind::Nat, NetworkFlags::LEADS_OUTSIDE),
+            (is_routed || network.kind == NetworkKind::Nat, NetworkFlags::LEADS_OUTSIDE),
             (network.host == HostAccess::Excluded, NetworkFlags::EXCLUDES_HOST),
             (is_joined, NetworkFlags::JOINED),
             (network.clamp_mss, NetworkFlags::CLAMPS_MSS),
             (network.mapping == Mapping::EndpointIndependent, NetworkFlags::ENDPOINT_INDEPENDENT),
+            (extending.contains(name.as_str()), NetworkFlags::EXTENDS),
+            (is_routed, NetworkFlags::ROUTED),
+            (is_bridged, NetworkFlags::BRIDGED),
         ];
         let set = flags.into_iter().filter(|(is_set, _)| *is_set);
         let flags = set.fold(NetworkFlags::NONE, |flags, (_, flag)| flags.and(flag));
@@ -62,10 +80,16 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
     policy.networks.iter().filter_map(record).collect()
 }
 
-/// The first gateway of one IP version; unspecified if there is none.
+/// The first gateway of one IP version that is the host; unspecified if there is none.
 fn first_gateway(network: &Network, is_ipv4: bool) -> Ip {
-    let mut gateways = network.subnets.iter().map(|subnet| subnet.gateway);
+    let mut gateways = gateways(network);
     gateways.find(|gateway| gateway.is_ipv4() == is_ipv4).map_or(Ip::UNSPECIFIED, Ip::from_std)
+}
+
+/// The host's addresses in a network; it has none in one that is bridged.
+pub(super) fn gateways(network: &Network) -> impl Iterator<Item = IpAddr> {
+    let is_bridged = network.kind == NetworkKind::Bridged;
+    network.subnets.iter().filter(move |_| !is_bridged).map(|subnet| subnet.gateway)
 }
 
 /// An MTU as records have it: 0, not known, for one that no IP packet reaches (a loopback device has 65536).
@@ -75,13 +99,20 @@ pub(super) fn mtu_of_record(mtu: u32) -> u16 {
 
 /// The prefixes that each network reaches in those that it is joined with, and the bridges there; and those to
 /// which it leaves untranslated. Where both name the same prefix, the joined network has it. Under no network stand
-/// the prefixes of all of them, which nobody looks for outside.
+/// the prefixes of all of them, which nobody looks for outside, and which are a LAN's where they are bridged. What
+/// comes to a network from beyond this host has an address of its own prefixes.
 pub(super) fn joins(policy: &Policy, devices: &Devices) -> BTreeMap<(u32, IpNet), u32> {
     let mut joins: BTreeMap<_, _> = translation::untranslated(policy, devices).collect();
     joins.extend(translation::aside(policy, devices));
+    let extending = extending(policy);
     for (name, network) in &policy.networks {
         let Some(own) = devices.bridges.get(name) else { continue };
-        joins.extend(network.subnets.iter().map(|subnet| ((NO_NETWORK, subnet.net), own.ifindex)));
+        if network.kind != NetworkKind::Bridged {
+            let askers = [Some(NO_NETWORK), extending.contains(name.as_str()).then_some(own.ifindex)];
+            joins.extend(askers.into_iter().flatten().flat_map(|asker| {
+                network.subnets.iter().map(move |subnet| ((asker, subnet.net), own.ifindex))
+            }));
+        }
         for other in policy.joined(name) {
             let (Some(network), Some(bridge)) = (policy.networks.get(other), devices.bridges.get(other))
             else {
@@ -125,23 +156,27 @@ impl Owner<'_> {
     }
 }
 
-/// All addresses of ports and gateways that have devices, link-local ones included.
-pub(super) fn owners<'a>(policy: &'a Policy, assigned: &Assigned, devices: &Devices) -> Vec<Owner<'a>> {
+/// All addresses of ports in their `seats`, and of gateways that have devices, link-local ones included.
+pub(super) fn owners<'a>(
+    policy: &'a Policy,
+    assigned: &Assigned,
+    devices: &Devices,
+    seats: &[Seat<'a>],
+) -> Vec<Owner<'a>> {
     let mut owners = Vec::new();
     let mut add =
         |network, bridge: Bridge, port, mac: MacAddr, addresses: &mut dyn Iterator<Item = IpAddr>| {
             let all = addresses.chain([mac.link_local().to_std()]);
             owners.extend(all.map(|addr| Owner { addr, network, bridge, port }));
         };
-    for (name, port) in &policy.ports {
-        let devices = (devices.bridges.get(&port.network), devices.ports.get(name));
-        let (Some(bridge), Some(device)) = devices else { continue };
-        let mut own = assigned.get(name).into_iter().flatten().copied();
-        add(&port.network, *bridge, Some((port, *device, name.as_str())), port.mac, &mut own);
+    for seat in seats {
+        let Seat { name, port, network, bridge, device, .. } = *seat;
+        let own = seat.addresses(policy, assigned);
+        add(network, bridge, Some((port, device, name)), port.mac, &mut own.into_iter());
     }
-    for (name, network) in &policy.networks {
+    for (name, network) in policy.networks.iter().filter(|(_, it)| it.kind != NetworkKind::Bridged) {
         let Some(bridge) = devices.bridges.get(name) else { continue };
-        add(name, *bridge, None, bridge.mac, &mut network.subnets.iter().map(|subnet| subnet.gateway));
+        add(name, *bridge, None, bridge.mac, &mut gateways(network));
     }
     owners
 }

@@ -27,8 +27,16 @@ impl Sets {
             wanted.entry(origins).or_default().push(name);
         }
         let known = |name: &String| {
-            let record = before.ports.get(&devices.ports.get(name)?.ifindex)?;
-            Some(record.group_set & !(GATE_INGRESS_ACL | GATE_EGRESS_ACL))
+            let of_device = || Some(before.ports.get(&devices.ports.get(name)?.ifindex)?.group_set);
+            // Another host looks after the port: it has addresses, and no device.
+            let of_address = || {
+                let port = policy.ports.get(name)?;
+                let bridge = devices.bridges.get(&port.network)?;
+                let endpoint = before.endpoints.get(&(bridge.ifindex, port.mac.link_local().to_std()))?;
+                Some(endpoint.group_set)
+            };
+            let group_set = of_device().or_else(of_address)?;
+            Some(group_set & !(GATE_INGRESS_ACL | GATE_EGRESS_ACL))
         };
         let mut sets = Self::default();
         let mut taken = Taken::from(FIRST);

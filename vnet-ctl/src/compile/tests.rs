@@ -5,6 +5,7 @@ mod backends;
 mod explaining;
 mod following;
 mod random;
+mod segments;
 mod tables;
 mod translation;
 

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vnet_common::{
     ElasticIp, Exit, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, Side, UplinkRecord, V4, V6,
 };
@@ -18,7 +18,8 @@ use super::{
     Assigned, Bridge, Devices, ExitPlace, UplinkDevice,
     backends::slots,
     ports::{Block, split},
-    records::mtu_of_record,
+    records::{gateways, mtu_of_record},
+    seats::network_of,
 };
 use crate::policy::{
     self, Affinity, Backend, Network, NetworkKind, OnChange, Policy, PortRange, Protocol, fnv1a,
@@ -32,9 +33,10 @@ type Leading<'a> = (&'a Network, Bridge, &'a UplinkDevice);
 
 /// The networks that lead outside and whose devices are there.
 fn leading<'a>(policy: &'a Policy, devices: &'a Devices) -> impl Iterator<Item = Leading<'a>> {
-    policy.networks.iter().filter(|(_, network)| network.kind == NetworkKind::Nat).filter_map(
-        |(name, network)| Some((network, *devices.bridges.get(name)?, devices.uplinks.get(name)?)),
-    )
+    let leads = |network: &Network| matches!(network.kind, NetworkKind::Nat | NetworkKind::Routed);
+    policy.networks.iter().filter(move |(_, network)| leads(network)).filter_map(|(name, network)| {
+        Some((network, *devices.bridges.get(name)?, devices.uplinks.get(name)?))
+    })
 }
 
 /// The records of uplinks by their device.
@@ -53,12 +55,16 @@ pub(super) fn uplinks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Uplin
     leading(policy, devices).map(|(.., uplink)| (uplink.ifindex, record(uplink))).collect()
 }
 
-/// The addresses that each network leaves with.
+/// The addresses that each network leaves with. One that is routed has an exit as well, which tells its uplink.
 pub(super) fn exits(policy: &Policy, devices: &Devices) -> BTreeMap<ExitPlace, Exit> {
     let mut exits = BTreeMap::new();
     for (network, bridge, uplink) in leading(policy, devices) {
         for is_ipv4 in [true, false] {
-            let addresses = exit_addresses(network, uplink, is_ipv4);
+            let addresses = if network.kind == NetworkKind::Routed {
+                gateways(network).find(|gateway| gateway.is_ipv4() == is_ipv4).into_iter().collect()
+            } else {
+                exit_addresses(network, uplink, is_ipv4)
+            };
             let slots = u16::try_from(addresses.len()).unwrap_or(u16::MAX);
             let version = if is_ipv4 { 4 } else { 6 };
             exits.extend((0..slots).zip(addresses).map(|(slot, addr)| {
@@ -71,11 +77,12 @@ pub(super) fn exits(policy: &Policy, devices: &Devices) -> BTreeMap<ExitPlace, E
 }
 
 /// The addresses of one IP version that packets of `network` leave with by `uplink`; none where it has no
-/// subnet of that version, or the uplink no address.
+/// subnet of that version, or the uplink no address, and none of a network that is routed.
 #[must_use]
 pub fn exit_addresses(network: &Network, uplink: &UplinkDevice, is_ipv4: bool) -> Vec<IpAddr> {
     let is_right = |addr: &IpAddr| addr.is_ipv4() == is_ipv4;
-    if !network.subnets.iter().any(|subnet| is_right(&subnet.gateway)) {
+    let is_routed = network.kind == NetworkKind::Routed;
+    if is_routed || !network.subnets.iter().any(|subnet| is_right(&subnet.gateway)) {
         return Vec::new();
     }
     let given: Vec<_> = network.snat.iter().copied().filter(is_right).collect();
@@ -85,13 +92,17 @@ pub fn exit_addresses(network: &Network, uplink: &UplinkDevice, is_ipv4: bool) -
     given
 }
 
-/// The prefixes to which each network's packets leave untranslated.
+/// The prefixes to which each network's packets leave untranslated: all of them if it is routed.
 pub(super) fn untranslated<'a>(
     policy: &'a Policy,
     devices: &'a Devices,
 ) -> impl Iterator<Item = ((u32, IpNet), u32)> + 'a {
     policy.networks.iter().filter_map(|(name, network)| Some((network, devices.bridges.get(name)?))).flat_map(
-        |(network, bridge)| network.no_snat.iter().map(|net| ((bridge.ifindex, *net), JOIN_OUTSIDE)),
+        |(network, bridge)| {
+            let everywhere: [IpNet; 2] = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+            let everywhere = everywhere.into_iter().filter(|_| network.kind == NetworkKind::Routed);
+            everywhere.chain(network.no_snat.iter().copied()).map(|net| ((bridge.ifindex, net), JOIN_OUTSIDE))
+        },
     )
 }
 
@@ -124,7 +135,7 @@ fn associations<'a>(
         |(addr, elastic)| {
             let (bridge, network) = place_of(policy, devices, &elastic.port)?;
             let uplink = devices.uplinks.get(network)?;
-            let private = private(assigned, &elastic.port, *addr).collect();
+            let private = private(policy, assigned, &elastic.port, *addr).collect();
             Some(Association { addr: *addr, on_change: elastic.on_change, bridge, uplink, private })
         },
     )
@@ -216,7 +227,7 @@ impl ForwardTable {
             .to
             .iter()
             .filter_map(|backend| {
-                let target = private(assigned, &backend.port, forward.listen).next()?;
+                let target = private(policy, assigned, &backend.port, forward.listen).next()?;
                 let (bridge, _) = place_of(policy, devices, &backend.port)?;
                 let (target, ports) = (Ip::from_std(target), (first, backend.to_port));
                 Some((backend, Forward::to(ForwardKind::Forward, bridge.ifindex, target, ports)))
@@ -259,8 +270,9 @@ impl ForwardTable {
             return;
         };
         let (addr, port) = (service.listen.ip(), service.listen.port());
-        let mut gateways = network.subnets.iter().map(|subnet| subnet.gateway);
-        let Some(gateway) = gateways.find(|gateway| gateway.is_ipv4() == addr.is_ipv4()) else { return };
+        let Some(gateway) = gateways(network).find(|gateway| gateway.is_ipv4() == addr.is_ipv4()) else {
+            return;
+        };
         let ports = (port, service.to_port);
         let to = Forward::to(ForwardKind::Metadata, bridge.ifindex, Ip::from_std(gateway), ports);
         self.add(head(bridge.ifindex, addr, Protocol::TCP.0), &[Block { base: port, len: 16 }], to);
@@ -298,8 +310,7 @@ fn listened_on(policy: &Policy, devices: &Devices, listen: IpAddr) -> BTreeSet<(
     }
     let loopback: IpAddr =
         if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    let subnets = policy.networks.values().flat_map(|network| &network.subnets);
-    let all = devices.addresses.iter().copied().chain(subnets.map(|subnet| subnet.gateway));
+    let all = devices.addresses.iter().copied().chain(policy.networks.values().flat_map(gateways));
     let all = all.filter(|addr| addr.is_ipv4() == listen.is_ipv4()).map(|addr| (0, addr));
     all.chain([(ForwardKey::HOST, loopback)]).collect()
 }
@@ -311,8 +322,15 @@ fn place_of<'a>(policy: &'a Policy, devices: &Devices, port: &str) -> Option<(Br
     Some((*devices.bridges.get(network)?, network))
 }
 
-/// The addresses of a port that are of the version of `like`.
-fn private<'a>(assigned: &'a Assigned, port: &str, like: IpAddr) -> impl Iterator<Item = IpAddr> + 'a {
-    let own = assigned.get(port).into_iter().flatten().copied();
-    own.filter(move |addr| addr.is_ipv4() == like.is_ipv4())
+/// The addresses of a port in its own network that are of the version of `like`.
+fn private<'a>(
+    policy: &'a Policy,
+    assigned: &'a Assigned,
+    name: &str,
+    like: IpAddr,
+) -> impl Iterator<Item = IpAddr> + 'a {
+    let port = policy.ports.get(name);
+    let own = assigned.get(name).into_iter().flatten().copied();
+    let is_there = move |addr| port.is_some_and(|port| network_of(policy, port, addr) == port.network);
+    own.filter(move |addr| addr.is_ipv4() == like.is_ipv4() && is_there(*addr))
 }

@@ -9,14 +9,14 @@ use std::{
 
 use super::desired::bridge_mac;
 use crate::{
-    compile::{Bridge, Devices, PortDevice, UplinkDevice},
+    compile::{Bridge, Devices, PortDevice, SegmentDevice, UplinkDevice},
     datapath::names::Hook,
     plan::{Located, LocatedUplink},
-    policy::{NetworkKind, Policy},
+    policy::{Network, NetworkKind, Policy},
 };
 
-/// Devices that do not exist, one for each network, port and uplink: the tables have the size that they will have,
-/// as far as that does not depend on how many addresses the host has.
+/// Devices that do not exist, one for each network, port, uplink and segment: the tables have the size that they will
+/// have, as far as that does not depend on how many addresses the host has.
 pub(super) fn imagined(policy: &Policy) -> Devices {
     let mut indexes = 1..;
     let mut next = || indexes.next().unwrap_or(u32::MAX);
@@ -26,7 +26,9 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
         let (mac, addresses) = (bridge_mac(""), addresses.to_vec());
         UplinkDevice::new(ifindex, mac, addresses, 0)
     };
-    let leads_outside = |(_, network): &(&String, &crate::policy::Network)| network.kind == NetworkKind::Nat;
+    let leads_outside =
+        |(_, network): &(&String, &Network)| matches!(network.kind, NetworkKind::Nat | NetworkKind::Routed);
+    let segment = |ifindex| SegmentDevice { ifindex, mac: bridge_mac(""), mtu: 0 };
     Devices {
         uplinks: policy
             .networks
@@ -34,7 +36,12 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
             .filter(leads_outside)
             .map(|(name, _)| (name.clone(), uplink(next())))
             .collect(),
-        segments: BTreeMap::new(),
+        segments: policy
+            .networks
+            .iter()
+            .filter(|(_, network)| network.segment.is_some())
+            .map(|(name, _)| (name.clone(), segment(next())))
+            .collect(),
         addresses: addresses.into(),
         bridges: policy
             .networks

@@ -150,8 +150,9 @@ impl fmt::Display for Differences<'_> {
 mod tests {
     use vnet_common::{
         Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, FlowImage4, FlowImage6, FlowKey,
-        Forward, ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
-        PortDropKey, PortKey, PortRecord, SocketAddress, SocketKey, UplinkKey, UplinkRecord, V4, V6, limits,
+        Forward, ForwardKey, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+        PolicyKey, PortDropKey, PortKey, PortRecord, SocketAddress, SocketKey, Station, StationKey,
+        UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
     };
 
     use super::*;
@@ -171,12 +172,16 @@ mod tests {
             ("EXITS", size_of::<ExitKey>(), size_of::<Exit>(), limits::EXITS),
             ("ELASTIC_IPS", size_of::<EndpointKey>(), size_of::<ElasticIp>(), limits::ELASTIC_IPS),
             ("FORWARDS", size_of::<ForwardKey>(), size_of::<Forward>(), limits::FORWARDS),
+            ("LINKS", size_of::<LinkKey>(), size_of::<Link>(), limits::LINKS),
+            ("STATIONS", size_of::<StationKey>(), size_of::<Station>(), limits::STATIONS),
+            ("VTEPS", size_of::<VtepKey>(), 4, limits::VTEPS),
             ("FLOWS4", size_of::<FlowKey<V4>>(), size_of::<FlowImage4>(), limits::FLOWS4),
             ("FLOWS6", size_of::<FlowKey<V6>>(), size_of::<FlowImage6>(), limits::FLOWS6),
             ("DROPS", 4, 8, limits::DROP_REASONS),
             ("PORT_DROPS", size_of::<PortDropKey>(), 8, limits::PORT_DROPS),
             ("HOST", 4, 8, 1),
             ("SOCKETS", size_of::<SocketKey>(), size_of::<SocketAddress>(), limits::SOCKETS),
+            ("SNOOPED", 0, 0, limits::SNOOPED),
             ("BUDGETS", 4, size_of::<Budget>(), limits::BUDGETS),
         ];
         assert_eq!(declared.len(), expected.len());

@@ -4,14 +4,14 @@ use core::cell::Cell;
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
     macros::btf_map,
 };
 use vnet_common::{
     Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard,
     JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
-    PortKey, PortRecord, SocketAddress, SocketKey, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
-    VtepKey, limits,
+    PortKey, PortRecord, SnoopedMessage, SocketAddress, SocketKey, Station, StationKey, UplinkKey,
+    UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -75,6 +75,9 @@ pub(crate) static SOCKETS: LruHashMap<SocketKey, SocketAddress, { limits::SOCKET
 /// From which peers stations of overlays have spoken.
 #[btf_map]
 pub(crate) static HEARD: LruHashMap<StationKey, Heard, { limits::HEARD as usize }> = LruHashMap::new();
+/// What is seen of ports whose addresses are learned; records without a message are shorter.
+#[btf_map]
+pub(crate) static SNOOPED: RingBuf<SnoopedMessage, { limits::SNOOPED as usize }> = RingBuf::new();
 /// The lock of each group of fragmented datagrams, and how many frames it has held back.
 #[btf_map]
 pub(crate) static FRAGMENT_GROUPS: Array<[Cell<u32>; 2], { limits::FRAGMENT_GROUPS as usize }> = Array::new();
