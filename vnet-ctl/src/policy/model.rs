@@ -210,7 +210,8 @@ pub struct Network {
     pub connect: BTreeSet<String>,
     /// Whether the host takes part in it.
     pub host: HostAccess,
-    /// The device that its packets leave by; of a `nat` network without one, that of the host's default route.
+    /// The device that it names as the way to the outside, to its LAN or to the peers of its overlay; where it needs one
+    /// and names none, that of the host's default route.
     pub uplink: Option<String>,
     /// The addresses that its packets leave with; none: the uplink's own first one.
     pub snat: Vec<IpAddr>,
@@ -289,6 +290,12 @@ impl Serialize for HostAccess {
 }
 
 impl Network {
+    /// Whether this host is its gateway: of a bridged network the LAN has one.
+    #[must_use]
+    pub fn is_routed_here(&self) -> bool {
+        self.kind != NetworkKind::Bridged
+    }
+
     /// The subnet that contains `addr`.
     #[must_use]
     pub fn subnet_of(&self, addr: IpAddr) -> Option<&Subnet> {
