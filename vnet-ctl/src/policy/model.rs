@@ -10,6 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
+
 use vnet_common::MacAddr;
 
 use super::{Affinity, Backend, Peer, PortRange, Protocol, Rule};
@@ -229,7 +230,7 @@ pub struct Network {
 }
 
 /// How a network goes beyond this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Segment {
     /// Over a device that carries its frames as they are, or tagged.
@@ -246,6 +247,7 @@ pub enum Segment {
         /// The network identifier, 1 to 16777215.
         vni: u32,
         /// The other hosts that take part, at least one, all of one IP version.
+        #[schema(value_type = Vec<String>)]
         peers: Vec<IpAddr>,
         /// The device that leads to them; none: that of the host's default route.
         uplink: Option<String>,

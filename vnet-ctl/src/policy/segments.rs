@@ -7,6 +7,7 @@ mod between;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
     ops::Range,
 };
@@ -31,6 +32,25 @@ const MAX_VNI: u32 = (1 << 24) - 1;
 const OVERHEAD_V4: u32 = 50;
 /// The same with an IPv6 header.
 const OVERHEAD_V6: u32 = 70;
+
+impl fmt::Display for Segment {
+    /// In a few words, such as `vlan 10 on eth1` and `vni 5001 to 2 peers`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lan { trunk, vlan, .. } if vlan.is_empty() => write!(out, "bridged to {trunk}"),
+            Self::Lan { trunk, vlan, .. } => write!(out, "vlan {} on {trunk}", tags(vlan)),
+            Self::Overlay { vni, peers, .. } => {
+                let noun = if peers.len() == 1 { "peer" } else { "peers" };
+                write!(out, "vni {vni} to {} {noun}", peers.len())
+            }
+        }
+    }
+}
+
+/// `10`, or `10 in 100`.
+fn tags(vlan: &[u16]) -> String {
+    vlan.iter().rev().map(ToString::to_string).collect::<Vec<_>>().join(" in ")
+}
 
 /// What networks say of their segments, to be compared between them.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     super::{Mistake, Network, diagnostic::Finding, networks::Claimed, section::Report},
-    Lan, Places, Segments,
+    Lan, Places, Segments, tags,
 };
 
 /// Records what two networks cannot both have, and peers that are workloads; returns where the peers are.
@@ -82,10 +82,6 @@ fn collision(owner: &Lan<'_>, wanted: &Lan<'_>) -> Finding {
             format!("VLAN {tag} on `{trunk}` is the outer tag of network `{first}` already"),
             "choose a VLAN that is no network's outer tag",
         ),
-        ([outer, inner], _) => (
-            format!("VLAN {inner} in {outer} on `{trunk}` is that of network `{first}` already"),
-            "give each network its own",
-        ),
         (owned, _) => (
             format!("VLAN {} on `{trunk}` is that of network `{first}` already", tags(owned)),
             "give each network its own, or another trunk",
@@ -93,11 +89,6 @@ fn collision(owner: &Lan<'_>, wanted: &Lan<'_>) -> Finding {
     };
     let finding = Finding::new(wanted.place.clone(), Mistake::new(message).help(help));
     finding.related(owner.place.clone(), format!("network `{first}` has it"))
-}
-
-/// `10`, or `10 in 100`.
-fn tags(vlan: &[u16]) -> String {
-    vlan.iter().rev().map(ToString::to_string).collect::<Vec<_>>().join(" in ")
 }
 
 /// Records untagged bridged networks whose uplink is another network's way out, too.
