@@ -225,6 +225,54 @@ fn a_network_is_told_how_it_leads_outside() {
 }
 
 #[test]
+fn a_network_goes_beyond_the_host() {
+    let bench = Bench::new();
+    let _daemon = bench.daemon(Answer::Yes);
+    let before = bench.text();
+    run(&bench, "network create red --type private --subnet 10.40.0.0/24 --vlan 10 --trunk eth1").code(0);
+    assert!(bench.text().contains("vlan = 10\ntrunk = \"eth1\"\n"), "{}", bench.text());
+    run(&bench, "network set red --vlan 100,10 --priority 5").code(0);
+    let keys = "vlan = [100, 10]\ntrunk = \"eth1\"\npriority = 5\n";
+    assert!(bench.text().contains(keys), "{}", bench.text());
+    run(&bench, "network set red --no-priority --vni 7 --peer 192.0.2.12").code(2);
+    run(&bench, "network set red --no-vlan --vni 7 --peer 192.0.2.12,192.0.2.13 --uplink eth0").code(0);
+    let keys = "uplink = \"eth0\"\nvni = 7\npeers = [\"192.0.2.12\", \"192.0.2.13\"]\n";
+    assert!(bench.text().contains(keys), "{}", bench.text());
+    let ended = run(&bench, "network set red --no-vni").code(2);
+    assert!(ended.stderr.contains("`uplink` does not go with a private network"), "{}", ended.stderr);
+    run(&bench, "network set red --no-vni --no-uplink").code(0);
+    run(&bench, "network rm red").code(0);
+    run(&bench, "network create lan --type bridged --uplink eth1").code(0);
+    assert!(bench.text().contains("type = \"bridged\"\nuplink = \"eth1\"\n"), "{}", bench.text());
+    let ended = run(&bench, "network create two --type bridged --uplink eth1").code(2);
+    assert!(ended.stderr.contains("network `lan` is bridged to `eth1` without a tag"), "{}", ended.stderr);
+    run(&bench, "network create out --type routed --subnet 10.41.0.0/24 --vlan 20 --trunk eth1").code(0);
+    let port = "port create vm --network lan --tap tap1 --owner 1000 --vlan-of out";
+    run(&bench, port).code(0);
+    let keys = "vlans = [\"out\"]\nattach = { tap = \"tap1\", create = true, owner = 1000 }\n";
+    assert!(bench.text().contains(keys), "{}", bench.text());
+    let ended = run(&bench, "network rm out").code(5);
+    assert!(ended.stderr.contains("port `vm`"), "{}", ended.stderr);
+    run(&bench, "port set vm --no-vlan-of --tap tap1").code(0);
+    assert!(bench.text().contains("network = \"lan\"\nattach = { tap = \"tap1\" }\n"), "{}", bench.text());
+    ["port rm vm", "network rm out", "network rm lan"].map(|line| run(&bench, line).code(0));
+    assert_eq!(bench.text(), before);
+}
+
+#[test]
+fn a_runtime_may_ask_for_a_tap() {
+    let bench = Bench::new();
+    let daemon = bench.daemon(Answer::Yes);
+    let create = "port create vm --network front --tap tap1 --owner 1000 --vlan-of red --runtime";
+    run(&bench, create).code(0);
+    let asked = json!({
+        "network": "front", "vlans": ["red"], "origin": "vnet-ctl",
+        "attach": {"tap": "tap1", "create": true, "owner": 1000}
+    });
+    assert_eq!(daemon.runtime_ports()["vm"], asked);
+}
+
+#[test]
 fn what_no_rule_admits_is_warned_of_by_name() {
     let forward = "[[forwards]]\nlisten = \"0.0.0.0:80\"\nprotocol = \"tcp\"\nto = \"web-1\"\n";
     let bench = Bench::with(&format!("{}\n{forward}", bench::POLICY));

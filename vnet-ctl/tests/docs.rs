@@ -87,17 +87,8 @@ fn examples_are_valid_and_nothing_in_them_is_strange() {
 /// What README.md says is missing, and how somebody would write it.
 const REFUSED: &[(&str, &str)] = &[
     ("uplinks.*.xdp", "[uplinks.eth0]\nxdp = 'auto'"),
-    ("networks.*.vlan", "[networks.a]\nvlan = 120"),
-    ("trunk", "[networks.a]\ntrunk = 'eth1'"),
-    ("vni", "[networks.a]\nvni = 5001"),
-    ("peers", "[networks.a]\npeers = ['192.0.2.12']"),
-    ("routed", "[networks.a]\ntype = 'routed'"),
-    ("bridged", "[networks.a]\ntype = 'bridged'"),
-    ("ports.*.vlans", "[ports.a]\nvlans = [1]"),
     ("ports.*.allowed_addresses", "[ports.a]\nallowed_addresses = ['10.0.0.0/8']"),
     ("attach.container", "[ports.a]\nattach = { container = 'c' }"),
-    ("attach.tap", "[ports.a]\nattach = { tap = 'tap0' }"),
-    ("attach.owner", "[ports.a]\nattach = { device = 'tap0', owner = 'qemu' }"),
 ];
 
 #[test]

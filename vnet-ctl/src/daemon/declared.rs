@@ -167,7 +167,12 @@ fn attach(declared: &RuntimePort) -> Option<Attach> {
         create: attach.create.unwrap_or_default(),
         name: attach.name.clone().unwrap_or_else(|| DEFAULT_INTERFACE.to_owned()),
     });
-    netns.or_else(|| attach.device.clone().map(|device| Attach::Device { device }))
+    let device = || attach.device.clone().map(|device| Attach::Device { device });
+    let tap = || {
+        let (create, owner) = (attach.create.unwrap_or_default(), attach.owner);
+        attach.tap.clone().map(|tap| Attach::Tap { tap, create, owner })
+    };
+    netns.or_else(device).or_else(tap)
 }
 
 /// What the declaration means beside `policy`.
@@ -176,14 +181,16 @@ fn judge(name: &str, declared: &RuntimePort, policy: &Policy) -> Result<Arc<Port
     struct InFile<'a> {
         network: &'a str,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        vlans: &'a [String],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
         addresses: &'a [String],
         #[serde(skip_serializing_if = "Option::is_none")]
         mac: Option<&'a str>,
         security_groups: &'a [String],
         attach: &'a crate::api::types::RuntimeAttach,
     }
-    let RuntimePort { network, addresses, mac, security_groups, attach, .. } = declared;
-    let in_file = InFile { network, addresses, mac: mac.as_deref(), security_groups, attach };
+    let RuntimePort { network, vlans, addresses, mac, security_groups, attach, .. } = declared;
+    let in_file = InFile { network, vlans, addresses, mac: mac.as_deref(), security_groups, attach };
     let text = serde_json::to_string(&in_file).map_err(|error| vec![Mistake::new(error.to_string())])?;
     parse_port(name, &text, policy).map(Arc::new)
 }

@@ -39,6 +39,7 @@ fn netns(name: &str) -> RuntimeAttach {
 fn port(network: &str, address: Option<&str>, attach: RuntimeAttach) -> RuntimePort {
     RuntimePort {
         network: network.to_owned(),
+        vlans: Vec::new(),
         addresses: address.into_iter().map(str::to_owned).collect(),
         mac: None,
         security_groups: Vec::new(),

@@ -11,7 +11,7 @@ use std::{
 use vnet_common::{Direction, RuleId};
 
 use crate::policy::{
-    AclRule, Attach, ElasticIp, Forward, HostAccess, Network, Policy, Port, Rule, SecurityGroup,
+    AclRule, Attach, ElasticIp, Forward, HostAccess, Network, Policy, Port, Rule, SecurityGroup, Segment,
     direction_name, format_rule_id,
 };
 
@@ -109,13 +109,37 @@ fn network(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
         ));
     }
     way_out(found, of, [before, after]);
+    segment(found, of, [before, after]);
+}
+
+/// How the network goes beyond this host.
+fn segment(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
+    let lan = |network: &Network| match &network.segment {
+        Some(Segment::Overlay { vni, .. }) => format!("vni {vni}"),
+        Some(lan @ Segment::Lan { .. }) => lan.to_string(),
+        None => "none".to_owned(),
+    };
+    found.value(of, "segment", [lan(before), lan(after)]);
+    let priority = |network: &Network| match &network.segment {
+        Some(Segment::Lan { priority: Some(priority), .. }) => priority.to_string(),
+        Some(Segment::Lan { priority: None, .. } | Segment::Overlay { .. }) | None => "none".to_owned(),
+    };
+    found.value(of, "priority", [priority(before), priority(after)]);
+    let peers = |network: &Network| match &network.segment {
+        Some(Segment::Overlay { peers, .. }) => texts(peers),
+        Some(Segment::Lan { .. }) | None => BTreeSet::new(),
+    };
+    found.list(&format!("{of}: peer"), &peers(before), &peers(after));
 }
 
 /// How the network leads outside.
 fn way_out(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
     let uplink =
         |network: &Network| network.uplink.clone().unwrap_or_else(|| "that of the default route".to_owned());
-    found.value(of, "uplink", [uplink(before), uplink(after)]);
+    // That of a bridged network is told as its segment.
+    if before.is_routed_here() && after.is_routed_here() {
+        found.value(of, "uplink", [uplink(before), uplink(after)]);
+    }
     let snat = |network: &Network| match network.snat.is_empty() {
         true => "the uplink's own address".to_owned(),
         false => joined(&network.snat),
@@ -205,6 +229,7 @@ fn port(found: &mut Found, of: &str, [before, after]: [&Port; 2]) {
     if before.network != after.network {
         found.0.push(format!("{of}: moved from network {} to {}", before.network, after.network));
     }
+    found.list(&format!("{of}: tagged network"), &texts(&before.vlans), &texts(&after.vlans));
     let list = |items: &BTreeSet<String>| match items.len() {
         0 => "assigned".to_owned(),
         _ => items.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
@@ -262,244 +287,5 @@ fn texts<'i, T: ToString + 'i>(items: impl IntoIterator<Item = &'i T>) -> BTreeS
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::policy::parse;
-
-    const POLICY: &str = r#"
-version = 1
-[networks.web]
-type = "private"
-subnets = ["10.10.0.0/24"]
-[networks.db]
-type = "private"
-subnets = ["10.20.0.0/24"]
-[prefix_lists]
-office = ["192.0.2.0/24"]
-[security_groups.web]
-ingress = [{ protocol = "tcp", ports = [80], from = ["any"] }]
-[[acl]]
-action = "deny"
-direction = "ingress"
-protocol = "tcp"
-ports = [23]
-from = ["any"]
-[[acl]]
-action = "allow"
-direction = "egress"
-protocol = "udp"
-ports = [53]
-to = ["list:office"]
-[ports.a]
-network = "web"
-security_groups = ["web"]
-attach = { device = "tap0" }
-"#;
-
-    fn policy(text: &str) -> Policy {
-        parse(text, Path::new("p.toml")).unwrap_or_else(|errors| panic!("{errors}")).0
-    }
-
-    /// What changing `from` to `to` in the text changes in the policy.
-    #[track_caller]
-    fn changed(changes: &[(&str, &str)]) -> Vec<String> {
-        let text = changes.iter().fold(POLICY.to_owned(), |text, (from, to)| {
-            assert!(text.contains(from), "{from}");
-            text.replacen(from, to, 1)
-        });
-        differences(&policy(POLICY), &policy(&text))
-    }
-
-    #[test]
-    fn the_same_policy_has_no_difference() {
-        assert!(changed(&[("\nversion", "\n# a comment\nversion")]).is_empty());
-    }
-
-    #[test]
-    fn each_change_is_told_in_the_words_of_the_file() {
-        for (from, to, told) in [
-            (
-                "ports = [80]",
-                "ports = [80, 443]",
-                vec![
-                    "group web: rule removed: ingress tcp 80 from any",
-                    "group web: rule added: ingress tcp 80,443 from any",
-                ],
-            ),
-            ("network = \"web\"", "network = \"db\"", vec!["port a: moved from network web to db"]),
-            (
-                "[networks.db]",
-                "[networks.more]\ntype = \"nat\"\nsubnets = [\"10.30.0.0/24\"]\n[networks.db]",
-                vec!["network more: created"],
-            ),
-            (
-                "subnets = [\"10.20.0.0/24\"]",
-                "subnets = [\"10.21.0.0/24\"]\nhost = false\nconnect = [\"web\"]",
-                vec![
-                    "network db: subnet removed: 10.20.0.0/24 (gateway 10.20.0.1)",
-                    "network db: subnet added: 10.21.0.0/24 (gateway 10.21.0.1)",
-                    "network db: connected with web",
-                    "network db: closed to the host",
-                ],
-            ),
-            (
-                "192.0.2.0/24",
-                "192.0.2.0/25",
-                vec![
-                    "prefix list office: prefix removed: 192.0.2.0/24",
-                    "prefix list office: prefix added: 192.0.2.0/25",
-                ],
-            ),
-            (
-                "version = 1",
-                "version = 1\nhost = { failsafe_ports = [\"tcp/22\", \"udp/68\"] }",
-                vec!["host: failsafe port added: udp/68"],
-            ),
-            (
-                "[security_groups.web]",
-                "[security_groups.web]\non_change = \"keep\"\ndescription = \"x\"",
-                vec![
-                    "group web: description changed from none to \"x\"",
-                    "group web: on_change changed from cut to keep",
-                ],
-            ),
-            (
-                "device = \"tap0\"",
-                "device = \"tap1\"",
-                vec!["port a: attach changed from device tap0 to device tap1"],
-            ),
-            (
-                "ports = [23]",
-                "ports = [24]",
-                vec![
-                    "acl: entry removed: deny ingress tcp 23 from any",
-                    "acl: entry added as number 1: deny ingress tcp 24 from any",
-                ],
-            ),
-        ] {
-            assert_eq!(changed(&[(from, to)]), told, "{to}");
-        }
-    }
-
-    /// What leads outside and in again, before and after.
-    const WAYS: [&str; 2] = [
-        r#"
-[uplinks.eth1]
-[networks.out]
-type = "nat"
-subnets = ["10.30.0.0/24"]
-no_snat = ["10.0.0.0/8"]
-[ports.b]
-network = "out"
-attach = { device = "tap1" }
-[ports.c]
-network = "out"
-attach = { device = "tap2" }
-[[forwards]]
-listen = "0.0.0.0:80"
-protocol = "tcp"
-to = "b"
-[[forwards]]
-listen = "0.0.0.0:53"
-protocol = "udp"
-to = "b"
-[[forwards]]
-listen = "0.0.0.0:90"
-protocol = "tcp"
-to = "b"
-[elastic_ips]
-"198.51.100.20" = { port = "b" }
-[[metadata]]
-network = "out"
-listen = "169.254.169.254:80"
-to = "host:8775"
-"#,
-        r#"
-[networks.out]
-type = "nat"
-subnets = ["10.30.0.0/24"]
-uplink = "eth0"
-snat = ["198.51.100.9", "198.51.100.10"]
-snat_ports = "2000-2999"
-mapping = "endpoint-independent"
-clamp_mss = true
-no_snat = ["192.0.2.0/24"]
-[ports.b]
-network = "out"
-attach = { device = "tap1" }
-[ports.c]
-network = "out"
-attach = { device = "tap2" }
-[[forwards]]
-listen = "0.0.0.0:80"
-protocol = "tcp"
-to = "c:8080"
-[[forwards]]
-listen = "[::]:53"
-protocol = "udp"
-to = "b"
-[[forwards]]
-listen = "0.0.0.0:90"
-protocol = "tcp"
-to = [{ port = "b:91", weight = 3 }, "c"]
-affinity = "client"
-[elastic_ips]
-"198.51.100.20" = { port = "c", on_change = "keep" }
-[[metadata]]
-network = "out"
-listen = "169.254.169.254:80"
-to = "host:8776"
-"#,
-    ];
-
-    #[test]
-    fn the_ways_outside_and_in_are_told() {
-        let v6 = "[\"10.30.0.0/24\", \"fd00::/64\"]";
-        let [before, after] =
-            WAYS.map(|ways| policy(&format!("{POLICY}{ways}").replace("[\"10.30.0.0/24\"]", v6)));
-        assert_eq!(
-            differences(&before, &after),
-            [
-                "uplink removed: eth1",
-                "uplink added: eth0",
-                "network out: clamp_mss changed from false to true",
-                "network out: uplink changed from that of the default route to eth0",
-                "network out: snat changed from the uplink's own address to 198.51.100.9,198.51.100.10",
-                "network out: snat_ports changed from 1024-32767 to 2000-2999",
-                "network out: mapping changed from endpoint-dependent to endpoint-independent",
-                "network out: untranslated prefix removed: 10.0.0.0/8",
-                "network out: untranslated prefix added: 192.0.2.0/24",
-                "forward tcp/0.0.0.0:80: target changed from b:80 to c:8080",
-                "forward tcp/0.0.0.0:90: backend b: target changed from b:90 to b:91",
-                "forward tcp/0.0.0.0:90: backend b: weight changed from 1 to 3",
-                "forward tcp/0.0.0.0:90: backend c: created",
-                "forward tcp/0.0.0.0:90: affinity changed from flow to client",
-                "forward udp/0.0.0.0:53: removed",
-                "forward udp/[::]:53: created",
-                "elastic IP 198.51.100.20: moved from port b to c",
-                "elastic IP 198.51.100.20: on_change changed from cut to keep",
-                "metadata 169.254.169.254:80 of network out: port of the host changed from 8775 to 8776",
-            ]
-        );
-    }
-
-    #[test]
-    fn an_acl_in_another_order_is_another() {
-        let entries: Vec<&str> = POLICY.split("[[acl]]").collect();
-        let tail = entries[2].split_once("[ports").unwrap();
-        let swapped = format!("{}[[acl]]{}[[acl]]{}[ports{}", entries[0], tail.0, entries[1], tail.1);
-        assert_eq!(
-            differences(&policy(POLICY), &policy(&swapped)),
-            ["acl: the order of the entries changed"]
-        );
-    }
-
-    #[test]
-    fn what_is_gone_is_told() {
-        let smaller = POLICY.split("[ports.a]").next().unwrap();
-        assert_eq!(differences(&policy(POLICY), &policy(smaller)), ["port a: removed"]);
-        assert_eq!(differences(&policy(smaller), &policy(POLICY)), ["port a: created"]);
-    }
-}
+#[path = "differences_tests.rs"]
+mod tests;

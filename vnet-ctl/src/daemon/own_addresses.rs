@@ -1,5 +1,5 @@
 //! Whether addresses that a policy names go with those that the host has: what is listened on must be one of them,
-//! and an elastic IP none.
+//! an elastic IP and a peer of an overlay none.
 //!
 //! Pure. A person's edit is refused; whatever else brings a policy about tells it, and goes on.
 
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{apply::Occasion, declared::PolicyFile, error::ApplyError};
 use crate::{
     plan::Located,
-    policy::{Mistake, Policy, Subject, placed},
+    policy::{Mistake, Policy, Segment, Subject, placed},
 };
 
 /// What a policy `file` says that does not go with the host's addresses: in a sentence each with its place, by what
@@ -38,7 +38,8 @@ type Misfit = (String, Subject, Mistake);
 
 fn find(policy: &Policy, located: &Located) -> Vec<Misfit> {
     let host = &located.addresses;
-    let gateways = policy.networks.values().flat_map(|network| &network.subnets);
+    let own = policy.networks.values().filter(|network| network.is_routed_here());
+    let gateways = own.flat_map(|network| &network.subnets);
     let gateways: Vec<IpAddr> = gateways.map(|subnet| subnet.gateway).collect();
     let is_the_hosts = |addr: &IpAddr| {
         addr.is_unspecified() || addr.is_loopback() || host.contains_key(addr) || gateways.contains(addr)
@@ -62,7 +63,22 @@ fn find(policy: &Policy, located: &Located) -> Vec<Misfit> {
         let help = "choose an address that the host itself does not have";
         Some((name, Subject::ElasticIp(*addr), mistake.help(help)))
     });
-    deaf.chain(elastic).collect()
+    deaf.chain(elastic).chain(peers(policy, located)).collect()
+}
+
+/// Peers that are this host itself.
+fn peers<'a>(policy: &'a Policy, located: &'a Located) -> impl Iterator<Item = Misfit> + 'a {
+    let overlays = policy.networks.iter().filter_map(|(name, network)| match &network.segment {
+        Some(Segment::Overlay { peers, .. }) => Some((name, peers)),
+        Some(Segment::Lan { .. }) | None => None,
+    });
+    let peers = overlays.flat_map(|(network, peers)| peers.iter().map(move |peer| (network, *peer)));
+    peers.filter_map(|(network, peer)| {
+        let device = located.addresses.get(&peer)?;
+        let name = format!("network {network}: peer {peer}");
+        let mistake = Mistake::new(format!("{name} is the own address of {device}"));
+        Some((name, Subject::Peer(network.clone(), peer), mistake.help("name the other hosts alone")))
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +131,25 @@ mod tests {
         );
         let told = found(&["[2001:db8::2]"], &[]).remove(0);
         assert!(told.contains("[2001:db8::2]:8080") && !told.contains("192.0.2.1"), "{told}");
+    }
+
+    #[test]
+    fn a_peer_is_another_host() {
+        let overlay = |peer: &str| {
+            let text = format!(
+                "version = 1\nnetworks.red = {{ type = \"private\", subnets = [\"10.30.0.0/24\"], vni = 7,\n\
+                 peers = [\"192.0.2.77\", \"{peer}\"] }}\n"
+            );
+            let (policy, _) = parse(&text, Path::new("p.toml")).unwrap();
+            let file = PolicyFile { text: text.into(), origin: "p.toml".into(), policy: policy.into() };
+            let addresses = [("192.0.2.9".parse().unwrap(), "eth1".to_owned())].into();
+            misfits(&file, &Located { addresses, ..Located::default() }, &Occasion::Repair).unwrap()
+        };
+        assert!(overlay("192.0.2.10").is_empty());
+        let told = overlay("192.0.2.9").into_values().collect::<Vec<_>>();
+        let words =
+            "p.toml:3:24: network red: peer 192.0.2.9 is the own address of eth1; name the other hosts alone";
+        assert_eq!(told, [words]);
     }
 
     #[test]

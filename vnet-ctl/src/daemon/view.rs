@@ -11,12 +11,13 @@ use std::{
 use crate::{
     api::types::{
         AttachInfo, BackendInfo, DropCount, DropReport, ElasticIpInfo, ForwardInfo, NetworkInfo,
-        POLICY_ORIGIN, PortDrops, PortInfo, PortState, SubnetInfo,
+        POLICY_ORIGIN, PortDrops, PortInfo, PortState, PortVlan, SubnetInfo,
     },
     compile::{Assigned, Devices, exit_addresses},
     datapath::describe,
     policy::{
-        Attach, Backend, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, bridge_name,
+        Attach, Backend, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, Segment,
+        bridge_name,
     },
 };
 
@@ -91,7 +92,7 @@ impl View {
                 connected: self.policy.joined(name).into_iter().map(str::to_owned).collect(),
                 exit_addresses: uplink.map(addresses).unwrap_or_default().concat(),
                 host: network.host == HostAccess::Trusted,
-                ports: self.policy.ports.values().filter(|port| port.network == *name).count(),
+                ports: self.policy.ports.values().filter(|port| is_in(port, name)).count(),
                 uplink: self.uplink(name),
                 snat: network.snat.clone(),
                 snat_ports: (network.kind == NetworkKind::Nat).then(|| {
@@ -101,6 +102,7 @@ impl View {
                 no_snat: network.no_snat.iter().map(ToString::to_string).collect(),
                 mapping: (network.kind == NetworkKind::Nat).then(|| network.mapping.to_string()),
                 clamp_mss: network.clamp_mss,
+                segment: network.segment.clone(),
             }
         };
         self.policy.networks.iter().map(show).collect()
@@ -177,14 +179,27 @@ impl View {
             name: name.to_owned(),
             origin: self.origin(name).to_owned(),
             network: port.network.clone(),
+            vlans: port.vlans.iter().filter_map(|network| self.vlan(network)).collect(),
             device: self.device_name(ifindex),
             ifindex,
             mac: port.mac.to_string(),
             addresses: self.assigned.get(name).cloned().unwrap_or_default(),
             security_groups: port.security_groups.clone(),
             attach: attach_info(&port.attach),
-            state: state(ifindex),
+            state: if matches!(port.attach, Attach::Remote { .. }) {
+                PortState::Remote
+            } else {
+                state(ifindex)
+            },
         }
+    }
+
+    /// The network with the tag that its frames have on ports.
+    fn vlan(&self, network: &str) -> Option<PortVlan> {
+        let Some(Segment::Lan { vlan, .. }) = &self.policy.networks.get(network)?.segment else {
+            return None;
+        };
+        Some(PortVlan { network: network.to_owned(), vlan: *vlan.first()? })
     }
 
     /// Who declared the port called `name`.
@@ -221,6 +236,11 @@ impl View {
             ports: by_device.iter().map(at_port).collect(),
         }
     }
+}
+
+/// Whether the port takes part in the network.
+fn is_in(port: &Port, network: &str) -> bool {
+    port.network == network || port.vlans.iter().any(|vlan| vlan == network)
 }
 
 /// The drops at one device.
@@ -348,5 +368,27 @@ affinity = "client"
         assert_eq!((ports[1].ifindex, ports[1].state), (0, PortState::Missing));
         assert_eq!((ports[0].origin.as_str(), ports[1].origin.as_str()), ("policy", "cni"));
         assert_eq!(view().networks()[0].ports, 2);
+    }
+
+    #[test]
+    fn ports_of_other_hosts_and_of_several_networks_are_shown_as_such() {
+        let text = "version = 1\n\
+                    networks.red = { type = \"private\", subnets = [\"10.1.0.0/24\"], vlan = 10, trunk = \"eth1\" }\n\
+                    networks.lan = { type = \"bridged\", uplink = \"eth0\" }\n\
+                    ports.far = { network = \"red\", addresses = [\"10.1.0.9\"], attach = { remote = true } }\n\
+                    ports.vm = { network = \"lan\", vlans = [\"red\"], attach = { tap = \"tap0\" } }\n";
+        let (policy, _) = crate::policy::parse(text, Path::new("policy.toml")).unwrap();
+        let view = View { policy: policy.into(), ..View::default() };
+        let ports = view.ports(|_| PortState::Missing);
+        assert_eq!((ports[0].state, ports[1].state), (PortState::Remote, PortState::Missing));
+        assert_eq!(ports[1].vlans, [PortVlan { network: "red".to_owned(), vlan: 10 }]);
+        assert!(ports[1].is_in("red") && ports[1].is_in("lan") && !ports[0].is_in("lan"));
+        let shown: Vec<_> = view
+            .networks()
+            .into_iter()
+            .map(|network| (network.name, network.ports, network.segment.unwrap().to_string()))
+            .collect();
+        let lan = ("lan".to_owned(), 1, "bridged to eth0".to_owned());
+        assert_eq!(shown, [lan, ("red".to_owned(), 2, "vlan 10 on eth1".to_owned())]);
     }
 }

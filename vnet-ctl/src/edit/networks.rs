@@ -1,5 +1,7 @@
 //! Networks: added, changed, taken out.
 
+use toml_edit::Value;
+
 use super::{
     EditError, Setting, checked,
     document::{Document, Section},
@@ -7,12 +9,12 @@ use super::{
     groups::naming,
     no_such, read, taken, unforeseen,
 };
-use crate::policy::{Mistake, Peer, Policy};
+use crate::policy::{Mistake, Peer, Policy, Port};
 
 /// What to change about a network. What the values may be is the policy's affair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkEdit {
-    /// `nat` or `private`.
+    /// `nat`, `private`, `routed` or `bridged`.
     pub kind: Setting<String>,
     /// Its subnets.
     pub subnets: Setting<Vec<String>>,
@@ -37,6 +39,16 @@ pub struct NetworkEdit {
     pub mapping: Setting<String>,
     /// Whether SYNs announce no larger segments than fit the way.
     pub clamp_mss: Setting<bool>,
+    /// Its VLAN beyond this host: one tag, or the outer and the inner one.
+    pub vlan: Setting<Vec<i64>>,
+    /// The device that carries the VLAN.
+    pub trunk: Setting<String>,
+    /// The priority that tags get.
+    pub priority: Setting<i64>,
+    /// The number of its overlay.
+    pub vni: Setting<i64>,
+    /// The other hosts of the overlay.
+    pub peers: Setting<Vec<String>>,
 }
 
 impl NetworkEdit {
@@ -53,6 +65,23 @@ impl NetworkEdit {
         entry.apply_list("no_snat", &self.no_snat);
         entry.apply("mapping", &self.mapping);
         entry.apply("clamp_mss", &self.clamp_mss);
+        match &self.vlan {
+            Setting::Set(tags) => entry.set("vlan", vlan(tags)),
+            Setting::Keep => {}
+            Setting::Unset => entry.unset("vlan"),
+        }
+        entry.apply("trunk", &self.trunk);
+        entry.apply("priority", &self.priority);
+        entry.apply("vni", &self.vni);
+        entry.apply_list("peers", &self.peers);
+    }
+}
+
+/// One tag by itself, more as a list.
+fn vlan(tags: &[i64]) -> Value {
+    match tags {
+        [tag] => (*tag).into(),
+        _ => Value::Array(tags.iter().copied().collect()),
     }
 }
 
@@ -111,7 +140,8 @@ fn require(policy: &Policy, name: &str) -> Result<(), EditError> {
 
 /// Ports in the network, networks that name it to be connected with, and what has rules that name it.
 fn users_of(policy: &Policy, network: &str) -> Vec<String> {
-    let ports = policy.ports.iter().filter(|(_, port)| port.network == network);
+    let is_in = |port: &Port| port.network == network || port.vlans.iter().any(|vlan| vlan == network);
+    let ports = policy.ports.iter().filter(|(_, port)| is_in(port));
     let ports = ports.map(|(name, _)| format!("port `{name}`"));
     let connected =
         policy.networks.iter().filter(|(name, other)| *name != network && other.connect.contains(network));

@@ -15,6 +15,8 @@ use crate::policy::{Mistake, Policy};
 pub struct PortEdit {
     /// Its network.
     pub network: Setting<String>,
+    /// The networks that it takes part in as well, by tagged frames.
+    pub vlans: Setting<Vec<String>>,
     /// Its addresses.
     pub addresses: Setting<Vec<String>>,
     /// Its MAC.
@@ -39,6 +41,15 @@ pub enum AttachEdit {
     },
     /// By a device that exists.
     Device(String),
+    /// By a tap.
+    Tap {
+        /// Its name.
+        tap: String,
+        /// Whether vnet makes it.
+        create: bool,
+        /// The user who may open it, by number.
+        owner: Option<u32>,
+    },
 }
 
 impl From<&AttachEdit> for Value {
@@ -53,6 +64,13 @@ impl From<&AttachEdit> for Value {
                 interface.iter().for_each(|name| _ = table.insert("name", name.as_str().into()));
             }
             AttachEdit::Device(device) => _ = table.insert("device", device.as_str().into()),
+            AttachEdit::Tap { tap, create, owner } => {
+                table.insert("tap", tap.as_str().into());
+                if *create {
+                    table.insert("create", true.into());
+                }
+                owner.iter().for_each(|owner| _ = table.insert("owner", i64::from(*owner).into()));
+            }
         }
         Self::InlineTable(table)
     }
@@ -61,6 +79,7 @@ impl From<&AttachEdit> for Value {
 impl PortEdit {
     fn write(&self, entry: &mut Entry<'_>) {
         entry.apply("network", &self.network);
+        entry.apply_list("vlans", &self.vlans);
         entry.apply_list("addresses", &self.addresses);
         entry.apply("mac", &self.mac);
         entry.apply_list("security_groups", &self.security_groups);

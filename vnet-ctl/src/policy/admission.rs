@@ -11,16 +11,18 @@ use vnet_common::Direction;
 
 use super::{
     AclAction, AclRule, DEFAULT_GROUP, Mistake, Peer, Policy, Port, PortRange, Protocol, Rule,
-    diagnostic::Finding, elastic_ips, forwards,
+    diagnostic::Finding, elastic_ips, forwards, segments,
 };
 
-/// Where the file says what leads to a port.
+/// Where the file says what leads to a port, and what names other hosts.
 #[derive(Default)]
 pub(super) struct Places {
     /// The forwards, in their order.
     pub(super) forwards: Vec<forwards::Place>,
     /// The elastic IPs.
     pub(super) elastic_ips: elastic_ips::Places,
+    /// The peers of overlays.
+    pub(super) peers: segments::Places,
 }
 
 /// A warning for each forward and elastic IP that nobody outside can use.
@@ -200,9 +202,10 @@ impl Judge<'_> {
         prefixes.filter(|net| net.addr().is_ipv4() == self.brings.is_ipv4).collect()
     }
 
-    /// Whether any address of `net` is in no network.
+    /// Whether any address of `net` is in no network that this host is the gateway of.
     fn is_outside(&self, net: IpNet) -> bool {
-        let mut subnets = self.policy.networks.values().flat_map(|network| &network.subnets);
+        let own = self.policy.networks.values().filter(|network| network.is_routed_here());
+        let mut subnets = own.flat_map(|network| &network.subnets);
         !subnets.any(|subnet| subnet.net.contains(&net))
     }
 

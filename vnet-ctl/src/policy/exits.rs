@@ -1,4 +1,5 @@
-//! How a network leads outside: the keys of `networks.NAME` that are for the type `nat`, and `uplinks`.
+//! How a network leads outside: `uplink` and the keys of `networks.NAME` that are for the type `nat`, which keys go
+//! with the other types, and `uplinks`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,10 +10,11 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Attach, DEFAULT_SNAT_PORTS, Mapping, Mistake, Network, NetworkKind, Port, PortRange, bridge_name,
+    Attach, DEFAULT_SNAT_PORTS, Mapping, Mistake, Network, NetworkKind, OVERLAY_DEVICE, Port, PortRange,
+    Segment, bridge_name,
     diagnostic::Finding,
     names::{check_interface, is_not_loopback},
-    networks::parse_address,
+    networks::{Claimed, parse_address},
     parse::Names,
     rule::parse_cidr,
     section::{Named, Node, Report, Schema, Section, integer, list_of, one_of, string},
@@ -23,8 +25,8 @@ use super::{
 
 pub(super) const UPLINK: Schema = Schema { keys: &[], later: &["xdp"] };
 
-/// The keys of a network that say how it leads outside.
-const KEYS: [&str; 5] = ["uplink", "snat", "snat_ports", "no_snat", "mapping"];
+/// What a network that others translate nothing for cannot say.
+const OF_NAT: [&str; 4] = ["snat", "snat_ports", "no_snat", "mapping"];
 
 /// How a network leads outside.
 pub(super) struct WayOut {
@@ -48,13 +50,10 @@ pub(super) struct Whose<'a, 't> {
 /// How a network leads outside; the addresses that it leaves with go to `snats`, too.
 pub(super) fn way_out<'t>(
     section: &Section<'t>,
-    Whose { name, kind, names }: Whose<'_, 't>,
+    Whose { name, names, .. }: &Whose<'_, 't>,
     snats: &mut Vec<Snat<'t>>,
     report: &mut Report,
 ) -> Option<WayOut> {
-    if kind == Some(NetworkKind::Private) {
-        refuse_keys(section, name, report)?;
-    }
     let uplink = match section.get("uplink") {
         Some(node) => uplink(node, names, report).map(Some),
         None => Some(None),
@@ -87,32 +86,63 @@ pub(super) fn way_out<'t>(
     })
 }
 
-/// A private network leads nowhere.
-fn refuse_keys(section: &Section<'_>, name: &str, report: &mut Report) -> Option<()> {
-    let given: Vec<_> = KEYS.into_iter().filter_map(|key| Some((key, section.entry(key)?.0))).collect();
-    for (key, place) in &given {
-        let message = format!("`{key}` does not go with a private network");
-        let help =
-            format!("take it out, or write type = \"nat\" for network `{name}` to let it lead outside");
-        report.error(place.clone(), Mistake::new(message).help(help));
+/// Records the keys of a network that do not go with its type; nothing if there are any.
+pub(super) fn refuse_keys(section: &Section<'_>, whose: &Whose<'_, '_>, report: &mut Report) -> Option<()> {
+    let Whose { name, kind, .. } = whose;
+    // What is no type is told by itself.
+    let Some(kind) = *kind else { return Some(()) };
+    let uplink = if section.get("vni").is_none() { &["uplink"][..] } else { &[] };
+    let outside = format!("take it out, or write type = \"nat\" for network `{name}` to let it lead outside");
+    let translated =
+        format!("take it out: the addresses of network `{name}` leave as they are, without type = \"nat\"");
+    let bridged =
+        "take it out: the host neither routes nor translates for the LAN of a bridged network".to_owned();
+    let device =
+        "take it out: `uplink` names the device that leads to the LAN of a bridged network".to_owned();
+    let overlay = format!("take it out, or write type = \"private\" for network `{name}`");
+    let refused: &[(&[&str], &String)] = match kind {
+        NetworkKind::Nat => &[],
+        NetworkKind::Private => &[(uplink, &outside), (&OF_NAT, &outside)],
+        NetworkKind::Routed => &[(&OF_NAT, &translated)],
+        NetworkKind::Bridged => &[
+            (&OF_NAT, &bridged),
+            (&["connect", "clamp_mss"], &bridged),
+            (&["trunk"], &device),
+            (&["vni", "peers"], &overlay),
+        ],
+    };
+    let before = report.errors.len();
+    for (keys, help) in refused {
+        for (key, (place, _)) in keys.iter().filter_map(|key| Some((key, section.entry(key)?))) {
+            let message = format!("`{key}` does not go with a {kind} network");
+            report.error(place, Mistake::new(message).help(*help));
+        }
     }
-    given.is_empty().then_some(())
+    (report.errors.len() == before).then_some(())
 }
 
 fn uplink(node: Node<'_>, names: &Names<'_>, report: &mut Report) -> Option<String> {
     let name = string(node, report)?;
-    report.keep(node.span(), check_uplink(name, names))?;
+    report.keep(node.span(), check_device(name, names, "an uplink"))?;
     Some(name.to_owned())
 }
 
-/// What is wrong with a device as an uplink, as far as its name tells.
-fn check_uplink(name: &str, names: &Names<'_>) -> Result<(), Mistake> {
+/// What is wrong with a device as `what`, an uplink or a trunk, as far as its name tells.
+pub(super) fn check_device(name: &str, names: &Names<'_>, what: &str) -> Result<(), Mistake> {
     check_interface(name).and_then(|()| is_not_loopback(name))?;
-    if names.networks.iter().any(|network| bridge_name(network) == name) {
-        return Err(Mistake::new(format!("`{name}` is the bridge of a network, not an uplink"))
-            .help("name the device that leads outside"));
-    }
-    Ok(())
+    is_not_vnets(name, names, what).map_err(|mistake| mistake.help("name the device that leads outside"))
+}
+
+/// Whether a device, to be `what`, is none that vnet makes for networks.
+fn is_not_vnets(name: &str, names: &Names<'_>, what: &str) -> Result<(), Mistake> {
+    let owner = if names.networks.iter().any(|network| bridge_name(network) == name) {
+        "the bridge of a network"
+    } else if name == OVERLAY_DEVICE {
+        "vnet's own device for overlays"
+    } else {
+        return Ok(());
+    };
+    Err(Mistake::new(format!("`{name}` is {owner}, not {what}")))
 }
 
 /// One address, or a list of them.
@@ -171,12 +201,15 @@ fn mapping(node: Node<'_>, report: &mut Report) -> Option<Mapping> {
 /// Records the addresses to leave with that are a workload's, and warns of those of the wrong IP version.
 pub(super) fn check_snats(
     snats: &[Snat<'_>],
-    subnets: &[(IpNet, Range<usize>, &str)],
+    subnets: &[Claimed<'_>],
     networks: &BTreeMap<String, Network>,
     report: &mut Report,
 ) {
     for (addr, place, name) in snats {
-        if let Some((net, there, owner)) = subnets.iter().find(|(net, ..)| net.contains(addr)) {
+        let inside = |(net, _, owner): &&Claimed<'_>| {
+            net.contains(addr) && networks.get(*owner).is_none_or(Network::is_routed_here)
+        };
+        if let Some((net, there, owner)) = subnets.iter().find(inside) {
             let message = format!("{addr} is in the subnet {net} of network `{owner}`, not outside");
             let mistake =
                 Mistake::new(message).help("`snat` takes addresses that others know as this host's");
@@ -206,7 +239,7 @@ pub(super) fn uplinks(
     for (name, place, node) in named {
         let title = format!("uplink `{name}`");
         let _ = Section::open((&format!("uplinks.{name}"), title, place.clone()), *node, &UPLINK, report);
-        let checked = check_uplink(name, names).and_then(|()| is_no_ports(name, targets.ports));
+        let checked = check_device(name, names, "an uplink").and_then(|()| is_no_ports(name, targets.ports));
         if report.keep(place.clone(), checked).is_some() {
             uplinks.insert((*name).to_owned());
         }
@@ -216,7 +249,7 @@ pub(super) fn uplinks(
 
 /// Whether no port is attached to the device.
 fn is_no_ports(device: &str, ports: &BTreeMap<String, Port>) -> Result<(), Mistake> {
-    let is_its = |port: &Port| matches!(&port.attach, Attach::Device { device: own } if own == device);
+    let is_its = |port: &Port| matches!(&port.attach, Attach::Device { device: own } | Attach::Tap { tap: own, .. } if own == device);
     match ports.iter().find(|(_, port)| is_its(port)) {
         None => Ok(()),
         Some((port, _)) => {
@@ -226,22 +259,24 @@ fn is_no_ports(device: &str, ports: &BTreeMap<String, Port>) -> Result<(), Mista
     }
 }
 
-/// Whether `device`, of a port, is neither a network's bridge nor its uplink.
+/// Whether `device`, of a port, is neither a network's bridge nor its uplink or trunk.
 pub(super) fn is_no_networks(
     device: &str,
     names: &Names<'_>,
     networks: &BTreeMap<String, Network>,
 ) -> Result<(), Mistake> {
-    if names.networks.iter().any(|network| bridge_name(network) == device) {
-        return Err(Mistake::new(format!("`{device}` is the bridge of a network, not a port's device"))
-            .help("name a veth or a tap"));
-    }
-    let is_uplink = |network: &Network| network.uplink.as_deref() == Some(device);
-    match networks.iter().find(|(_, network)| is_uplink(network)) {
+    const HELP: &str = "name a veth or a tap";
+    is_not_vnets(device, names, "a port's device").map_err(|mistake| mistake.help(HELP))?;
+    let used_as = |network: &Network| match &network.segment {
+        _ if network.uplink.as_deref() == Some(device) => Some("uplink"),
+        Some(Segment::Lan { trunk, .. }) if trunk == device => Some("trunk"),
+        _ => None,
+    };
+    match networks.iter().find_map(|(name, network)| Some((name, used_as(network)?))) {
         None => Ok(()),
-        Some((network, _)) => {
-            let message = format!("`{device}` is the uplink of network `{network}`, not a port's device");
-            Err(Mistake::new(message).help("name a veth or a tap"))
+        Some((network, role)) => {
+            let message = format!("`{device}` is the {role} of network `{network}`, not a port's device");
+            Err(Mistake::new(message).help(HELP))
         }
     }
 }

@@ -154,9 +154,11 @@ fn protocol(node: Node<'_>, report: &mut Report) -> Option<Protocol> {
     one_of(node, "a protocol with ports", words, report)
 }
 
-/// An address in a network is the host's only if it is a gateway.
+/// An address in a network is the host's only if it is a gateway; but a bridged network is a LAN that the host may have
+/// an address in, too.
 fn is_not_a_workloads(addr: IpAddr, targets: &Targets<'_, '_>) -> Result<(), Mistake> {
-    let subnets = targets.networks.values().filter_map(|network| network.subnet_of(addr));
+    let own = targets.networks.values().filter(|network| network.is_routed_here());
+    let subnets = own.filter_map(|network| network.subnet_of(addr));
     match subnets.into_iter().find(|subnet| subnet.gateway != addr) {
         None => Ok(()),
         Some(subnet) => Err(Mistake::new(format!("{addr} is no address of the host"))

@@ -52,7 +52,7 @@ fn service(
     let network = section.require("network", "write network = \"NAME\", one of [networks]", report);
     let network = network.and_then(|node| {
         let name = string(node, report)?;
-        report.keep(node.span(), check_network(name, names))?;
+        report.keep(node.span(), check_network(name, names, targets))?;
         Some(name)
     });
     let listen = section.require("listen", "write listen = \"169.254.169.254:80\"", report);
@@ -71,12 +71,15 @@ fn service(
     Some((Metadata { network: network?.to_owned(), listen, to_port: to? }, place))
 }
 
-fn check_network(name: &str, names: &Names<'_>) -> Result<(), Mistake> {
-    if names.networks.contains(name) {
-        Ok(())
-    } else {
-        Err(unknown("network", name, &names.networks, "networks"))
+fn check_network(name: &str, names: &Names<'_>, targets: &Targets<'_, '_>) -> Result<(), Mistake> {
+    if !names.networks.contains(name) {
+        return Err(unknown("network", name, &names.networks, "networks"));
     }
+    if targets.networks.get(name).is_some_and(|network| !network.is_routed_here()) {
+        return Err(Mistake::new(format!("network `{name}` is bridged, so the host is no gateway in it"))
+            .help("a metadata service is asked through the gateway; name another network"));
+    }
+    Ok(())
 }
 
 fn check_listen(text: &str, targets: &Targets<'_, '_>) -> Result<SocketAddr, Mistake> {

@@ -7,6 +7,7 @@
 mod acl;
 mod admission;
 mod alone;
+mod attach;
 mod backends;
 mod diagnostic;
 mod elastic_ips;
@@ -14,6 +15,7 @@ mod exits;
 mod forwards;
 mod groups;
 mod host;
+mod joints;
 mod listen;
 mod metadata;
 mod mistake;
@@ -31,6 +33,7 @@ mod read;
 mod rule;
 mod rules;
 mod section;
+mod segments;
 mod special;
 mod targets;
 #[cfg(test)]
@@ -42,6 +45,7 @@ pub(crate) use groups::built_in_ingress;
 pub(crate) use read::{open, read_open};
 pub(crate) use rule::direction_name;
 
+pub use attach::DEFAULT_INTERFACE;
 pub use backends::{Affinity, Backend, BackendSpec, MAX_BACKENDS, MAX_WEIGHT, USUAL_WEIGHT};
 pub use diagnostic::{Colour, Diagnostic, Diagnostics, Warning};
 pub use listen::{Listen, Target};
@@ -52,11 +56,10 @@ pub use model::{
     Subnet,
 };
 pub(crate) use names::fnv1a;
-pub use names::{DEFAULT_GROUP, bridge_name, closest, parse_mac, port_mac};
+pub use names::{DEFAULT_GROUP, OVERLAY_DEVICE, bridge_name, closest, parse_mac, port_mac};
 pub use parse::parse;
 pub use parser::Parser;
 pub(crate) use placed::{Subject, placed};
-pub use ports::DEFAULT_INTERFACE;
 pub use protocol::{PortRange, Protocol};
 pub use read::{ReadError, read};
 pub use rule::{Peer, Rule, RuleSpec, failsafe_id, format_rule_id, parse_rule_id};

@@ -10,6 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
+
 use vnet_common::MacAddr;
 
 use super::{Affinity, Backend, Peer, PortRange, Protocol, Rule};
@@ -210,7 +211,8 @@ pub struct Network {
     pub connect: BTreeSet<String>,
     /// Whether the host takes part in it.
     pub host: HostAccess,
-    /// The device that its packets leave by; of a `nat` network without one, that of the host's default route.
+    /// The device that it names as the way to the outside, to its LAN or to the peers of its overlay; where it needs one
+    /// and names none, that of the host's default route.
     pub uplink: Option<String>,
     /// The addresses that its packets leave with; none: the uplink's own first one.
     pub snat: Vec<IpAddr>,
@@ -228,7 +230,7 @@ pub struct Network {
 }
 
 /// How a network goes beyond this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Segment {
     /// Over a device that carries its frames as they are, or tagged.
@@ -245,6 +247,7 @@ pub enum Segment {
         /// The network identifier, 1 to 16777215.
         vni: u32,
         /// The other hosts that take part, at least one, all of one IP version.
+        #[schema(value_type = Vec<String>)]
         peers: Vec<IpAddr>,
         /// The device that leads to them; none: that of the host's default route.
         uplink: Option<String>,
@@ -289,6 +292,12 @@ impl Serialize for HostAccess {
 }
 
 impl Network {
+    /// Whether this host is its gateway: of a bridged network the LAN has one.
+    #[must_use]
+    pub fn is_routed_here(&self) -> bool {
+        self.kind != NetworkKind::Bridged
+    }
+
     /// The subnet that contains `addr`.
     #[must_use]
     pub fn subnet_of(&self, addr: IpAddr) -> Option<&Subnet> {

@@ -22,6 +22,9 @@ pub fn bridge_name(network: &str) -> String {
     format!("vnet-{network}")
 }
 
+/// The device of all overlays on this host.
+pub const OVERLAY_DEVICE: &str = "vnet-vxlan";
+
 /// 64-bit FNV-1a (draft-eastlake-fnv): stable across versions of vnet and of Rust.
 pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -67,6 +70,11 @@ pub(super) fn check_network(name: &str) -> Result<(), Mistake> {
         let help =
             format!("its bridge is called `vnet-NAME`, and the kernel takes {MAX_INTERFACE} characters");
         return Err(Mistake::new(message).help(help));
+    }
+    if bridge_name(name) == OVERLAY_DEVICE {
+        return Err(Mistake::new(format!("a network cannot be called `{name}`")).help(format!(
+            "its bridge would be called `{OVERLAY_DEVICE}`, as vnet's own device for overlays is"
+        )));
     }
     Ok(())
 }

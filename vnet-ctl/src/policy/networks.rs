@@ -11,12 +11,14 @@ use ipnet::IpNet;
 use super::{
     HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
     diagnostic::Finding,
-    exits::{Snat, Whose, check_snats, way_out},
+    exits::{Snat, Whose, check_snats, refuse_keys, way_out},
+    joints::{self, Joint, check_joints},
     model::is_reserved,
     names::check_network,
-    parse::{Names, unknown},
+    parse::Names,
     rule::{host_bits, parse_cidr},
-    section::{Named, Node, Report, Schema, Section, boolean, integer, list_of, not_yet, string},
+    section::{Named, Node, Report, Schema, Section, boolean, integer, list_of, string},
+    segments::{self, Segments, check_segments, default_mtu, segment},
 };
 
 pub(super) const NETWORK: Schema = Schema {
@@ -33,8 +35,13 @@ pub(super) const NETWORK: Schema = Schema {
         "no_snat",
         "mapping",
         "clamp_mss",
+        "vlan",
+        "trunk",
+        "priority",
+        "vni",
+        "peers",
     ],
-    later: &["vlan", "trunk", "vni", "peers"],
+    later: &[],
 };
 
 /// Bytes of IP packet in an Ethernet frame, IEEE 802.3.
@@ -47,35 +54,45 @@ const MAX_MTU: u32 = 65535;
 /// Something and its place.
 type Placed<T> = (T, Range<usize>);
 
-/// The networks that are right; what is wrong with the others is recorded.
+/// The networks that are right, and where the peers of overlays are; what is wrong with the others is recorded.
 pub(super) fn networks(
     named: &[Named<'_>],
     names: &Names<'_>,
     report: &mut Report,
-) -> BTreeMap<String, Network> {
+) -> (BTreeMap<String, Network>, segments::Places) {
     let mut networks = BTreeMap::new();
-    let (mut subnets, mut snats) = (Vec::new(), Vec::new());
+    let mut found = Found::default();
     for (name, place, node) in named {
         let valid_name = report.keep(place.clone(), check_network(name));
-        let mut reader = Reader { names, subnets: &mut subnets, snats: &mut snats, report };
+        let mut reader = Reader { names, found: &mut found, report };
         let network = reader.network(name, place.clone(), *node);
         if let (Some(()), Some(network)) = (valid_name, network) {
             networks.insert((*name).to_owned(), network);
         }
     }
-    report_overlaps(&subnets, report);
-    check_snats(&snats, &subnets, &networks, report);
-    networks
+    report_overlaps(&found.subnets, report);
+    check_snats(&found.snats, &found.subnets, &networks, report);
+    check_joints(&found.joints, &networks, report);
+    let places = check_segments(found.segments, &found.subnets, &networks, report);
+    (networks, places)
 }
 
 /// A subnet, its place, and the network that it is in.
-type Claimed<'t> = (IpNet, Range<usize>, &'t str);
+pub(super) type Claimed<'t> = (IpNet, Range<usize>, &'t str);
 
-/// Reads networks, and gathers what has to be compared between them.
+/// What has to be compared between networks.
+#[derive(Default)]
+struct Found<'t> {
+    subnets: Vec<Claimed<'t>>,
+    snats: Vec<Snat<'t>>,
+    joints: Vec<Joint<'t>>,
+    segments: Segments<'t>,
+}
+
+/// Reads networks.
 struct Reader<'a, 't> {
     names: &'a Names<'t>,
-    subnets: &'a mut Vec<Claimed<'t>>,
-    snats: &'a mut Vec<Snat<'t>>,
+    found: &'a mut Found<'t>,
     report: &'a mut Report,
 }
 
@@ -90,22 +107,17 @@ impl<'t> Reader<'_, 't> {
                 self.report,
             )
             .and_then(|node| kind(node, self.report));
+        let whose = Whose { name, kind, names: self.names };
+        let fitting = refuse_keys(&section, &whose, self.report);
         let mtu = match section.get("mtu") {
-            Some(node) => mtu(node, self.report),
-            None => Some(DEFAULT_MTU),
+            Some(node) => mtu(node, self.report).map(Some),
+            None => Some(None),
         };
-        let nets = section
-            .require("subnets", "write subnets = [\"10.10.0.0/24\"]", self.report)
-            .and_then(|node| self.nets(name, node));
-        let given = match section.get("gateway") {
-            Some(node) => list_of(node, self.report, |node, report| {
-                let text = string(node, report)?;
-                Some((report.keep(node.span(), parse_address(text))?, node.span()))
-            }),
-            None => Some(Vec::new()),
-        };
+        let subnets = self.subnets(&section, &whose);
         let connect = match section.get("connect") {
-            Some(node) => self.connect(name, node),
+            Some(node) => {
+                joints::connect((name, node), &self.names.networks, &mut self.found.joints, self.report)
+            }
             None => Some(BTreeSet::new()),
         };
         let host = match section.get("host") {
@@ -116,13 +128,16 @@ impl<'t> Reader<'_, 't> {
             Some(node) => boolean(node, self.report),
             None => Some(false),
         };
-        let way_out = way_out(&section, Whose { name, kind, names: self.names }, self.snats, self.report);
-        let subnets = place_gateways(&nets?, &given?, self.report)?;
-        let way_out = way_out?;
+        // What does not go with the type is told once.
+        fitting?;
+        let way_out = way_out(&section, &whose, &mut self.found.snats, self.report);
+        let uplink = way_out.as_ref().and_then(|way_out| way_out.uplink.as_deref());
+        let segment = segment(&section, &whose, uplink, (&mut self.found.segments, self.report));
+        let (way_out, segment) = (way_out?, segment?);
         Some(Network {
             kind: kind?,
-            subnets,
-            mtu: mtu?,
+            subnets: subnets?,
+            mtu: mtu?.unwrap_or_else(|| default_mtu(segment.as_ref(), DEFAULT_MTU)),
             connect: connect?,
             host: host?,
             uplink: way_out.uplink,
@@ -131,8 +146,35 @@ impl<'t> Reader<'_, 't> {
             no_snat: way_out.no_snat,
             mapping: way_out.mapping,
             clamp_mss: clamp_mss?,
-            segment: None,
+            segment,
         })
+    }
+
+    /// The subnets with their gateways. A bridged network may do without: its LAN has them.
+    fn subnets(&mut self, section: &Section<'t>, whose: &Whose<'_, 't>) -> Option<Vec<Subnet>> {
+        let is_bridged = whose.kind == Some(NetworkKind::Bridged);
+        let nets = match section.get("subnets") {
+            None if is_bridged => {
+                if let Some((place, _)) = section.entry("gateway") {
+                    let message = format!("network `{}` has a `gateway`, and no `subnets`", whose.name);
+                    let help = "add the subnets that the LAN has, or take `gateway` out";
+                    self.report.error(place, Mistake::new(message).help(help));
+                    return None;
+                }
+                Some(Vec::new())
+            }
+            _ => section
+                .require("subnets", "write subnets = [\"10.10.0.0/24\"]", self.report)
+                .and_then(|node| self.nets(whose.name, node)),
+        };
+        let given = match section.get("gateway") {
+            Some(node) => list_of(node, self.report, |node, report| {
+                let text = string(node, report)?;
+                Some((report.keep(node.span(), parse_address(text))?, node.span()))
+            }),
+            None => Some(Vec::new()),
+        };
+        place_gateways(&nets?, &given?, self.report)
     }
 
     fn nets(&mut self, name: &'t str, node: Node<'t>) -> Option<Vec<Placed<IpNet>>> {
@@ -143,41 +185,9 @@ impl<'t> Reader<'_, 't> {
                 .error(node.span(), Mistake::new(format!("network `{name}` has no subnet")).help(help));
             return None;
         }
-        self.subnets.extend(nets.iter().map(|(net, span)| (*net, span.clone(), name)));
+        self.found.subnets.extend(nets.iter().map(|(net, span)| (*net, span.clone(), name)));
         Some(nets)
     }
-
-    fn connect(&mut self, name: &'t str, node: Node<'t>) -> Option<BTreeSet<String>> {
-        let mut joined = BTreeSet::new();
-        let known = &self.names.networks;
-        list_of(node, self.report, |node, report| {
-            let other = string(node, report)?;
-            report.keep(node.span(), check_joint(name, other, known))?;
-            if !joined.insert(other.to_owned()) {
-                let mistake = Mistake::new(format!("network `{name}` is connected with `{other}` twice"));
-                report.error(node.span(), mistake.help("remove one of them"));
-                return None;
-            }
-            Some(())
-        })?;
-        Some(joined)
-    }
-}
-
-/// Whether `network` can be joined with `other`.
-fn check_joint(network: &str, other: &str, known: &BTreeSet<&str>) -> Result<(), Mistake> {
-    if other == network {
-        return Err(Mistake::new(format!("network `{network}` is connected with itself"))
-            .help("its own ports reach one another anyway, as their groups allow"));
-    }
-    if known.contains(other) {
-        return Ok(());
-    }
-    Err(match other.strip_prefix("net:").filter(|name| known.contains(name)) {
-        Some(name) => Mistake::new(format!("there is no network `{other}`"))
-            .help(format!("write \"{name}\"; `net:` is for the peers of rules")),
-        None => unknown("network", other, known, "networks"),
-    })
 }
 
 fn host(node: Node<'_>, report: &mut Report) -> Option<HostAccess> {
@@ -185,19 +195,20 @@ fn host(node: Node<'_>, report: &mut Report) -> Option<HostAccess> {
 }
 
 fn kind(node: Node<'_>, report: &mut Report) -> Option<NetworkKind> {
-    let mistake = match string(node, report)? {
-        "nat" => return Some(NetworkKind::Nat),
-        "private" => return Some(NetworkKind::Private),
-        later @ ("routed" | "bridged") => not_yet(&format!("network type \"{later}\"")),
-        other => {
-            let help = match closest(&other.to_ascii_lowercase(), ["nat", "private"]) {
-                Some(known) => format!("did you mean \"{known}\"?"),
-                None => "write \"nat\" (leads outside) or \"private\" (closed)".to_owned(),
-            };
-            Mistake::new(format!("\"{other}\" is not a type of network")).help(help)
+    let known = [NetworkKind::Nat, NetworkKind::Private, NetworkKind::Routed, NetworkKind::Bridged];
+    let text = string(node, report)?;
+    if let Some(kind) = known.into_iter().find(|kind| kind.to_string() == text) {
+        return Some(kind);
+    }
+    let help = match closest(&text.to_ascii_lowercase(), ["nat", "private", "routed", "bridged"]) {
+        Some(known) => format!("did you mean \"{known}\"?"),
+        None => {
+            "write \"nat\" (leads outside), \"private\" (closed), \"routed\" (leads outside with its own \
+                 addresses) or \"bridged\" (the LAN of its uplink)"
+                .to_owned()
         }
     };
-    report.error(node.span(), mistake);
+    report.error(node.span(), Mistake::new(format!("\"{text}\" is not a type of network")).help(help));
     None
 }
 

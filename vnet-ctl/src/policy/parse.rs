@@ -129,7 +129,7 @@ fn read_file(
         groups: groups.iter().map(|(name, ..)| *name).chain([DEFAULT_GROUP]).collect(),
     };
     let host = file.get("host").map_or_else(HostPolicy::default, |node| host::host(node, report));
-    let networks = networks::networks(&networks, &names, report);
+    let (networks, peers) = networks::networks(&networks, &names, report);
     let prefix_lists = groups::prefix_lists(&lists, report);
     let acl = file.get("acl").map(|node| acl::acl(node, &names, report)).unwrap_or_default();
     let security_groups = groups::security_groups(&groups, &names, report);
@@ -138,6 +138,7 @@ fn read_file(
     let port_names = named.iter().map(|(name, ..)| *name).collect();
     let targets = Targets { networks: &networks, ports: &ports, port_names };
     let (outside, places) = outside(&file, &targets, &names, report);
+    let places = admission::Places { peers, ..places };
     let policy = Policy { host, networks, prefix_lists, acl, security_groups, ports, ..outside };
     Some((policy, places))
 }
@@ -156,7 +157,11 @@ fn outside(
     let (elastic_ips, elastic_places) = elastic_ips::elastic_ips(&named, targets, report);
     let metadata = file.get("metadata").map(|node| metadata::metadata(node, (targets, names), report));
     let metadata = metadata.unwrap_or_default();
-    let places = admission::Places { forwards: forward_places, elastic_ips: elastic_places };
+    let places = admission::Places {
+        forwards: forward_places,
+        elastic_ips: elastic_places,
+        ..admission::Places::default()
+    };
     (Policy { uplinks, forwards, elastic_ips, metadata, ..Policy::default() }, places)
 }
 

@@ -11,6 +11,8 @@ pub(crate) enum Subject {
     Forward(String),
     /// The elastic IP.
     ElasticIp(IpAddr),
+    /// The peer of the network of this name.
+    Peer(String, IpAddr),
 }
 
 /// The `mistakes` in `text`, a valid policy, at their places. What has none is told at the beginning.
@@ -27,6 +29,7 @@ pub(crate) fn placed(
                 forwards.find(|(forward, _)| forward == name).map(|(_, place)| place.listen.clone())
             }
             Subject::ElasticIp(addr) => places.elastic_ips.get(addr).cloned(),
+            Subject::Peer(network, addr) => places.peers.get(&(network.clone(), *addr)).cloned(),
         }
     };
     let findings = mistakes

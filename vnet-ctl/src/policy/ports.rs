@@ -1,7 +1,7 @@
 //! The `ports` of a policy file.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt::Display,
     net::IpAddr,
     ops::Range,
@@ -11,24 +11,20 @@ use std::{
 use vnet_common::MacAddr;
 
 use super::{
-    Attach, DEFAULT_GROUP, Mistake, NetnsRef, Network, Port,
+    DEFAULT_GROUP, Mistake, Network, Port, Segment,
+    attach::Whose,
     diagnostic::Finding,
-    exits::is_no_networks,
-    names::{check_interface, check_port, is_not_loopback, parse_mac, port_mac},
+    names::{check_port, parse_mac, port_mac},
     networks::parse_address,
     parse::{Names, unknown},
-    section::{Named, Node, Report, Schema, Section, boolean, list_of, string},
+    section::{Named, Node, Report, Schema, Section, list_of, string},
+    special::check_plain,
 };
 
 pub(super) const PORT: Schema = Schema {
-    keys: &["network", "addresses", "mac", "security_groups", "attach"],
-    later: &["allowed_addresses", "vlans"],
+    keys: &["network", "addresses", "mac", "security_groups", "attach", "vlans"],
+    later: &["allowed_addresses"],
 };
-pub(super) const ATTACH: Schema =
-    Schema { keys: &["netns", "create", "name", "device"], later: &["container", "tap", "owner"] };
-
-/// The interface in a namespace unless the file names it.
-pub const DEFAULT_INTERFACE: &str = "eth0";
 
 /// The ports that are right; what is wrong with the others is recorded. Only ports of `networks`, which
 /// are right themselves, have their addresses compared with subnets.
@@ -51,21 +47,22 @@ pub(super) fn ports(
 
 /// What only one port may have.
 #[derive(Default)]
-struct Claims {
+pub(super) struct Claims {
     addresses: Owners<IpAddr>,
     macs: Owners<MacAddr>,
-    interfaces: Owners<(PathBuf, String)>,
-    devices: Owners<String>,
+    pub(super) interfaces: Owners<(PathBuf, String)>,
+    pub(super) devices: Owners<String>,
 }
 
 /// Which port has something, and where the file says so.
 type Owners<T> = BTreeMap<T, (String, Range<usize>)>;
 
-struct Reader<'a, 't> {
-    networks: &'a BTreeMap<String, Network>,
-    names: &'a Names<'t>,
-    claims: Claims,
-    report: &'a mut Report,
+/// Reads ports.
+pub(super) struct Reader<'a, 't> {
+    pub(super) networks: &'a BTreeMap<String, Network>,
+    pub(super) names: &'a Names<'t>,
+    pub(super) claims: Claims,
+    pub(super) report: &'a mut Report,
 }
 
 impl Reader<'_, '_> {
@@ -75,8 +72,12 @@ impl Reader<'_, '_> {
         let network = section
             .require("network", "write network = \"NAME\", one of [networks]", self.report)
             .and_then(|node| self.network(node));
+        let vlans = match section.get("vlans") {
+            Some(node) => self.vlans(name, network.as_deref(), node),
+            None => Some(Vec::new()),
+        };
         let addresses = match section.get("addresses") {
-            Some(node) => self.addresses(name, network.as_deref(), node),
+            Some(node) => self.addresses(name, network.as_ref().zip(vlans.as_ref()), node),
             None => Some(Vec::new()),
         };
         let mac = self.mac(name, place, section.get("mac"));
@@ -87,13 +88,16 @@ impl Reader<'_, '_> {
         let attach = section
             .require(
                 "attach",
-                "write attach = { netns = \"NAME\", create = true } or { device = \"IF\" }",
+                "write attach = { netns = \"NAME\", create = true }, { device = \"IF\" } or { tap = \"IF\", create = true }",
                 self.report,
             )
-            .and_then(|node| self.attach(name, node));
+            .and_then(|node| {
+                let whose = Whose { port: name, network: network.as_deref(), section: &section };
+                self.attach(&whose, node)
+            });
         Some(Port {
             network: network?,
-            vlans: Vec::new(),
+            vlans: vlans?,
             addresses: addresses?,
             mac: mac?,
             security_groups: security_groups?,
@@ -110,14 +114,62 @@ impl Reader<'_, '_> {
         Some(name.to_owned())
     }
 
-    fn addresses(&mut self, port: &str, network: Option<&str>, node: Node<'_>) -> Option<Vec<IpAddr>> {
-        let network = network.and_then(|name| Some((name, self.networks.get(name)?)));
+    /// The networks that the port takes part in by tagged frames.
+    fn vlans(&mut self, port: &str, own: Option<&str>, node: Node<'_>) -> Option<Vec<String>> {
+        let (known, networks) = (&self.names.networks, self.networks);
+        let mut seen: BTreeMap<u16, (&str, Range<usize>)> = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        list_of(node, self.report, |node, report| {
+            let name = string(node, report)?;
+            if !known.contains(name) {
+                report.error(node.span(), unknown("network", name, known, "networks"));
+                return None;
+            }
+            if own == Some(name) {
+                let mistake =
+                    Mistake::new(format!("network `{name}` is that of port `{port}` itself, without a tag"));
+                report.error(node.span(), mistake.help("take it out here"));
+                return None;
+            }
+            if !names.insert(name) {
+                let mistake = Mistake::new(format!("network `{name}` is given twice"));
+                report.error(node.span(), mistake.help("remove one of them"));
+                return None;
+            }
+            // What is wrong with the others is told at their own places.
+            let Some(network) = networks.get(name) else { return Some(name.to_owned()) };
+            let tag = report.keep(node.span(), tag_of(name, network))?;
+            if let Some((other, first)) = seen.get(&tag) {
+                let message = format!("network `{name}` has VLAN {tag}, as network `{other}` on this port");
+                let mistake =
+                    Mistake::new(message).help("their tags would not tell them apart; remove one of them");
+                report
+                    .errors
+                    .push(Finding::new(node.span(), mistake).related(first.clone(), "given here first"));
+                return None;
+            }
+            seen.insert(tag, (name, node.span()));
+            Some(name.to_owned())
+        })
+    }
+
+    fn addresses(
+        &mut self,
+        port: &str,
+        networks: Option<(&String, &Vec<String>)>,
+        node: Node<'_>,
+    ) -> Option<Vec<IpAddr>> {
+        // Of networks that are not right nothing is known.
+        let networks = networks.and_then(|(own, vlans)| {
+            let names = std::iter::once(own).chain(vlans);
+            names.map(|name| Some((name.as_str(), self.networks.get(name)?))).collect::<Option<Vec<_>>>()
+        });
         let claims = &mut self.claims.addresses;
         let addresses = list_of(node, self.report, |node, report| {
             let text = string(node, report)?;
             let addr = report.keep(node.span(), parse_address(text))?;
-            if let Some((name, network)) = network {
-                report.keep(node.span(), check_address(addr, name, network))?;
+            if let Some(networks) = &networks {
+                report.keep(node.span(), check_address(addr, networks))?;
             }
             claim(claims, addr, "the address", (port, node.span()), report)?;
             Some(addr)
@@ -157,88 +209,17 @@ impl Reader<'_, '_> {
             }
             Some(name.to_owned())
         })?;
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         groups.retain(|group| seen.insert(group.clone()));
         if groups.is_empty() {
             groups.push(DEFAULT_GROUP.to_owned());
         }
         Some(groups)
     }
-
-    fn attach(&mut self, port: &str, node: Node<'_>) -> Option<Attach> {
-        let heading = (format!("ports.{port}.attach"), format!("`attach` of port `{port}`"));
-        let before = self.report.errors.len();
-        let section = Section::open((&heading.0, heading.1, node.span()), node, &ATTACH, self.report)?;
-        match (section.get("netns"), section.entry("device")) {
-            (Some(netns), None) => self.netns(port, &section, netns),
-            (None, Some((_, device))) => self.device(port, &section, device),
-            (Some(_), Some((place, _))) => {
-                let mistake =
-                    Mistake::new(format!("port `{port}` is attached to a namespace and to a device"));
-                self.report.error(place, mistake.help("choose one of them"));
-                None
-            }
-            // A key that is not supported yet, or misspelt, has been told already.
-            (None, None) if self.report.errors.len() > before => None,
-            (None, None) => {
-                let mistake = Mistake::new(format!("`attach` of port `{port}` says nothing"));
-                let help = "write { netns = \"NAME\", create = true } or { device = \"IF\" }";
-                self.report.error(node.span(), mistake.help(help));
-                None
-            }
-        }
-    }
-
-    fn netns(&mut self, port: &str, section: &Section<'_>, node: Node<'_>) -> Option<Attach> {
-        let text = string(node, self.report)?;
-        let netns = self.report.keep(node.span(), parse_netns(text));
-        let create = match section.get("create") {
-            Some(node) => boolean(node, self.report),
-            None => Some(false),
-        };
-        let (name, place) = match section.get("name") {
-            Some(node) => (string(node, self.report)?, node.span()),
-            None => (DEFAULT_INTERFACE, node.span()),
-        };
-        self.report.keep(place.clone(), check_interface(name).and_then(|()| is_not_loopback(name)))?;
-        let (netns, create) = (netns?, create?);
-        if create && matches!(netns, NetnsRef::Path(_)) {
-            let mistake = Mistake::new("vnet creates namespaces by name, not by path");
-            let help = "give a name (it appears under /run/netns), or write create = false";
-            self.report.error(node.span(), mistake.help(help));
-            return None;
-        }
-        let interface = (netns.in_one_form().path(), name.to_owned());
-        let what = format!("the interface `{name}` in namespace");
-        if let Err(finding) =
-            try_claim(&mut self.claims.interfaces, interface, (port, place), |_| format!("{what} `{netns}`"))
-        {
-            self.report.errors.push(finding);
-            return None;
-        }
-        Some(Attach::Netns { netns, create, name: name.to_owned() })
-    }
-
-    fn device(&mut self, port: &str, section: &Section<'_>, node: Node<'_>) -> Option<Attach> {
-        for key in ["create", "name"] {
-            if let Some((place, _)) = section.entry(key) {
-                let mistake = Mistake::new(format!("`{key}` does not go with `device`"));
-                self.report.error(
-                    place,
-                    mistake.help("a device is used as it is; `create` and `name` belong to `netns`"),
-                );
-            }
-        }
-        let device = string(node, self.report)?;
-        self.report.keep(node.span(), check_interface(device).and_then(|()| is_not_loopback(device)))?;
-        self.report.keep(node.span(), is_no_networks(device, self.names, self.networks))?;
-        claim(&mut self.claims.devices, device.to_owned(), "the device", (port, node.span()), self.report)?;
-        Some(Attach::Device { device: device.to_owned() })
-    }
 }
 
 /// Records that `port` has `thing`, or that another has it already.
-fn claim<T: Ord + Display>(
+pub(super) fn claim<T: Ord + Display>(
     owners: &mut Owners<T>,
     thing: T,
     what: &str,
@@ -250,7 +231,8 @@ fn claim<T: Ord + Display>(
         .ok()
 }
 
-fn try_claim<T: Ord>(
+/// The same; the finding is the caller's to record.
+pub(super) fn try_claim<T: Ord>(
     owners: &mut Owners<T>,
     thing: T,
     (port, place): (&str, Range<usize>),
@@ -275,11 +257,35 @@ fn try_claim<T: Ord>(
     }
 }
 
-/// Whether a port of `network` may have `addr`.
-fn check_address(addr: IpAddr, name: &str, network: &Network) -> Result<(), Mistake> {
-    let Some(subnet) = network.subnet_of(addr) else {
-        let subnets: Vec<_> = network.subnets.iter().map(|subnet| subnet.net.to_string()).collect();
-        return Err(Mistake::new(format!("{addr} is in no subnet of network `{name}`"))
+/// The tag that frames of `network` have on a trunk port.
+fn tag_of(name: &str, network: &Network) -> Result<u16, Mistake> {
+    let vlan = match &network.segment {
+        Some(Segment::Lan { vlan, .. }) => &vlan[..],
+        Some(Segment::Overlay { .. }) | None => &[],
+    };
+    match vlan {
+        [tag] => Ok(*tag),
+        [] => Err(Mistake::new(format!("network `{name}` has no `vlan`, so its frames have no tag"))
+            .help("give it a `vlan`, or make a port of its own for it")),
+        [..] => Err(Mistake::new(format!("network `{name}` has two tags, and those of a port have one"))
+            .help("name a network with one tag")),
+    }
+}
+
+/// Whether a port of `networks` may have `addr`.
+fn check_address(addr: IpAddr, networks: &[(&str, &Network)]) -> Result<(), Mistake> {
+    let subnet =
+        |(name, network): &(&'_ str, &'_ Network)| Some(((*name).to_owned(), *network.subnet_of(addr)?));
+    let Some((name, subnet)) = networks.iter().find_map(subnet) else {
+        let is_open = |network: &Network| !network.is_routed_here() && network.subnets.is_empty();
+        if networks.iter().any(|(_, network)| is_open(network)) {
+            return check_plain(addr, "a port's address", &[]).map(|_| ());
+        }
+        let subnets = networks.iter().flat_map(|(_, network)| &network.subnets);
+        let subnets: Vec<_> = subnets.map(|subnet| subnet.net.to_string()).collect();
+        let names: Vec<_> = networks.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let noun = if names.len() == 1 { "network" } else { "the networks" };
+        return Err(Mistake::new(format!("{addr} is in no subnet of {noun} {}", names.join(", ")))
             .help(format!("choose an address of {}", subnets.join(" or "))));
     };
     let net = subnet.net;
@@ -294,16 +300,4 @@ fn check_address(addr: IpAddr, name: &str, network: &Network) -> Result<(), Mist
     };
     Err(Mistake::new(format!("{addr} is {what}"))
         .help("choose another address, or take it out to have one assigned"))
-}
-
-fn parse_netns(text: &str) -> Result<NetnsRef, Mistake> {
-    if text.starts_with('/') {
-        return Ok(NetnsRef::Path(PathBuf::from(text)));
-    }
-    let is_wrong = |c: char| c == '/' || c.is_whitespace() || c.is_control();
-    if text.is_empty() || text == "." || text == ".." || text.len() > 255 || text.contains(is_wrong) {
-        return Err(Mistake::new(format!("`{}` cannot name a namespace", text.escape_default()))
-            .help("give a name as `ip netns` shows it, or an absolute path"));
-    }
-    Ok(NetnsRef::Name(text.to_owned()))
 }

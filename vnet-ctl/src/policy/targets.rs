@@ -35,11 +35,16 @@ impl Targets<'_, '_> {
         // What is wrong with the others is told at their own places.
         let Some(port) = self.ports.get(name) else { return Ok(()) };
         let Some(network) = self.networks.get(&port.network) else { return Ok(()) };
-        if network.kind == NetworkKind::Private {
-            let message = format!("port `{name}` is in the private network `{}`", port.network);
+        let why = match network.kind {
+            NetworkKind::Nat => None,
+            NetworkKind::Private => Some("nothing from outside gets there"),
+            NetworkKind::Routed => Some("it is reached at its own addresses"),
+            NetworkKind::Bridged => Some("the LAN reaches it at its own addresses"),
+        };
+        if let Some(why) = why {
+            let message = format!("port `{name}` is in the {} network `{}`", network.kind, port.network);
             let help = format!(
-                "nothing from outside gets there; name a port of a nat network, or write type = \"nat\" under \
-                 [networks.{}]",
+                "{why}; name a port of a nat network, or write type = \"nat\" under [networks.{}]",
                 port.network
             );
             return Err(Mistake::new(message).help(help));
@@ -53,12 +58,14 @@ impl Targets<'_, '_> {
             .help(format!("give it one; network `{network}` needs an {version} subnet for that")))
     }
 
-    /// Whether `addr`, which is to be `what`, is in no network: there it would be a workload's, or the gateway.
+    /// Whether `addr`, which is to be `what`, is in no network: there it would be a workload's, or the gateway. What a
+    /// bridged network is in is outside.
     pub(super) fn check_outside(&self, addr: IpAddr, what: &str) -> Result<(), Mistake> {
         let subnet = |(name, network): (&'_ String, &'_ Network)| {
             network.subnet_of(addr).map(|subnet| (name.clone(), *subnet))
         };
-        let Some((name, subnet)) = self.networks.iter().find_map(subnet) else { return Ok(()) };
+        let mut own = self.networks.iter().filter(|(_, network)| network.is_routed_here());
+        let Some((name, subnet)) = own.find_map(subnet) else { return Ok(()) };
         let message = if addr == subnet.gateway {
             format!("{addr} is the gateway of network `{name}`")
         } else {

@@ -6,6 +6,7 @@ mod damaged;
 mod json;
 mod mistakes;
 mod schema;
+mod segments;
 mod translation;
 mod unadmitted;
 mod valid;

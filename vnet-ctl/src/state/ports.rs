@@ -261,6 +261,7 @@ mod tests {
     fn port(netns: &str) -> RuntimePort {
         RuntimePort {
             network: "web".to_owned(),
+            vlans: Vec::new(),
             addresses: vec!["10.0.0.2".to_owned()],
             mac: None,
             security_groups: Vec::new(),

@@ -23,8 +23,8 @@ pub use self::{
     networks::{NetworkInfo, SubnetInfo},
     policy::{Applied, Confirmed, PolicyDiff, PolicyInForce, PolicyUpdate},
     ports::{
-        AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, RuntimeAttach,
-        RuntimePort, Traffic,
+        AttachInfo, POLICY_ORIGIN, PortCreated, PortInfo, PortRemoved, PortState, PortStats, PortVlan,
+        RuntimeAttach, RuntimePort, Traffic,
     },
     progress::{ProgressInfo, StageTime},
     status::{FlowCounts, PendingInfo, ShutdownQuery, Status, TeardownReport},

@@ -18,13 +18,16 @@ pub struct PortInfo {
     pub origin: String,
     /// Its network.
     pub network: String,
-    /// The host-side device.
+    /// The networks that it takes part in as well, by tagged frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<PortVlan>,
+    /// The host-side device; empty if there is none, as of a port that another host looks after.
     pub device: String,
     /// The index of that device.
     pub ifindex: u32,
     /// The workload's MAC.
     pub mac: String,
-    /// The workload's addresses, given or assigned.
+    /// The workload's addresses, given, assigned or learned.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
     /// Its security groups.
@@ -33,6 +36,23 @@ pub struct PortInfo {
     pub attach: AttachInfo,
     /// Whether it can carry traffic now.
     pub state: PortState,
+}
+
+impl PortInfo {
+    /// Whether it takes part in the network called `name`.
+    #[must_use]
+    pub fn is_in(&self, name: &str) -> bool {
+        self.network == name || self.vlans.iter().any(|vlan| vlan.network == name)
+    }
+}
+
+/// A network that a trunk port takes part in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortVlan {
+    /// The network.
+    pub network: String,
+    /// The tag that its frames have on the port.
+    pub vlan: u16,
 }
 
 /// The origin of ports that the policy file declares.
@@ -50,6 +70,9 @@ fn policy_origin() -> String {
 pub struct RuntimePort {
     /// The network that it is in.
     pub network: String,
+    /// The networks that it takes part in as well, by tagged frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<String>,
     /// Its addresses; none means assigned and kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
@@ -72,7 +95,7 @@ pub struct RuntimeAttach {
     /// A namespace, by its name under `/run/netns` or by the path of a file that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
-    /// Whether vnet makes the namespace.
+    /// Whether vnet makes the namespace or the tap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create: Option<bool>,
     /// The interface's name in there; `eth0` if not given.
@@ -159,6 +182,8 @@ pub enum PortState {
     Down,
     /// The device, or the workload that it led to, is gone.
     Missing,
+    /// Another host looks after it, and knows.
+    Remote,
 }
 
 /// Answer to `GET /v1/ports/NAME/stats`.

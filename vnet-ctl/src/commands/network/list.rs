@@ -2,7 +2,7 @@
 
 use vnet_ctl::api::types::NetworkInfo;
 
-use super::{Context, gateways, networks, subnets};
+use super::{Context, gateways, networks, segment, subnets};
 use crate::{
     failure::{Done, Outcome},
     output::{Table, View},
@@ -33,6 +33,7 @@ fn table(networks: &[NetworkInfo]) -> Table {
             network.name.clone(),
             network.kind.clone(),
             subnets(network),
+            segment(network),
             network.ports.to_string(),
             gateways(network),
             network.mtu.to_string(),
@@ -41,7 +42,7 @@ fn table(networks: &[NetworkInfo]) -> Table {
             network.uplink.clone().unwrap_or_default(),
         ]
     };
-    Table::new(["NAME", "TYPE", "SUBNETS", "PORTS"])
+    Table::new(["NAME", "TYPE", "SUBNETS", "SEGMENT", "PORTS"])
         .wide(["GATEWAYS", "MTU", "BRIDGE", "MAC", "UPLINK"])
         .empty("The policy in force has no networks.")
         .rows(networks.iter().map(row))

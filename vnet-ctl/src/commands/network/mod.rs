@@ -3,11 +3,15 @@
 mod create;
 mod delete;
 mod list;
+mod segment_args;
 mod set;
 mod show;
 
 use clap::ValueEnum;
-use vnet_ctl::{api::types::NetworkInfo, policy::Mapping};
+use vnet_ctl::{
+    api::types::NetworkInfo,
+    policy::{Mapping, NetworkKind},
+};
 
 use super::Context;
 use crate::{
@@ -47,15 +51,22 @@ enum NetworkType {
     Nat,
     /// Closed
     Private,
+    /// Leads outside with its own addresses
+    Routed,
+    /// The LAN of its uplink
+    Bridged,
 }
 
 impl NetworkType {
     /// As the policy file has it.
     fn key(self) -> String {
-        match self {
-            Self::Nat => "nat".to_owned(),
-            Self::Private => "private".to_owned(),
-        }
+        let kind = match self {
+            Self::Nat => NetworkKind::Nat,
+            Self::Private => NetworkKind::Private,
+            Self::Routed => NetworkKind::Routed,
+            Self::Bridged => NetworkKind::Bridged,
+        };
+        kind.to_string()
     }
 }
 
@@ -93,6 +104,11 @@ pub(crate) async fn require(context: &Context<'_>, name: &str) -> Result<Network
 
 fn subnets(network: &NetworkInfo) -> String {
     listed(network.subnets.iter().map(|subnet| &subnet.subnet))
+}
+
+/// How it goes beyond this host, as in `vlan 10 on eth1`.
+fn segment(network: &NetworkInfo) -> String {
+    network.segment.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 fn gateways(network: &NetworkInfo) -> String {

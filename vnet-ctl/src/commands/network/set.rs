@@ -2,7 +2,7 @@
 
 use vnet_ctl::edit::{self, NetworkEdit, Setting};
 
-use super::{Context, MappingType, NetworkType};
+use super::{Context, MappingType, NetworkType, segment_args::SegmentArgs};
 use crate::{
     commands::named::{Named, Tolerate},
     failure::Outcome,
@@ -21,7 +21,10 @@ Examples:
   vnet-ctl network set web --no-snat 10.0.0.0/8                  untranslated to there
   vnet-ctl network set web --no-snat none --no-snat-ports        back to the defaults
   vnet-ctl network set web --clamp-mss true                      for a way with a small MTU
-  vnet-ctl network set web --mapping endpoint-independent        for games, calls and STUN";
+  vnet-ctl network set web --mapping endpoint-independent        for games, calls and STUN
+  vnet-ctl network set web --vlan 10 --trunk eth1                beyond this host, too
+  vnet-ctl network set far --peer 192.0.2.12,192.0.2.14          these, and no others
+  vnet-ctl network set web --no-vlan                             on this host alone again";
 
 /// What `--snat` takes for the uplink's own address.
 const OF_UPLINK: &str = "uplink";
@@ -38,7 +41,8 @@ pub(crate) struct Command {
     /// The network
     #[arg(value_name = "NETWORK")]
     name: String,
-    /// nat (leads outside behind the host's address) or private (closed)
+    /// nat (leads outside behind the host's address), routed (with its own addresses), private (closed) or bridged (the
+    /// LAN of its uplink)
     #[arg(long = "type", value_name = "TYPE", value_enum, hide_possible_values = true, group = "what")]
     kind: Option<NetworkType>,
     /// Its subnets, all of them
@@ -68,7 +72,7 @@ pub(crate) struct Command {
     /// Keep the host itself out
     #[arg(long, conflicts_with = "host", group = "what")]
     no_host: bool,
-    /// nat: the device that its packets leave by
+    /// The device that its packets leave by; bridged: that of its LAN
     #[arg(long, value_name = "DEVICE", group = "what")]
     uplink: Option<String>,
     /// Leave by the device of the default route
@@ -92,6 +96,17 @@ pub(crate) struct Command {
     /// Whether TCP connections that are routed begin with segments that fit the way
     #[arg(long, value_name = "true|false", group = "what")]
     clamp_mss: Option<bool>,
+    #[command(flatten)]
+    segment: SegmentArgs,
+    /// Have no VLAN any more, and no trunk for it
+    #[arg(long, conflicts_with_all = ["vlan", "trunk", "priority"], group = "what")]
+    no_vlan: bool,
+    /// Give its tags no priority of their own
+    #[arg(long, conflicts_with = "priority", group = "what")]
+    no_priority: bool,
+    /// Have no overlay any more
+    #[arg(long, conflicts_with_all = ["vni", "peers"], group = "what")]
+    no_vni: bool,
 }
 
 /// The list, or its absence if it is `word` alone.
@@ -117,6 +132,11 @@ impl Command {
             no_snat: list_or(self.no_snat, NONE),
             mapping: Setting::of(self.mapping.map(MappingType::key)),
             clamp_mss: Setting::of(self.clamp_mss),
+            vlan: Setting::of_list(self.segment.vlan).or_unset(self.no_vlan),
+            trunk: Setting::of(self.segment.trunk).or_unset(self.no_vlan),
+            priority: Setting::of(self.segment.priority).or_unset(self.no_vlan || self.no_priority),
+            vni: Setting::of(self.segment.vni).or_unset(self.no_vni),
+            peers: Setting::of_list(self.segment.peers).or_unset(self.no_vni),
         };
         let set = |text: &str| edit::set_network(text, name, &settings);
         Named { noun: "network", name }.change(context, "changed", Tolerate::Nothing, set).await

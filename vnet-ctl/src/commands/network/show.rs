@@ -1,7 +1,10 @@
 //! `network show`.
 
 use serde::Serialize;
-use vnet_ctl::api::types::{NetworkInfo, PortInfo};
+use vnet_ctl::{
+    api::types::{NetworkInfo, PortInfo},
+    policy::Segment,
+};
 
 use super::{Context, gateways, require, subnets};
 use crate::{
@@ -36,7 +39,7 @@ impl Command {
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let network = require(context, &self.name).await?;
         let mut members = port::ports(context).await?;
-        members.retain(|port| port.network == self.name);
+        members.retain(|port| port.is_in(&self.name));
         let answer = Answer { network, members };
         context.output.show(&answer, &view(&answer))?;
         Ok(Done::Success)
@@ -58,6 +61,16 @@ fn mtu(network: &NetworkInfo) -> String {
     format!("{}{clamped}", network.mtu)
 }
 
+/// How it goes beyond this host, with all that there is to say of that.
+fn segment_of(network: &NetworkInfo) -> String {
+    match &network.segment {
+        Some(Segment::Overlay { vni, peers, .. }) => format!("vni {vni} to {}", listed(peers)),
+        Some(lan @ Segment::Lan { priority: Some(priority), .. }) => format!("{lan}, priority {priority}"),
+        Some(lan @ Segment::Lan { priority: None, .. }) => lan.to_string(),
+        None => String::new(),
+    }
+}
+
 fn view(answer: &Answer) -> View {
     let network = &answer.network;
     let fields = [
@@ -65,6 +78,7 @@ fn view(answer: &Answer) -> View {
         ("Type", network.kind.clone()),
         ("Subnets", subnets(network)),
         ("Gateways", gateways(network)),
+        ("Segment", segment_of(network)),
         ("Uplink", network.uplink.clone().unwrap_or_default()),
         ("Leaves with", leaves_with(network)),
         ("Mapping", network.mapping.clone().unwrap_or_default()),
@@ -77,4 +91,35 @@ fn view(answer: &Answer) -> View {
     ];
     let ports = port::list::table(&answer.members).empty("The network has no ports.");
     View::of(&network.name).fields(fields).table(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn shown(segment: &Value) -> (String, String) {
+        let network = json!({
+            "name": "red", "type": "private", "bridge": "vnet-red", "ifindex": 3, "mac": "", "mtu": 1500,
+            "subnets": [], "connected": [], "host": true, "ports": 0, "segment": segment
+        });
+        let network: NetworkInfo = serde_json::from_value(network).expect("a network");
+        (super::super::segment(&network), segment_of(&network))
+    }
+
+    #[test]
+    fn a_segment_is_shown_in_a_few_words_and_in_full() {
+        let both = |segment: Value, short: &str, full: &str| {
+            assert_eq!(shown(&segment), (short.to_owned(), full.to_owned()));
+        };
+        both(Value::Null, "", "");
+        let lan = json!({"trunk": "eth1", "vlan": [10], "priority": 5});
+        both(lan, "vlan 10 on eth1", "vlan 10 on eth1, priority 5");
+        let pair = json!({"trunk": "eth1", "vlan": [100, 10], "priority": null});
+        both(pair, "vlan 10 in 100 on eth1", "vlan 10 in 100 on eth1");
+        both(json!({"trunk": "eth0", "vlan": [], "priority": null}), "bridged to eth0", "bridged to eth0");
+        let overlay = json!({"vni": 5001, "peers": ["192.0.2.12", "192.0.2.13"], "uplink": null});
+        both(overlay, "vni 5001 to 2 peers", "vni 5001 to 192.0.2.12, 192.0.2.13");
+    }
 }

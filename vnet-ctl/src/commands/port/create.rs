@@ -21,6 +21,8 @@ Examples:
   vnet-ctl port create web-1 --network web --netns web-1 --create --group web
   vnet-ctl port create web-2 --network web --netns web-2 --address 10.10.0.20 --address fd00:10::14
   vnet-ctl port create vm-1 --network web --device tap0 --mac 02:00:00:00:00:0a
+  vnet-ctl port create vm-2 --network web --tap tap-vm-2 --owner 1000          made for that user
+  vnet-ctl port create vm-3 --network web --tap tap-vm-3 --create --vlan-of red,blue
   vnet-ctl port create job-7 --network web --netns job-7 --runtime --origin my-runner
   vnet-ctl port create web-1 --network web --netns web-1 --dry-run     show the diff only
 
@@ -41,9 +43,12 @@ pub(crate) struct Command {
     /// The network that it is in
     #[arg(long, value_name = "NETWORK")]
     network: String,
+    /// Networks with a VLAN that it takes part in as well, by tagged frames
+    #[arg(long = "vlan-of", value_name = "NETWORK,…", value_delimiter = ',')]
+    vlans: Vec<String>,
     #[command(flatten)]
     attach: AttachArgs,
-    /// Its addresses [default: one of each subnet, assigned and kept]
+    /// Its addresses [default: one of each subnet, assigned and kept; bridged: learned]
     #[arg(long = "address", value_name = "ADDRESS,…", value_delimiter = ',')]
     addresses: Vec<String>,
     /// Its MAC [default: derived from its name]
@@ -72,6 +77,7 @@ impl Command {
         let name = self.name.as_str();
         let settings = PortEdit {
             network: Setting::Set(self.network),
+            vlans: Setting::of_list(self.vlans),
             addresses: Setting::of_list(self.addresses),
             mac: Setting::of(self.mac),
             security_groups: Setting::of_list(self.groups),
@@ -95,6 +101,7 @@ impl Command {
         }
         let port = RuntimePort {
             network: self.network,
+            vlans: self.vlans,
             addresses: self.addresses,
             mac: self.mac,
             security_groups: self.groups,

@@ -2,7 +2,7 @@
 
 use vnet_ctl::api::types::PortInfo;
 
-use super::{Context, attach, note_missing, ports, state};
+use super::{Context, attach, note_missing, ports, state, vlans};
 use crate::{
     commands::{network, sg},
     failure::{Done, Outcome},
@@ -32,7 +32,7 @@ impl Command {
     pub(crate) async fn run(self, context: &Context<'_>) -> Outcome {
         let mut ports = ports(context).await?;
         note_missing(context, &ports);
-        ports.retain(|port| self.network.as_ref().is_none_or(|network| port.network == *network));
+        ports.retain(|port| self.network.as_ref().is_none_or(|network| port.is_in(network)));
         if let Some(name) = &self.network
             && ports.is_empty()
         {
@@ -66,10 +66,11 @@ pub(crate) fn table(ports: &[PortInfo]) -> Table {
             port.device.clone(),
             port.ifindex.to_string(),
             attach(&port.attach),
+            vlans(port),
             port.origin.clone(),
         ]
     };
     Table::new(["NAME", "NETWORK", "ADDRESSES", "GROUPS", "STATE"])
-        .wide(["MAC", "DEVICE", "IFINDEX", "ATTACHED TO", "ORIGIN"])
+        .wide(["MAC", "DEVICE", "IFINDEX", "ATTACHED TO", "VLANS", "ORIGIN"])
         .rows(ports.iter().map(row))
 }

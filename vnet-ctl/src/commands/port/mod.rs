@@ -74,7 +74,13 @@ fn state(state: PortState) -> &'static str {
         PortState::Up => "up",
         PortState::Down => "down",
         PortState::Missing => "missing",
+        PortState::Remote => "remote",
     }
+}
+
+/// `red (vlan 10), blue (vlan 20)`.
+fn vlans(port: &PortInfo) -> String {
+    listed(port.vlans.iter().map(|vlan| format!("{} (vlan {})", vlan.network, vlan.vlan)))
 }
 
 /// `netns web-1 eth0`, `device tap0`.

@@ -41,6 +41,12 @@ struct Settings {
     /// The network that it is in
     #[arg(long, value_name = "NETWORK", group = "what")]
     network: Option<String>,
+    /// Networks with a VLAN that it takes part in as well, all of them
+    #[arg(long = "vlan-of", value_name = "NETWORK,…", value_delimiter = ',', group = "what")]
+    vlans: Vec<String>,
+    /// Take part in no other network
+    #[arg(long, conflicts_with = "vlans", group = "what")]
+    no_vlan_of: bool,
     #[command(flatten)]
     attach: AttachArgs,
     /// Its addresses, all of them
@@ -82,6 +88,7 @@ impl Settings {
         PortEdit {
             attach: self.attach.edit(),
             network: Setting::of(self.network),
+            vlans: Setting::of_list(self.vlans).or_unset(self.no_vlan_of),
             addresses: Setting::of_list(self.addresses).or_unset(self.no_address),
             mac: Setting::of(self.mac).or_unset(self.no_mac),
             security_groups: Setting::of_list(self.groups).or_unset(self.no_group),
@@ -96,10 +103,12 @@ impl Settings {
             false => given,
         };
         let moves = self.network.as_ref().is_some_and(|network| *network != port.network);
+        let vlans = port.vlans.into_iter().map(|vlan| vlan.network).collect();
         let old = port.addresses.iter().map(ToString::to_string).collect();
         RuntimePort {
             attach: self.attach.runtime().unwrap_or_else(|| runtime::attach(port.attach)),
             network: self.network.unwrap_or(port.network),
+            vlans: list(self.vlans, self.no_vlan_of, vlans),
             // Those of before are of no use in another network.
             addresses: list(self.addresses, self.no_address || moves, old),
             mac: self.mac.or_else(|| (!self.no_mac).then_some(port.mac)),
@@ -112,7 +121,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use vnet_ctl::api::types::{AttachInfo, PortState};
+    use vnet_ctl::api::types::{AttachInfo, PortState, PortVlan};
 
     use super::*;
 
@@ -128,6 +137,7 @@ mod tests {
             name: "a".to_owned(),
             origin: "cni".to_owned(),
             network: "web".to_owned(),
+            vlans: vec![PortVlan { network: "red".to_owned(), vlan: 10 }],
             device: "vp-1".to_owned(),
             ifindex: 7,
             mac: "02:00:00:00:00:01".to_owned(),
@@ -155,12 +165,22 @@ mod tests {
         );
         assert_eq!(changed("--group a,b").security_groups, ["a", "b"]);
         assert_eq!(changed("--netns x --create").attach.create, Some(true));
+        let tap = changed("--tap tap1 --owner 7").attach;
+        assert_eq!(
+            (tap.tap.as_deref(), tap.create, tap.owner, tap.device),
+            (Some("tap1"), Some(true), Some(7), None)
+        );
+        assert_eq!(
+            (changed("").vlans, changed("--vlan-of blue").vlans),
+            (vec!["red".to_owned()], vec!["blue".to_owned()])
+        );
     }
 
     #[test]
     fn a_reset_or_another_network_leaves_the_choice_to_the_daemon() {
-        let reset = changed("--no-address --no-mac --no-group");
+        let reset = changed("--no-address --no-mac --no-group --no-vlan-of");
         assert!(reset.addresses.is_empty() && reset.mac.is_none() && reset.security_groups.is_empty());
+        assert!(reset.vlans.is_empty());
         assert!(changed("--network back").addresses.is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! `port show`.
 
-use vnet_ctl::api::types::PortInfo;
+use vnet_ctl::api::types::{PortInfo, PortState};
 
-use super::{Context, attach, note_missing, port, state};
+use super::{Context, attach, note_missing, port, state, vlans};
 use crate::{
     failure::{Done, Outcome},
     output::{View, listed},
@@ -36,12 +36,20 @@ fn view(port: &PortInfo) -> View {
     View::of(&port.name).fields([
         ("Name", port.name.clone()),
         ("Network", port.network.clone()),
+        ("VLANs", vlans(port)),
         ("Addresses", listed(&port.addresses)),
         ("MAC", port.mac.clone()),
         ("Groups", listed(&port.security_groups)),
         ("Attached to", attach(&port.attach)),
-        ("Device", format!("{} (index {})", port.device, port.ifindex)),
+        ("Device", device(port)),
         ("State", state(port.state).to_owned()),
         ("Origin", port.origin.clone()),
     ])
+}
+
+fn device(port: &PortInfo) -> String {
+    match port.state {
+        PortState::Remote => String::new(),
+        _ => format!("{} (index {})", port.device, port.ifindex),
+    }
 }

@@ -135,3 +135,51 @@ fn a_network_in_use_stays_and_tells_who_uses_it() {
     let after = delete_network(TEXT, "spare").unwrap();
     assert!(!after.contains("10.30") && after.contains("# ---- Networks ----"), "{after}");
 }
+
+#[test]
+fn what_lies_beyond_the_host_is_written_and_taken_out() {
+    let vlan = NetworkEdit {
+        vlan: Setting::Set(vec![10]),
+        trunk: Setting::Set("eth1".to_owned()),
+        priority: Setting::Set(5),
+        ..NetworkEdit::default()
+    };
+    let after = set_network(TEXT, "spare", &vlan).unwrap();
+    let keys = "vlan = 10\ntrunk = \"eth1\"\npriority = 5\n";
+    assert_eq!(after, TEXT.replace("\"10.31.0.0/24\",\n]\n", &format!("\"10.31.0.0/24\",\n]\n{keys}")));
+    let commented = after.replace("vlan = 10\n", "vlan = 10 # the lab\n");
+    let two = NetworkEdit { vlan: Setting::Set(vec![100, 10]), ..NetworkEdit::default() };
+    let doubled = set_network(&commented, "spare", &two).unwrap();
+    assert_eq!(doubled, commented.replace("vlan = 10 # the lab", "vlan = [100, 10] # the lab"));
+    let none = NetworkEdit {
+        vlan: Setting::Unset,
+        trunk: Setting::Unset,
+        priority: Setting::Unset,
+        ..NetworkEdit::default()
+    };
+    assert_eq!(set_network(&doubled, "spare", &none).unwrap(), TEXT);
+    let overlay =
+        NetworkEdit { vni: Setting::Set(7), peers: list(&["192.0.2.12"]), ..private("10.20.0.0/24") };
+    let after = create_network(TEXT, "far", &overlay).unwrap();
+    assert!(after.contains("vni = 7\npeers = [\"192.0.2.12\"]\n"), "{after}");
+    let more = NetworkEdit { peers: list(&["192.0.2.12", "192.0.2.13"]), ..NetworkEdit::default() };
+    let after = set_network(&after, "far", &more).unwrap();
+    assert!(after.contains("peers = [\"192.0.2.12\", \"192.0.2.13\"]\n"), "{after}");
+    let (exit, words) = code(set_network(TEXT, "spare", &two));
+    assert!(exit == 2 && words.contains("has a `vlan`, and no `trunk`"), "{words}");
+    let lan = NetworkEdit {
+        kind: Setting::Set("bridged".to_owned()),
+        uplink: Setting::Set("eth0".to_owned()),
+        ..NetworkEdit::default()
+    };
+    let after = create_network(TEXT, "lan", &lan).unwrap();
+    assert!(after.contains("[networks.lan]\ntype = \"bridged\"\nuplink = \"eth0\"\n"), "{after}");
+}
+
+#[test]
+fn a_network_of_a_trunk_port_is_in_use() {
+    let text = TEXT.replace("]\n\n[security", "]\nvlan = 10\ntrunk = \"eth1\"\n\n[security");
+    let text = text.replace("network = \"web\"\n", "network = \"web\"\nvlans = [\"spare\"]\n");
+    let (exit, words) = code(delete_network(&text, "spare"));
+    assert!(exit == 5 && words.contains("port `a`"), "{words}");
+}

@@ -105,3 +105,22 @@ fn a_port_goes_with_its_own_comment_alone() {
     assert!(policy(&after).ports.is_empty() && after.ends_with("# the end\n"), "{after}");
     assert_eq!(code(delete_port(&after, "b")).0, 4);
 }
+
+#[test]
+fn a_tap_and_tagged_networks_are_written() {
+    let text = TEXT.replace(
+        "\n[security_groups.db]",
+        "\n[networks.red]\ntype = \"private\"\nsubnets = [\"10.20.0.0/24\"]\nvlan = 10\ntrunk = \"eth1\"\n\n[security_groups.db]",
+    );
+    let tap = |owner| AttachEdit::Tap { tap: "tap1".to_owned(), create: true, owner };
+    let edit = PortEdit { vlans: list(&["red"]), ..port(tap(Some(1000))) };
+    let after = create_port(&text, "vm", &edit).unwrap();
+    let added = "[ports.vm]\nnetwork = \"web\"\nvlans = [\"red\"]\n\
+                 attach = { tap = \"tap1\", create = true, owner = 1000 }\n";
+    assert!(after.contains(added), "{after}");
+    let edit = PortEdit { vlans: Setting::Unset, attach: Some(tap(None)), ..PortEdit::default() };
+    let plain = set_port(&after, "vm", &edit).unwrap();
+    assert!(plain.contains("network = \"web\"\nattach = { tap = \"tap1\", create = true }\n"), "{plain}");
+    let (exit, words) = code(set_port(TEXT, "a", &PortEdit { vlans: list(&["web"]), ..PortEdit::default() }));
+    assert!(exit == 2 && words.contains("is that of port `a` itself"), "{words}");
+}

@@ -30,6 +30,33 @@ to = "b:9100"
 network = "open"
 listen = "169.254.169.254:80"
 to = "host:8775"
+[networks.red]
+type = "routed"
+subnets = ["10.30.0.0/24"]
+vlan = [100, 10]
+trunk = "eth2"
+priority = 3
+[networks.far]
+type = "private"
+subnets = ["10.31.0.0/24"]
+vni = 5001
+peers = ["192.0.2.12"]
+[networks.lan]
+type = "bridged"
+uplink = "eth3"
+vlan = 20
+[ports.vm]
+network = "red"
+vlans = ["lan"]
+attach = { tap = "tap9", create = true, owner = 1000 }
+[ports.far]
+network = "far"
+addresses = ["10.31.0.9"]
+attach = { remote = "192.0.2.12" }
+[ports.far2]
+network = "far"
+addresses = ["10.31.0.10"]
+attach = { remote = true }
 [networks.open]
 type = "nat"
 subnets = ["10.20.0.0/24", "fd00::/64"]
@@ -56,6 +83,9 @@ const JSON: &str = r#"{
   "networks": { "web": { "type": "nat", "subnets": ["10.10.0.0/24"], "mtu": 9000, "host": false,
       "uplink": "eth0", "snat": ["198.51.100.9", "198.51.100.10"], "snat_ports": "5000-5999",
       "no_snat": ["10.0.0.0/8"], "mapping": "endpoint-independent", "clamp_mss": true },
+    "red": { "type": "routed", "subnets": ["10.30.0.0/24"], "vlan": [100, 10], "trunk": "eth2", "priority": 3 },
+    "far": { "type": "private", "subnets": ["10.31.0.0/24"], "vni": 5001, "peers": ["192.0.2.12"] },
+    "lan": { "type": "bridged", "uplink": "eth3", "vlan": 20 },
     "open": { "type": "nat", "subnets": ["10.20.0.0/24", "fd00::/64"] } },
   "security_groups": { "all": { "ingress": [{ "protocol": "any", "from": ["any"] }] } },
   "uplinks": { "eth1": {} },
@@ -63,7 +93,11 @@ const JSON: &str = r#"{
   "elastic_ips": { "198.51.100.20": { "port": "b", "on_change": "keep" } },
   "metadata": [{ "network": "open", "listen": "169.254.169.254:80", "to": "host:8775" }],
   "acl": [{ "action": "deny", "direction": "ingress", "protocol": "tcp", "ports": [23, "100-200"], "from": ["any"] }],
-  "ports": { "b": { "network": "open", "security_groups": ["all"], "attach": { "device": "tap0" } }, "a": { "network": "web", "attach": { "netns": "\u00e4", "create": true } } }
+  "ports": {
+    "vm": { "network": "red", "vlans": ["lan"], "attach": { "tap": "tap9", "create": true, "owner": 1000 } },
+    "far": { "network": "far", "addresses": ["10.31.0.9"], "attach": { "remote": "192.0.2.12" } },
+    "far2": { "network": "far", "addresses": ["10.31.0.10"], "attach": { "remote": true } },
+    "b": { "network": "open", "security_groups": ["all"], "attach": { "device": "tap0" } }, "a": { "network": "web", "attach": { "netns": "\u00e4", "create": true } } }
 }
 "#;
 
@@ -93,7 +127,7 @@ fn mistakes_in_json_are_told_at_their_places() {
     assert_eq!(places.len(), 3, "{diagnostics}");
     assert_eq!((places[0].0, places[0].1), (4, 34));
     assert!(places[1].2.contains("expected a number, found a number with a fraction"));
-    assert_eq!(places[2].0, 13);
+    assert_eq!(places[2].0, 16);
     assert!(diagnostics.to_string().contains("--> p.json:4:34"), "{diagnostics}");
 }
 

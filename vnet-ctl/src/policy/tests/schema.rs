@@ -18,7 +18,7 @@ const TABLES: [(&str, &Schema); 13] = [
     ("/$defs/security_group", &policy::groups::GROUP),
     ("/$defs/rule", &policy::rules::RULE),
     ("/$defs/port", &policy::ports::PORT),
-    ("/$defs/attach", &policy::ports::ATTACH),
+    ("/$defs/attach", &policy::attach::ATTACH),
     ("/$defs/uplink", &policy::exits::UPLINK),
     ("/$defs/forward", &policy::forwards::FORWARD),
     ("/$defs/backend", &policy::forwards::BACKEND),
@@ -166,6 +166,48 @@ fn what_the_parser_accepts_is_valid() {
         subnets = ["10.50.0.0/24"]
         snat = "198.51.100.9"
         snat_ports = 5000
+        [networks.red]
+        type = "private"
+        subnets = ["10.60.0.0/24"]
+        vlan = 10
+        trunk = "eth2"
+        priority = 7
+        [networks.blue]
+        type = "routed"
+        subnets = ["10.61.0.0/24"]
+        vlan = [100, 4094]
+        trunk = "eth2"
+        uplink = "eth0"
+        [networks.far]
+        type = "private"
+        subnets = ["10.62.0.0/24"]
+        vni = 16777215
+        peers = ["192.0.2.12", "192.0.2.13"]
+        uplink = "eth0"
+        [networks.lan]
+        type = "bridged"
+        uplink = "eth3"
+        [networks.lan30]
+        type = "bridged"
+        uplink = "eth3"
+        vlan = 30
+        subnets = ["192.0.2.0/24"]
+        gateway = ["192.0.2.254"]
+        [ports.e]
+        network = "lan"
+        vlans = ["red", "lan30"]
+        attach = { tap = "tap1", create = true, owner = 1000 }
+        [ports.f]
+        network = "lan"
+        attach = { tap = "tap2" }
+        [ports.g]
+        network = "far"
+        addresses = ["10.62.0.9"]
+        attach = { remote = "192.0.2.13" }
+        [ports.h]
+        network = "far"
+        addresses = ["10.62.0.10"]
+        attach = { remote = true }
         [[forwards]]
         listen = "0.0.0.0:8080"
         protocol = "tcp"
@@ -214,6 +256,7 @@ fn what_the_parser_accepts_is_valid() {
 fn what_the_schema_can_see_is_invalid_for_both() {
     let group = |rule: &str| format!("{BASE}[security_groups.x]\ningress = [{{ {rule} }}]\n");
     let network = |lines: &str| format!("{BASE}[networks.x]\n{lines}\n");
+    let segment = |lines: &str| network(&format!("type = \"private\"\nsubnets = [\"10.9.0.0/24\"]\n{lines}"));
     let port = |lines: &str| format!("{BASE}[ports.x]\n{lines}\n");
     let forward = |lines: &str| {
         format!("{}[[forwards]]\n{lines}\n", port("network = \"web\"\nattach = { netns = \"a\" }"))
@@ -234,6 +277,40 @@ fn what_the_schema_can_see_is_invalid_for_both() {
         group("protocol = \"tcp\", from = [\"group:web\"]"),
         group("protocol = \"icmp\", icmp_code = 1, from = [\"any\"]"),
         network("type = \"bridged\"\nsubnets = [\"10.9.0.0/24\"]"),
+        network("type = \"bridged\"\nuplink = \"eth0\"\nconnect = [\"web\"]"),
+        network("type = \"bridged\"\nuplink = \"eth0\"\nclamp_mss = false"),
+        network("type = \"bridged\"\nuplink = \"eth0\"\ntrunk = \"eth0\"\nvlan = 10"),
+        network("type = \"bridged\"\nuplink = \"eth0\"\nvni = 7\npeers = [\"192.0.2.12\"]"),
+        network("type = \"bridged\"\nuplink = \"eth0\"\ngateway = [\"10.9.0.1\"]"),
+        network("type = \"bridged\"\nuplink = \"eth0\"\npriority = 1"),
+        network("type = \"nat\""),
+        segment("vlan = 0\ntrunk = \"eth1\""),
+        segment("vlan = 4095\ntrunk = \"eth1\""),
+        segment("vlan = [10]\ntrunk = \"eth1\""),
+        segment("vlan = [1, 2, 3]\ntrunk = \"eth1\""),
+        segment("vlan = \"10\"\ntrunk = \"eth1\""),
+        segment("vlan = 10"),
+        segment("trunk = \"eth1\""),
+        segment("vlan = 10\ntrunk = \"a/b\""),
+        segment("vlan = 10\ntrunk = \"eth1\"\npriority = 8"),
+        segment("vni = 0\npeers = [\"192.0.2.12\"]"),
+        segment("vni = 16777216\npeers = [\"192.0.2.12\"]"),
+        segment("vni = 7"),
+        segment("peers = [\"192.0.2.12\"]"),
+        segment("vni = 7\npeers = []"),
+        segment("vni = 7\npeers = [\"192.0.2.12\", \"192.0.2.12\"]"),
+        segment("vni = 7\npeers = [\"192.0.2.12\"]\nvlan = 10\ntrunk = \"eth1\""),
+        segment("uplink = \"eth0\""),
+        network("type = \"routed\"\nsubnets = [\"10.9.0.0/24\"]\nsnat_ports = 80"),
+        port("network = \"web\"\nvlans = [10]\nattach = { netns = \"a\" }"),
+        port("network = \"web\"\nattach = { tap = \"tap0\", owner = 1000 }"),
+        port("network = \"web\"\nattach = { tap = \"tap0\", create = true, owner = 4294967295 }"),
+        port("network = \"web\"\nattach = { tap = \"tap0\", create = true, owner = \"qemu\" }"),
+        port("network = \"web\"\nattach = { tap = \"tap0\", name = \"eth0\" }"),
+        port("network = \"web\"\nattach = { tap = \"tap0\", device = \"tap0\" }"),
+        port("network = \"web\"\nattach = { device = \"tap0\", create = true }"),
+        port("network = \"web\"\naddresses = [\"10.10.0.9\"]\nattach = { remote = false }"),
+        port("network = \"web\"\nattach = { remote = true }"),
         network("type = \"nat\"\nsubnets = []"),
         network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nmtu = 100"),
         network("type = \"nat\"\nsubnets = [\"10.9.0.0/24\"]\nhost = \"false\""),
