@@ -15,7 +15,9 @@ use crate::{compile::Assigned, plan, policy};
 /// The bridges and devices of `policy`, whose ports have the addresses `assigned`.
 pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Desired {
     let networks = policy.networks.iter().map(|(name, network)| {
-        (name.clone(), plan::Network { groups: groups(policy, name, network), ..bridge(name, network) })
+        let stations = network.segment.as_ref().map(|_| stations(policy, name, network)).unwrap_or_default();
+        let groups = groups(policy, name, network);
+        (name.clone(), plan::Network { groups, stations, ..bridge(name, network) })
     });
     let ports = policy.ports.iter().filter_map(|(name, port)| {
         let network = policy.networks.get(&port.network)?;
@@ -26,33 +28,46 @@ pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Des
     plan::Desired { networks: networks.collect(), ports: ports.collect(), spared: BTreeMap::new() }
 }
 
-fn bridge(name: &str, network: &policy::Network) -> plan::Network {
+/// The bridge of a network, and where it leads; without what depends on the rest of the policy.
+pub(super) fn bridge(name: &str, network: &policy::Network) -> plan::Network {
     let gateway = |subnet: &policy::Subnet| in_subnet(subnet.gateway, subnet);
     plan::Network {
         bridge: policy::bridge_name(name),
         mac: bridge_mac(name),
         mtu: network.mtu,
-        gateways: network.subnets.iter().map(gateway).collect(),
-        uplink: uplink(network),
+        gateways: match network.kind {
+            // Its gateway is somebody else.
+            policy::NetworkKind::Bridged => Vec::new(),
+            _ => network.subnets.iter().map(gateway).collect(),
+        },
+        uplink: if leads_outside(network) { way(network.uplink.as_ref()) } else { plan::Uplink::None },
         groups: BTreeSet::new(),
-        segment: network.segment.as_ref().map(|segment| reach(segment, network.kind)),
+        segment: network.segment.as_ref().map(|segment| reach(segment, network)),
+        stations: BTreeSet::new(),
     }
 }
 
 /// Which device a segment is beyond.
-fn reach(segment: &policy::Segment, kind: policy::NetworkKind) -> plan::Segment {
+fn reach(segment: &policy::Segment, network: &policy::Network) -> plan::Segment {
     match segment {
         policy::Segment::Lan { trunk, vlan, .. } => plan::Segment::Lan {
             trunk: trunk.clone(),
-            shared: kind == policy::NetworkKind::Bridged && vlan.is_empty(),
+            shared: network.kind == policy::NetworkKind::Bridged && vlan.is_empty(),
         },
-        policy::Segment::Overlay { uplink, .. } => plan::Segment::Overlay {
-            uplink: match uplink {
-                Some(device) => plan::Uplink::Device(device.clone()),
-                None => plan::Uplink::DefaultRoute,
-            },
-        },
+        policy::Segment::Overlay { uplink, .. } => {
+            plan::Segment::Overlay { uplink: way(uplink.as_ref().or(network.uplink.as_ref())) }
+        }
     }
+}
+
+/// The MACs for which frames may come from beyond: of the ports here, and of the gateway if the host is it.
+fn stations(policy: &policy::Policy, name: &str, network: &policy::Network) -> BTreeSet<MacAddr> {
+    let is_here = |port: &&policy::Port| {
+        let takes_part = port.network == name || port.vlans.iter().any(|network| network == name);
+        takes_part && !matches!(port.attach, policy::Attach::Remote { .. })
+    };
+    let gateway = (network.kind != policy::NetworkKind::Bridged).then(|| bridge_mac(name));
+    policy.ports.values().filter(is_here).map(|port| port.mac).chain(gateway).collect()
 }
 
 /// To which multicast MACs neighbours on the uplink ask for what vnet answers for: IPv6 addresses that the network
@@ -72,14 +87,14 @@ const fn solicited_node(addr: Ipv6Addr) -> MacAddr {
     MacAddr([0x33, 0x33, 0xff, a, b, c])
 }
 
-fn uplink(network: &policy::Network) -> plan::Uplink {
-    match (network.kind, &network.uplink) {
-        (policy::NetworkKind::Private | policy::NetworkKind::Bridged, _) => plan::Uplink::None,
-        (policy::NetworkKind::Nat | policy::NetworkKind::Routed, None) => plan::Uplink::DefaultRoute,
-        (policy::NetworkKind::Nat | policy::NetworkKind::Routed, Some(device)) => {
-            plan::Uplink::Device(device.clone())
-        }
-    }
+/// Whether packets of the network leave by an uplink.
+pub(super) const fn leads_outside(network: &policy::Network) -> bool {
+    matches!(network.kind, policy::NetworkKind::Nat | policy::NetworkKind::Routed)
+}
+
+/// The way by the device of that name, or where the host's default route leads.
+fn way(device: Option<&String>) -> plan::Uplink {
+    device.map_or(plan::Uplink::DefaultRoute, |device| plan::Uplink::Device(device.clone()))
 }
 
 fn device(
