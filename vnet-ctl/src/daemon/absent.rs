@@ -248,6 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn a_network_without_the_rest_of_its_segment_waits_for_it_if_it_may() {
+        let (observed, state) = (Observed::default(), State::default());
+        let gone = || Uplink::Device("eth9".to_owned());
+        let lan = Segment::Lan { trunk: "eth9".to_owned(), shared: false };
+        let left = |segment: Segment| {
+            let mut wanted = desired();
+            wanted.ports.clear();
+            wanted.networks.get_mut("web").unwrap().segment = Some(segment);
+            assert!(leave_out(&mut wanted.clone(), &observed, &state, &|_| false).is_err());
+            let (_, absent) = leave_out(&mut wanted, &observed, &state, &|_| true).unwrap();
+            let waiting = Waiting::new(&Conflicts::default(), &absent, BTreeMap::new());
+            assert!(waiting.knows(&absent[0]) && !waiting.is_empty());
+            let words = "network web: there is no device eth9; it ends at this host until that comes";
+            assert_eq!(waiting.messages(), [words]);
+            wanted.networks["web"].segment.clone()
+        };
+        assert_eq!(left(lan), None);
+        let without = Segment::Overlay { uplink: Uplink::None };
+        assert_eq!(left(Segment::Overlay { uplink: gone() }), Some(without), "its device stays");
+    }
+
+    #[test]
     fn what_a_port_in_conflict_had_is_given_to_others_last() {
         let mut state = State::default();
         let [first, second] = ["10.0.0.2", "10.0.0.3"].map(|addr| vec![addr.parse().unwrap()]);

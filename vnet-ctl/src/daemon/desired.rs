@@ -190,4 +190,68 @@ attach = { device = "tap0" }
         assert_eq!((second.addresses.len(), second.gateways.len(), second.mtu), (3, 2, 1400));
         assert_eq!(second.attach, plan::Attach::Device { device: "tap0".to_owned() });
     }
+
+    /// What is desired for the policy after `change`.
+    fn desired_after(change: impl FnOnce(&mut policy::Policy)) -> plan::Desired {
+        let (mut policy, _) = policy::parse(POLICY, Path::new("policy.toml")).unwrap();
+        let assigned = crate::compile::assign(&policy, &BTreeMap::new()).unwrap();
+        change(&mut policy);
+        desired(&policy, &assigned)
+    }
+
+    fn lan(vlan: &[u16]) -> policy::Segment {
+        policy::Segment::Lan { trunk: "eth1".to_owned(), vlan: vlan.to_vec(), priority: None }
+    }
+
+    #[test]
+    fn the_gateway_of_a_bridged_network_is_that_of_its_workloads_and_not_the_host() {
+        let desired = desired_after(|policy| {
+            let web = policy.networks.get_mut("web").unwrap();
+            (web.kind, web.segment) = (policy::NetworkKind::Bridged, Some(lan(&[])));
+        });
+        let web = &desired.networks["web"];
+        assert!(web.is_mute() && web.gateways.is_empty() && web.addresses().is_empty());
+        assert_eq!(web.uplink, plan::Uplink::None);
+        assert_eq!(web.segment, Some(plan::Segment::Lan { trunk: "eth1".to_owned(), shared: true }));
+        assert_eq!(desired.ports["web-1"].gateways[0], "10.20.0.1".parse::<IpAddr>().unwrap());
+        let ports = ["web-1", "web-2"].map(policy::port_mac);
+        assert_eq!(web.stations, ports.into());
+    }
+
+    #[test]
+    fn frames_are_wanted_for_who_is_here_and_takes_part() {
+        let desired = desired_after(|policy| {
+            let mut red = policy.networks["web"].clone();
+            (red.kind, red.segment) = (policy::NetworkKind::Routed, Some(lan(&[10])));
+            policy.networks.insert("red".to_owned(), red);
+            policy.ports.get_mut("web-1").unwrap().vlans = vec!["red".to_owned()];
+            let remote = policy.ports.get_mut("web-2").unwrap();
+            (remote.network, remote.attach) = ("red".to_owned(), policy::Attach::Remote { remote: None });
+        });
+        let red = &desired.networks["red"];
+        assert_eq!(red.stations, [policy::port_mac("web-1"), bridge_mac("red")].into());
+        assert_eq!(red.uplink, plan::Uplink::DefaultRoute);
+        assert_eq!(red.segment, Some(plan::Segment::Lan { trunk: "eth1".to_owned(), shared: false }));
+        assert!(desired.networks["web"].stations.is_empty() && !desired.ports.contains_key("web-2"));
+    }
+
+    #[test]
+    fn an_overlay_goes_by_what_is_named_for_it_or_for_the_network_or_the_default_route() {
+        let underlay = |named: Option<&str>, way_out: Option<&str>| {
+            let desired = desired_after(|policy| {
+                let web = policy.networks.get_mut("web").unwrap();
+                web.uplink = way_out.map(str::to_owned);
+                let (vni, peers, uplink) = (7, vec![[192, 0, 2, 2].into()], named.map(str::to_owned));
+                web.segment = Some(policy::Segment::Overlay { vni, peers, uplink });
+            });
+            match &desired.networks["web"].segment {
+                Some(plan::Segment::Overlay { uplink }) => uplink.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let device = |name: &str| plan::Uplink::Device(name.to_owned());
+        assert_eq!(underlay(Some("eth2"), Some("eth1")), device("eth2"));
+        assert_eq!(underlay(None, Some("eth1")), device("eth1"));
+        assert_eq!(underlay(None, None), plan::Uplink::DefaultRoute);
+    }
 }

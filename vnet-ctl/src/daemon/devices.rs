@@ -124,6 +124,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_segment_needs_is_kept_attached() {
+        let mac = vnet_common::MacAddr([2; 6]);
+        let roles = [(8, Role::Segment), (9, Role::Underlay)].into();
+        let (device, underlay) = ("vnet-vxlan".to_owned(), Some("eth0".to_owned()));
+        let segment = LocatedSegment { ifindex: 8, device, mac, mtu: 1450, roles, underlay };
+        let located = Located { segments: [("web".to_owned(), segment)].into(), ..Located::default() };
+        assert_eq!(outside(&located), [(8, Hook::FromSegment), (9, Hook::FromUnderlay)].into());
+        assert_eq!(devices(&located).segments["web"], SegmentDevice { ifindex: 8, mac, mtu: 1450 });
+        assert!(indexes(&located).is_empty());
+    }
+
+    #[test]
     fn half_attached_devices_are_attached_again() {
         let hooks = [
             (3, Hook::FromHost),

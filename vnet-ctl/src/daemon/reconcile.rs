@@ -442,6 +442,16 @@ attach = { device = "tap0" }
         assert!(!concern(&policy, &default_routes));
         assert!(concern(&policy, &Dirt { rules: true, ..Dirt::default() }));
         assert!(concern(&policy, &Dirt { names: ["eth9".to_owned()].into(), ..Dirt::default() }));
+        let name = |name: &str| Dirt { names: [name.to_owned()].into(), ..Dirt::default() };
+        assert!(!concern(&policy, &name("eth1")) && !concern(&policy, &name("vnet-vxlan")));
+        let mut beyond = policy.clone();
+        let segment = &mut beyond.networks.get_mut("web").unwrap().segment;
+        *segment = Some(policy::Segment::Lan { trunk: "eth1".to_owned(), vlan: vec![10], priority: None });
+        assert!(concern(&beyond, &name("eth1")));
+        let segment = &mut beyond.networks.get_mut("web").unwrap().segment;
+        *segment =
+            Some(policy::Segment::Overlay { vni: 7, peers: Vec::new(), uplink: Some("eth2".to_owned()) });
+        assert!(concern(&beyond, &name("eth2")) && concern(&beyond, &name("vnet-vxlan")));
         policy.forwards.push(policy::Forward {
             listen: [0, 0, 0, 0].into(),
             ports: (80, 80),

@@ -150,6 +150,35 @@ mod tests {
     }
 
     #[test]
+    fn another_way_to_the_rest_of_a_segment_is_told() {
+        let beyond = |segment: Option<SegmentDevice>| {
+            let mut view = view(None);
+            view.devices.segments = segment.map(|segment| ("web".to_owned(), segment)).into_iter().collect();
+            view
+        };
+        let trunk = SegmentDevice { ifindex: 4, mac: MacAddr([2; 6]), mtu: 1500 };
+        let told = |before, after| {
+            let news = news(&beyond(before), &beyond(after));
+            news.into_iter().map(|(_, words)| words).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(Some(trunk), None),
+            ["the way to the rest of the segment by eth0 is gone: what networks web send there is dropped"]
+        );
+        let came = "the way to the rest of the segment is eth0 now: networks web leave with it";
+        assert_eq!(told(None, Some(trunk)), [came]);
+        let replaced = SegmentDevice { mac: MacAddr([4; 6]), mtu: 9000, ..trunk };
+        assert_eq!(
+            told(Some(trunk), Some(replaced)),
+            [
+                "the MAC of eth0 is now 04:04:04:04:04:04: networks web leave with it",
+                "the MTU of eth0 is now 9000 bytes: networks web leave with it",
+            ]
+        );
+        assert!(told(Some(trunk), Some(trunk)).is_empty());
+    }
+
+    #[test]
     fn what_a_person_changed_is_no_news() {
         let (before, mut after) = (view(None), view(Some((4, &["198.51.100.2"]))));
         let mut policy = crate::policy::Policy::clone(&after.policy);

@@ -135,7 +135,8 @@ impl Links {
         Ok(())
     }
 
-    /// Detaches those of `hooks` that are attached to the device `ifindex`; whether any was.
+    /// Detaches those of `hooks` that are attached to the device `ifindex`; whether what is
+    /// known of flows and drops there is of no use any more.
     pub(super) fn detach(&mut self, ifindex: u32, hooks: &[Hook]) -> Result<bool> {
         let is_attached = |hook: &Hook| self.records.contains_key(&(ifindex, *hook));
         let hooks: Vec<Hook> = hooks.iter().copied().filter(is_attached).collect();
@@ -147,7 +148,9 @@ impl Links {
             remove(&path)?;
             self.records.remove(&(ifindex, hook));
         }
-        Ok(!hooks.is_empty())
+        let is_left =
+            self.records.range((ifindex, Hook::ALL[0])..).next().is_none_or(|((of, _), _)| *of != ifindex);
+        Ok(!hooks.is_empty() && (is_left || hooks.into_iter().any(Hook::has_flows)))
     }
 
     /// Compares what every device should run with what it runs, and mends what differs.

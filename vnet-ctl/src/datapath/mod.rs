@@ -190,18 +190,20 @@ impl Datapath {
         self.sockets.trouble()
     }
 
-    /// Detaches `hooks` from a device, and forgets its flows and counters.
+    /// Detaches `hooks` from a device, and forgets its flows and counters unless others there need them.
     ///
     /// # Errors
     /// When a pin cannot be removed.
     pub fn detach(&mut self, ifindex: u32, hooks: &[Hook]) -> Result<()> {
-        self.links.detach(ifindex, hooks)?;
+        if !self.links.detach(ifindex, hooks)? && !hooks.iter().any(|hook| hook.has_flows()) {
+            return Ok(());
+        }
         self.flows.forget_devices(&self.object, &[ifindex])?;
         self.drops.forget_devices(&[ifindex])
     }
 
     /// Detaches from every device but the bridges and ports in `wanted`, and what is `outside`, and returns those
-    /// it left.
+    /// whose flows it has forgotten.
     ///
     /// # Errors
     /// When a pin cannot be removed.

@@ -182,7 +182,7 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Carrier(carrier) => has_carrier = *carrier != 0,
             LinkAttribute::AfSpecUnspec(specs) => {
                 link.makes_link_local = makes_link_local(specs);
-                has_ipv6 = inet6(specs).any(|setting| is_enabled(setting));
+                has_ipv6 = inet6(specs).any(is_enabled);
             }
             _ => {}
         }

@@ -133,6 +133,7 @@ async fn remove(netlink: &Handle, device: &str, mac: MacAddr) -> Result<()> {
     entry.header.family = Family::Bridge;
     entry.header.ifindex = links::index(netlink, device).await?;
     entry.header.flags = NeighbourFlags::Own;
+    entry.header.state = NeighbourState::Permanent;
     entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     match netlink.neighbours().del(entry).execute().await {
         Err(error) if is_errno(&error, Errno::ENOENT) => Ok(()),
