@@ -1,5 +1,5 @@
 //! What has to wait: ports whose workload is not there, or from which the policy file took something, networks whose
-//! uplink is not there, and whatever does not go with the host's addresses.
+//! uplink or segment is not there, and whatever does not go with the host's addresses.
 //!
 //! Pure. Which of them may wait is decided by the occasion; what ports have stays as it is, and closed.
 
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::declared::{Conflict, Conflicts};
 use crate::{
     compile::Released,
-    plan::{self, Absent, Desired, Observed, Obstacle, Obstacles, Plan, Uplink},
+    plan::{self, Absent, Desired, Observed, Obstacle, Obstacles, Plan, Segment, Uplink},
     state::State,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Waiting {
     reasons: BTreeMap<String, String>,
     /// Networks without their uplink.
     networks: BTreeMap<String, String>,
+    /// Networks without what leads to the rest of their segment.
+    segments: BTreeMap<String, String>,
     /// What does not go with the host's addresses.
     misfits: BTreeMap<String, String>,
 }
@@ -36,7 +38,7 @@ impl Waiting {
             (conflict.port.clone(), message)
         });
         let mut reasons: BTreeMap<_, _> = taken.collect();
-        let mut networks = BTreeMap::new();
+        let (mut networks, mut segments) = (BTreeMap::new(), BTreeMap::new());
         for obstacle in absent {
             match obstacle.absent() {
                 Some(Absent::Workload(port)) => {
@@ -47,11 +49,15 @@ impl Waiting {
                     let message = format!("{obstacle}; what it sends outside is dropped until that comes");
                     networks.insert(network.to_owned(), message);
                 }
+                Some(Absent::Segment(network)) => {
+                    let message = format!("{obstacle}; it ends at this host until that comes");
+                    segments.insert(network.to_owned(), message);
+                }
                 None => {}
             }
         }
         let conflicting = conflicts.0.iter().map(|conflict| conflict.port.clone()).collect();
-        Self { names: reasons.keys().cloned().collect(), conflicting, reasons, networks, misfits }
+        Self { names: reasons.keys().cloned().collect(), conflicting, reasons, networks, segments, misfits }
     }
 
     /// The same with these as what does not go with the host's addresses.
@@ -71,7 +77,7 @@ impl Waiting {
 
     /// Whether nothing has to wait.
     pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.networks.is_empty() && self.misfits.is_empty()
+        self.all().all(BTreeMap::is_empty)
     }
 
     /// Whether it is known what waits for what `obstacle` tells.
@@ -79,6 +85,7 @@ impl Waiting {
         match obstacle.absent() {
             Some(Absent::Workload(port)) => self.names.contains(port),
             Some(Absent::Uplink(network)) => self.networks.contains_key(network),
+            Some(Absent::Segment(network)) => self.segments.contains_key(network),
             None => false,
         }
     }
@@ -102,7 +109,7 @@ impl Waiting {
     }
 
     fn all(&self) -> impl Iterator<Item = &BTreeMap<String, String>> {
-        [&self.reasons, &self.networks, &self.misfits].into_iter()
+        [&self.reasons, &self.networks, &self.segments, &self.misfits].into_iter()
     }
 }
 
@@ -140,6 +147,14 @@ pub(super) fn leave_out(
                         network.uplink = Uplink::None;
                     }
                 }
+                Absent::Segment(network) => {
+                    if let Some(network) = desired.networks.get_mut(network) {
+                        network.segment = match network.segment {
+                            Some(Segment::Overlay { .. }) => Some(Segment::Overlay { uplink: Uplink::None }),
+                            _ => None,
+                        };
+                    }
+                }
             }
         }
         absent.extend(waiting);
@@ -170,6 +185,7 @@ mod tests {
             uplink: Uplink::None,
             groups: BTreeSet::new(),
             segment: None,
+            stations: BTreeSet::new(),
         };
         let port = |attach| Port {
             network: "web".to_owned(),
@@ -229,6 +245,28 @@ mod tests {
             "{messages:?}"
         );
         assert_eq!((waiting.news(&Waiting::default()), waiting.news(&waiting).len()), (messages, 0));
+    }
+
+    #[test]
+    fn a_network_without_the_rest_of_its_segment_waits_for_it_if_it_may() {
+        let (observed, state) = (Observed::default(), State::default());
+        let gone = || Uplink::Device("eth9".to_owned());
+        let lan = Segment::Lan { trunk: "eth9".to_owned(), shared: false };
+        let left = |segment: Segment| {
+            let mut wanted = desired();
+            wanted.ports.clear();
+            wanted.networks.get_mut("web").unwrap().segment = Some(segment);
+            assert!(leave_out(&mut wanted.clone(), &observed, &state, &|_| false).is_err());
+            let (_, absent) = leave_out(&mut wanted, &observed, &state, &|_| true).unwrap();
+            let waiting = Waiting::new(&Conflicts::default(), &absent, BTreeMap::new());
+            assert!(waiting.knows(&absent[0]) && !waiting.is_empty());
+            let words = "network web: there is no device eth9; it ends at this host until that comes";
+            assert_eq!(waiting.messages(), [words]);
+            wanted.networks["web"].segment.clone()
+        };
+        assert_eq!(left(lan), None);
+        let without = Segment::Overlay { uplink: Uplink::None };
+        assert_eq!(left(Segment::Overlay { uplink: gone() }), Some(without), "its device stays");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::SharedDatapath;
-use crate::{datapath::names::Hook, host::Attach};
+use crate::{datapath::names::Hook, host::Attach, plan::Role};
 
 impl Attach for SharedDatapath {
     fn attach_port(&mut self, ifindex: u32, _: &str) -> Result<()> {
@@ -14,15 +14,25 @@ impl Attach for SharedDatapath {
         self.lock().attach_bridge(ifindex)
     }
 
-    fn attach_uplink(&mut self, ifindex: u32, _: &str) -> Result<()> {
-        self.lock().attach_uplink(ifindex)
+    fn attach_outside(&mut self, ifindex: u32, _: &str, role: Role) -> Result<()> {
+        self.lock().attach_outside(ifindex, hook_of(role))
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<()> {
         self.lock().detach(ifindex, &Hook::INSIDE)
     }
 
-    fn detach_uplink(&mut self, ifindex: u32) -> Result<()> {
-        self.lock().detach(ifindex, &[Hook::FromUplink])
+    fn detach_outside(&mut self, ifindex: u32, role: Role) -> Result<()> {
+        self.lock().detach(ifindex, &[hook_of(role)])
+    }
+}
+
+/// The program for what a device leads to.
+pub(super) const fn hook_of(role: Role) -> Hook {
+    match role {
+        Role::Uplink => Hook::FromUplink,
+        Role::Segment => Hook::FromSegment,
+        Role::Lan => Hook::ToSegment,
+        Role::Underlay => Hook::FromUnderlay,
     }
 }

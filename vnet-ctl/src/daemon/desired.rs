@@ -15,7 +15,9 @@ use crate::{compile::Assigned, plan, policy};
 /// The bridges and devices of `policy`, whose ports have the addresses `assigned`.
 pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Desired {
     let networks = policy.networks.iter().map(|(name, network)| {
-        (name.clone(), plan::Network { groups: groups(policy, name, network), ..bridge(name, network) })
+        let stations = network.segment.as_ref().map(|_| stations(policy, name, network)).unwrap_or_default();
+        let groups = groups(policy, name, network);
+        (name.clone(), plan::Network { groups, stations, ..bridge(name, network) })
     });
     let ports = policy.ports.iter().filter_map(|(name, port)| {
         let network = policy.networks.get(&port.network)?;
@@ -26,33 +28,46 @@ pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Des
     plan::Desired { networks: networks.collect(), ports: ports.collect(), spared: BTreeMap::new() }
 }
 
-fn bridge(name: &str, network: &policy::Network) -> plan::Network {
+/// The bridge of a network, and where it leads; without what depends on the rest of the policy.
+pub(super) fn bridge(name: &str, network: &policy::Network) -> plan::Network {
     let gateway = |subnet: &policy::Subnet| in_subnet(subnet.gateway, subnet);
     plan::Network {
         bridge: policy::bridge_name(name),
         mac: bridge_mac(name),
         mtu: network.mtu,
-        gateways: network.subnets.iter().map(gateway).collect(),
-        uplink: uplink(network),
+        gateways: match network.kind {
+            // Its gateway is somebody else.
+            policy::NetworkKind::Bridged => Vec::new(),
+            _ => network.subnets.iter().map(gateway).collect(),
+        },
+        uplink: if leads_outside(network) { way(network.uplink.as_ref()) } else { plan::Uplink::None },
         groups: BTreeSet::new(),
-        segment: network.segment.as_ref().map(|segment| reach(segment, network.kind)),
+        segment: network.segment.as_ref().map(|segment| reach(segment, network)),
+        stations: BTreeSet::new(),
     }
 }
 
 /// Which device a segment is beyond.
-fn reach(segment: &policy::Segment, kind: policy::NetworkKind) -> plan::Segment {
+fn reach(segment: &policy::Segment, network: &policy::Network) -> plan::Segment {
     match segment {
         policy::Segment::Lan { trunk, vlan, .. } => plan::Segment::Lan {
             trunk: trunk.clone(),
-            shared: kind == policy::NetworkKind::Bridged && vlan.is_empty(),
+            shared: network.kind == policy::NetworkKind::Bridged && vlan.is_empty(),
         },
-        policy::Segment::Overlay { uplink, .. } => plan::Segment::Overlay {
-            uplink: match uplink {
-                Some(device) => plan::Uplink::Device(device.clone()),
-                None => plan::Uplink::DefaultRoute,
-            },
-        },
+        policy::Segment::Overlay { uplink, .. } => {
+            plan::Segment::Overlay { uplink: way(uplink.as_ref().or(network.uplink.as_ref())) }
+        }
     }
+}
+
+/// The MACs for which frames may come from beyond: of the ports here, and of the gateway if the host is it.
+fn stations(policy: &policy::Policy, name: &str, network: &policy::Network) -> BTreeSet<MacAddr> {
+    let is_here = |port: &&policy::Port| {
+        let takes_part = port.network == name || port.vlans.iter().any(|network| network == name);
+        takes_part && !matches!(port.attach, policy::Attach::Remote { .. })
+    };
+    let gateway = (network.kind != policy::NetworkKind::Bridged).then(|| bridge_mac(name));
+    policy.ports.values().filter(is_here).map(|port| port.mac).chain(gateway).collect()
 }
 
 /// To which multicast MACs neighbours on the uplink ask for what vnet answers for: IPv6 addresses that the network
@@ -72,14 +87,14 @@ const fn solicited_node(addr: Ipv6Addr) -> MacAddr {
     MacAddr([0x33, 0x33, 0xff, a, b, c])
 }
 
-fn uplink(network: &policy::Network) -> plan::Uplink {
-    match (network.kind, &network.uplink) {
-        (policy::NetworkKind::Private | policy::NetworkKind::Bridged, _) => plan::Uplink::None,
-        (policy::NetworkKind::Nat | policy::NetworkKind::Routed, None) => plan::Uplink::DefaultRoute,
-        (policy::NetworkKind::Nat | policy::NetworkKind::Routed, Some(device)) => {
-            plan::Uplink::Device(device.clone())
-        }
-    }
+/// Whether packets of the network leave by an uplink.
+pub(super) const fn leads_outside(network: &policy::Network) -> bool {
+    matches!(network.kind, policy::NetworkKind::Nat | policy::NetworkKind::Routed)
+}
+
+/// The way by the device of that name, or where the host's default route leads.
+fn way(device: Option<&String>) -> plan::Uplink {
+    device.map_or(plan::Uplink::DefaultRoute, |device| plan::Uplink::Device(device.clone()))
 }
 
 fn device(
@@ -174,5 +189,69 @@ attach = { device = "tap0" }
         let second = &desired.ports["web-2"];
         assert_eq!((second.addresses.len(), second.gateways.len(), second.mtu), (3, 2, 1400));
         assert_eq!(second.attach, plan::Attach::Device { device: "tap0".to_owned() });
+    }
+
+    /// What is desired for the policy after `change`.
+    fn desired_after(change: impl FnOnce(&mut policy::Policy)) -> plan::Desired {
+        let (mut policy, _) = policy::parse(POLICY, Path::new("policy.toml")).unwrap();
+        let assigned = crate::compile::assign(&policy, &BTreeMap::new()).unwrap();
+        change(&mut policy);
+        desired(&policy, &assigned)
+    }
+
+    fn lan(vlan: &[u16]) -> policy::Segment {
+        policy::Segment::Lan { trunk: "eth1".to_owned(), vlan: vlan.to_vec(), priority: None }
+    }
+
+    #[test]
+    fn the_gateway_of_a_bridged_network_is_that_of_its_workloads_and_not_the_host() {
+        let desired = desired_after(|policy| {
+            let web = policy.networks.get_mut("web").unwrap();
+            (web.kind, web.segment) = (policy::NetworkKind::Bridged, Some(lan(&[])));
+        });
+        let web = &desired.networks["web"];
+        assert!(web.is_mute() && web.gateways.is_empty() && web.addresses().is_empty());
+        assert_eq!(web.uplink, plan::Uplink::None);
+        assert_eq!(web.segment, Some(plan::Segment::Lan { trunk: "eth1".to_owned(), shared: true }));
+        assert_eq!(desired.ports["web-1"].gateways[0], "10.20.0.1".parse::<IpAddr>().unwrap());
+        let ports = ["web-1", "web-2"].map(policy::port_mac);
+        assert_eq!(web.stations, ports.into());
+    }
+
+    #[test]
+    fn frames_are_wanted_for_who_is_here_and_takes_part() {
+        let desired = desired_after(|policy| {
+            let mut red = policy.networks["web"].clone();
+            (red.kind, red.segment) = (policy::NetworkKind::Routed, Some(lan(&[10])));
+            policy.networks.insert("red".to_owned(), red);
+            policy.ports.get_mut("web-1").unwrap().vlans = vec!["red".to_owned()];
+            let remote = policy.ports.get_mut("web-2").unwrap();
+            (remote.network, remote.attach) = ("red".to_owned(), policy::Attach::Remote { remote: None });
+        });
+        let red = &desired.networks["red"];
+        assert_eq!(red.stations, [policy::port_mac("web-1"), bridge_mac("red")].into());
+        assert_eq!(red.uplink, plan::Uplink::DefaultRoute);
+        assert_eq!(red.segment, Some(plan::Segment::Lan { trunk: "eth1".to_owned(), shared: false }));
+        assert!(desired.networks["web"].stations.is_empty() && !desired.ports.contains_key("web-2"));
+    }
+
+    #[test]
+    fn an_overlay_goes_by_what_is_named_for_it_or_for_the_network_or_the_default_route() {
+        let underlay = |named: Option<&str>, way_out: Option<&str>| {
+            let desired = desired_after(|policy| {
+                let web = policy.networks.get_mut("web").unwrap();
+                web.uplink = way_out.map(str::to_owned);
+                let (vni, peers, uplink) = (7, vec![[192, 0, 2, 2].into()], named.map(str::to_owned));
+                web.segment = Some(policy::Segment::Overlay { vni, peers, uplink });
+            });
+            match &desired.networks["web"].segment {
+                Some(plan::Segment::Overlay { uplink }) => uplink.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let device = |name: &str| plan::Uplink::Device(name.to_owned());
+        assert_eq!(underlay(Some("eth2"), Some("eth1")), device("eth2"));
+        assert_eq!(underlay(None, Some("eth1")), device("eth1"));
+        assert_eq!(underlay(None, None), plan::Uplink::DefaultRoute);
     }
 }

@@ -3,16 +3,19 @@
 //! Pure: what was located in, data out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::desired::bridge_mac;
+use super::{
+    attach::hook_of,
+    desired::{bridge_mac, leads_outside},
+};
 use crate::{
     compile::{Bridge, Devices, PortDevice, SegmentDevice, UplinkDevice},
     datapath::names::Hook,
-    plan::{Located, LocatedUplink},
-    policy::{Network, NetworkKind, Policy},
+    plan::{Located, LocatedSegment, LocatedUplink, Role},
+    policy::Policy,
 };
 
 /// Devices that do not exist, one for each network, port, uplink and segment: the tables have the size that they will
@@ -26,21 +29,21 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
         let (mac, addresses) = (bridge_mac(""), addresses.to_vec());
         UplinkDevice::new(ifindex, mac, addresses, 0)
     };
-    let leads_outside =
-        |(_, network): &(&String, &Network)| matches!(network.kind, NetworkKind::Nat | NetworkKind::Routed);
-    let segment = |ifindex| SegmentDevice { ifindex, mac: bridge_mac(""), mtu: 0 };
     Devices {
         uplinks: policy
             .networks
             .iter()
-            .filter(leads_outside)
+            .filter(|(_, network)| leads_outside(network))
             .map(|(name, _)| (name.clone(), uplink(next())))
             .collect(),
         segments: policy
             .networks
             .iter()
             .filter(|(_, network)| network.segment.is_some())
-            .map(|(name, _)| (name.clone(), segment(next())))
+            .map(|(name, network)| {
+                let (ifindex, mac) = (next(), bridge_mac(""));
+                (name.clone(), SegmentDevice { ifindex, mac, mtu: network.mtu })
+            })
             .collect(),
         addresses: addresses.into(),
         bridges: policy
@@ -70,7 +73,7 @@ pub(super) fn devices(located: &Located) -> Devices {
             .map(|(name, port)| (name.clone(), PortDevice { ifindex: port.ifindex, delivery: port.delivery }))
             .collect(),
         uplinks: located.uplinks.iter().map(|(name, uplink)| (name.clone(), device(uplink))).collect(),
-        segments: BTreeMap::new(),
+        segments: located.segments.iter().map(|(name, located)| (name.clone(), segment(located))).collect(),
         addresses: located.addresses.keys().copied().collect(),
     }
 }
@@ -81,21 +84,29 @@ fn device(uplink: &LocatedUplink) -> UplinkDevice {
     UplinkDevice { ifindex, mac, addresses, mtu, gateways, aside }
 }
 
+const fn segment(located: &LocatedSegment) -> SegmentDevice {
+    let LocatedSegment { ifindex, mac, mtu, .. } = *located;
+    SegmentDevice { ifindex, mac, mtu }
+}
+
 /// The indexes of the bridges and ports that are there.
 pub(super) fn indexes(located: &Located) -> BTreeSet<u32> {
     let bridges = located.bridges.values().map(|bridge| bridge.ifindex);
     bridges.chain(located.ports.values().map(|port| port.ifindex)).collect()
 }
 
-/// The indexes of the uplinks that are there.
-pub(super) fn uplink_indexes(located: &Located) -> BTreeSet<u32> {
-    located.uplinks.values().map(|uplink| uplink.ifindex).collect()
+/// The devices that lead somewhere, with the programs for what they lead to.
+pub(super) fn outside(located: &Located) -> BTreeSet<(u32, Hook)> {
+    let uplinks = located.uplinks.values().map(|uplink| (uplink.ifindex, Role::Uplink));
+    let segments = located.segments.values().flat_map(|segment| segment.roles.iter().copied());
+    uplinks.chain(segments).map(|(ifindex, role)| (ifindex, hook_of(role))).collect()
 }
 
-/// The devices with the program for uplinks.
-pub(super) fn attached_uplinks(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
-    let uplinks = hooks.iter().filter(|(_, hook)| *hook == Hook::FromUplink);
-    uplinks.map(|(ifindex, _)| *ifindex).collect()
+/// The devices with programs for what they lead to, and for what.
+pub(super) fn attached_outside(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<(u32, Role)> {
+    let roles = [Role::Uplink, Role::Segment, Role::Lan, Role::Underlay];
+    let of = |hook| roles.into_iter().find(|role| hook_of(*role) == hook);
+    hooks.iter().filter_map(|&(ifindex, hook)| Some((ifindex, of(hook)?))).collect()
 }
 
 /// The devices with all of a port's programs, or a network's. Half of them count as none.
@@ -113,6 +124,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_segment_needs_is_kept_attached() {
+        let mac = vnet_common::MacAddr([2; 6]);
+        let roles = [(8, Role::Segment), (9, Role::Underlay)].into();
+        let (device, underlay) = ("vnet-vxlan".to_owned(), Some("eth0".to_owned()));
+        let segment = LocatedSegment { ifindex: 8, device, mac, mtu: 1450, roles, underlay };
+        let located = Located { segments: [("web".to_owned(), segment)].into(), ..Located::default() };
+        assert_eq!(outside(&located), [(8, Hook::FromSegment), (9, Hook::FromUnderlay)].into());
+        assert_eq!(devices(&located).segments["web"], SegmentDevice { ifindex: 8, mac, mtu: 1450 });
+        assert!(indexes(&located).is_empty());
+    }
+
+    #[test]
     fn half_attached_devices_are_attached_again() {
         let hooks = [
             (3, Hook::FromHost),
@@ -122,8 +145,12 @@ mod tests {
             (5, Hook::ToPort),
             (7, Hook::FromPort),
             (8, Hook::FromUplink),
+            (8, Hook::FromSegment),
+            (9, Hook::ToSegment),
+            (10, Hook::FromUnderlay),
         ];
         assert_eq!(attached(&hooks.into()), [3, 5].into());
-        assert_eq!(attached_uplinks(&hooks.into()), [8].into());
+        let outside = [(8, Role::Uplink), (8, Role::Segment), (9, Role::Lan), (10, Role::Underlay)];
+        assert_eq!(attached_outside(&hooks.into()), outside.into());
     }
 }

@@ -23,7 +23,7 @@ use super::{
     at_length,
     declared::{Conflicts, Declared, Joined},
     desired::{desired, place},
-    devices::{attached, attached_uplinks, devices, imagined, indexes, uplink_indexes},
+    devices::{attached, attached_outside, devices, imagined, indexes, outside},
     error::ApplyError,
     grace::Grace,
     herald::Herald,
@@ -225,9 +225,9 @@ impl Engine {
         let may_wait = |absent: Absent<'_>| match (occasion, absent) {
             (Occasion::Upkeep | Occasion::Repair, _) => true,
             (Occasion::Edit, Absent::Workload(port)) => change.origins.contains_key(port),
-            (Occasion::Edit, Absent::Uplink(_)) => false,
+            (Occasion::Edit, Absent::Uplink(_) | Absent::Segment(_)) => false,
             (Occasion::Ports(changed), Absent::Workload(port)) => !changed.contains(port),
-            (Occasion::Ports(_), Absent::Uplink(_)) => true,
+            (Occasion::Ports(_), Absent::Uplink(_) | Absent::Segment(_)) => true,
         };
         let (mut plan, absent) = leave_out(&mut desired, &observed, &self.state, &may_wait)
             .map_err(|obstacles| unfit(&obstacles))?;
@@ -349,7 +349,7 @@ impl Engine {
         let mut problems: Vec<String> = failures.iter().map(ToString::to_string).collect();
         let mut wanted = indexes(located);
         wanted.extend(plan::spared(&change.desired, &change.observed));
-        if let Err(error) = self.datapath.lock().retain_devices(&wanted, &uplink_indexes(located)) {
+        if let Err(error) = self.datapath.lock().retain_devices(&wanted, &outside(located)) {
             problems.push(format!("{error:#}"));
         }
         if problems.is_empty() {
@@ -373,7 +373,7 @@ impl Engine {
         }
         let hooks = datapath.attached();
         drop(datapath);
-        (observed.attached, observed.uplinks) = (attached(&hooks), attached_uplinks(&hooks));
+        (observed.attached, observed.outside) = (attached(&hooks), attached_outside(&hooks));
         Ok(observed)
     }
 

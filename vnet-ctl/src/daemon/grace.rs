@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     api::types::EventKind,
-    plan::{DefaultRoute, Desired, Link, Observed, Uplink},
+    plan::{DefaultRoute, Desired, Link, Observed},
 };
 
 /// 5 s: what hosts take that ask once more. A DHCP client waits 4 s, give or take one, for its first answer (RFC 2131
@@ -91,7 +91,7 @@ impl Grace {
 
 /// Who leaves by `device`.
 fn leaving(desired: &Desired, device: &str) -> String {
-    let follows = desired.networks.iter().filter(|(_, network)| network.uplink == Uplink::DefaultRoute);
+    let follows = desired.networks.iter().filter(|(_, network)| network.follows_default_route());
     let names: Vec<_> = follows.map(|(name, _)| name.as_str()).collect();
     format!("networks {} leave by {device}", names.join(", "))
 }
@@ -101,7 +101,7 @@ mod tests {
     use vnet_common::MacAddr;
 
     use super::*;
-    use crate::plan::Network;
+    use crate::plan::{Network, Uplink};
 
     fn desired() -> Desired {
         let network = Network {
@@ -112,6 +112,7 @@ mod tests {
             uplink: Uplink::DefaultRoute,
             groups: std::collections::BTreeSet::new(),
             segment: None,
+            stations: std::collections::BTreeSet::new(),
         };
         Desired { networks: [("web".to_owned(), network)].into(), ..Desired::default() }
     }

@@ -6,7 +6,7 @@ use super::{absent::Waiting, devices::devices, view::View};
 use crate::{
     compile::Assigned,
     datapath::Committed,
-    plan::{Desired, Located, Observed, Plan},
+    plan::{Desired, Located, Observed, Plan, Role},
     policy::Policy,
     state::State,
 };
@@ -74,10 +74,19 @@ impl Outcome {
             origins: change.origins,
             assigned: change.assigned,
             devices: devices(located),
-            device_names: bridges.chain(ports).chain(uplinks).collect(),
+            device_names: bridges.chain(ports).chain(uplinks).chain(segments(located)).collect(),
             namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
         };
         let (generation, view) = (committed.generation, Arc::new(view));
         Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
     }
+}
+
+/// The devices by which networks go beyond this host, and those that lead to other hosts of overlays, with their names.
+fn segments(located: &Located) -> impl Iterator<Item = (u32, String)> {
+    located.segments.values().flat_map(|segment| {
+        let underlay = segment.roles.iter().find(|(_, role)| *role == Role::Underlay);
+        let underlay = underlay.and_then(|(ifindex, _)| Some((*ifindex, segment.underlay.clone()?)));
+        [Some((segment.ifindex, segment.device.clone())), underlay].into_iter().flatten()
+    })
 }

@@ -15,6 +15,7 @@ use super::Daemon;
 use crate::{
     api::types::{ProgressInfo, StageTime},
     host::Attach,
+    plan::Role,
 };
 
 /// How far the change under way is; all clones tell the same.
@@ -120,16 +121,16 @@ impl<A: Attach> Attach for Counting<A> {
         self.attach.attach_bridge(ifindex, device)
     }
 
-    fn attach_uplink(&mut self, ifindex: u32, device: &str) -> Result<()> {
-        self.attach.attach_uplink(ifindex, device)
+    fn attach_outside(&mut self, ifindex: u32, device: &str, role: Role) -> Result<()> {
+        self.attach.attach_outside(ifindex, device, role)
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<()> {
         self.attach.detach(ifindex)
     }
 
-    fn detach_uplink(&mut self, ifindex: u32) -> Result<()> {
-        self.attach.detach_uplink(ifindex)
+    fn detach_outside(&mut self, ifindex: u32, role: Role) -> Result<()> {
+        self.attach.detach_outside(ifindex, role)
     }
 
     fn carried_out(&mut self) {

@@ -21,13 +21,13 @@ use std::{
 use anyhow::{Result, anyhow};
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use super::{Daemon, error::ApplyError, view::View, ways_out::news};
+use super::{Daemon, desired::bridge, error::ApplyError, view::View, ways_out::news};
 use crate::{
     api::types::EventKind,
     datapath::{Mended, Preflight, Unmended, names::Hook},
     host::monitor::{BUFFER, Dirt, Monitor, is_watchable},
     plan::{Action, NETNS_DIR, NetnsRef},
-    policy::{Attach, NetworkKind, bridge_name},
+    policy::Attach,
 };
 
 /// Changes come in groups; how long to wait for the rest.
@@ -313,20 +313,21 @@ struct Places {
     follows_addresses: bool,
     /// Whether it matters where the host's default route leads.
     follows_default_route: bool,
-    /// Whether any network leads outside.
+    /// Whether any network leads outside, or to other hosts over IP.
     leads_outside: bool,
 }
 
 impl Places {
     fn of(view: Arc<View>) -> Self {
         let mut places = Self { folders: [PathBuf::from(NETNS_DIR)].into(), ..Self::default() };
-        places.names.extend(view.policy.networks.keys().map(|network| bridge_name(network)));
-        let leading = || view.policy.networks.values().filter(|network| network.kind == NetworkKind::Nat);
-        places.names.extend(leading().filter_map(|network| network.uplink.clone()));
-        places.leads_outside = leading().next().is_some();
-        places.follows_default_route = leading().any(|network| network.uplink.is_none());
-        places.follows_addresses = !(view.policy.forwards.is_empty() && view.policy.elastic_ips.is_empty())
-            || leading().any(|network| !network.snat.is_empty());
+        let policy = &view.policy;
+        for network in policy.networks.iter().map(|(name, network)| bridge(name, network)) {
+            places.names.extend(network.devices().map(str::to_owned));
+            places.leads_outside |= network.leads_outside();
+            places.follows_default_route |= network.follows_default_route();
+        }
+        places.follows_addresses = !(policy.forwards.is_empty() && policy.elastic_ips.is_empty())
+            || policy.networks.values().any(|network| !network.snat.is_empty());
         for port in view.policy.ports.values() {
             match &port.attach {
                 Attach::Device { device } | Attach::Tap { tap: device, .. } => {
@@ -441,6 +442,16 @@ attach = { device = "tap0" }
         assert!(!concern(&policy, &default_routes));
         assert!(concern(&policy, &Dirt { rules: true, ..Dirt::default() }));
         assert!(concern(&policy, &Dirt { names: ["eth9".to_owned()].into(), ..Dirt::default() }));
+        let name = |name: &str| Dirt { names: [name.to_owned()].into(), ..Dirt::default() };
+        assert!(!concern(&policy, &name("eth1")) && !concern(&policy, &name("vnet-vxlan")));
+        let mut beyond = policy.clone();
+        let segment = &mut beyond.networks.get_mut("web").unwrap().segment;
+        *segment = Some(policy::Segment::Lan { trunk: "eth1".to_owned(), vlan: vec![10], priority: None });
+        assert!(concern(&beyond, &name("eth1")));
+        let segment = &mut beyond.networks.get_mut("web").unwrap().segment;
+        *segment =
+            Some(policy::Segment::Overlay { vni: 7, peers: Vec::new(), uplink: Some("eth2".to_owned()) });
+        assert!(concern(&beyond, &name("eth2")) && concern(&beyond, &name("vnet-vxlan")));
         policy.forwards.push(policy::Forward {
             listen: [0, 0, 0, 0].into(),
             ports: (80, 80),

@@ -18,7 +18,7 @@ use crate::{
     api::{Socket, post, types::TeardownReport},
     datapath::{Preflight, Removed, count_pins, names::Pins, remove_pins},
     host::{Attach, Host},
-    plan::{self, Plan},
+    plan::{self, Plan, Role},
     state::{PortStore, State},
 };
 
@@ -146,7 +146,7 @@ impl Attach for Later {
         Ok(())
     }
 
-    fn attach_uplink(&mut self, _: u32, _: &str) -> Result<()> {
+    fn attach_outside(&mut self, _: u32, _: &str, _: Role) -> Result<()> {
         Ok(())
     }
 
@@ -154,7 +154,7 @@ impl Attach for Later {
         Ok(())
     }
 
-    fn detach_uplink(&mut self, _: u32) -> Result<()> {
+    fn detach_outside(&mut self, _: u32, _: Role) -> Result<()> {
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
-//! What became of the ways out of networks while nobody changed the policy: in words.
+//! What became of the ways out of networks, and of those to the rest of their segments, while nobody changed the policy: in words.
 //!
 //! Pure: what was in force and what is, in; sentences out. Bringing it about is [`super::engine`]'s affair.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vnet_common::MacAddr;
+
 use super::view::View;
 use crate::{
     api::types::EventKind,
-    compile::{UplinkDevice, exit_addresses},
+    compile::{SegmentDevice, UplinkDevice, exit_addresses},
 };
 
 /// What is to be told of the way from `before` to `after`.
@@ -18,27 +20,13 @@ pub(super) fn news(before: &View, after: &View) -> Vec<(EventKind, String)> {
         if before.policy.networks.get(name) != Some(network) {
             continue;
         }
-        let (was, is) = (before.devices.uplinks.get(name), after.devices.uplinks.get(name));
         let mut tell = |is_lost, what| _ = told.entry((is_lost, what)).or_default().insert(name);
-        match (was, is) {
-            (None, None) => {}
-            (_, Some(is)) if was.is_none_or(|was| was.ifindex != is.ifindex) => {
-                tell(false, format!("the way out is {} now", after.device(is.ifindex)));
-            }
-            (Some(was), None) => {
-                tell(true, format!("the way out by {} is gone", before.device(was.ifindex)));
-            }
-            (Some(was), Some(is)) => {
-                let device = after.device(is.ifindex);
-                if was.mac != is.mac {
-                    tell(false, format!("the MAC of {device} is now {}", is.mac));
-                }
-                if was.mtu != is.mtu {
-                    tell(false, format!("the MTU of {device} is now {} bytes", is.mtu));
-                }
-            }
-            _ => {}
-        }
+        let way = |segment: &SegmentDevice| (segment.ifindex, segment.mac, segment.mtu);
+        let [was, is] = [before, after].map(|view| view.devices.segments.get(name).map(way));
+        follow("the way to the rest of the segment", (before, was), (after, is), &mut tell);
+        let (was, is) = (before.devices.uplinks.get(name), after.devices.uplinks.get(name));
+        let way = |uplink: &UplinkDevice| (uplink.ifindex, uplink.mac, uplink.mtu);
+        follow("the way out", (before, was.map(way)), (after, is.map(way)), &mut tell);
         let addresses = |uplink: Option<&UplinkDevice>, is_ipv4| {
             let uplink = uplink.filter(|_| is.is_some());
             uplink.map(|uplink| exit_addresses(network, uplink, is_ipv4)).unwrap_or_default()
@@ -56,6 +44,34 @@ pub(super) fn news(before: &View, after: &View) -> Vec<(EventKind, String)> {
     told.into_iter().map(|((is_lost, what), networks)| sentence(is_lost, &what, &networks)).collect()
 }
 
+/// Index, MAC and MTU of a device.
+type Way = (u32, MacAddr, u32);
+
+/// Tells what became of a way, and whether it was lost.
+fn follow(
+    what: &str,
+    (before, was): (&View, Option<Way>),
+    (after, is): (&View, Option<Way>),
+    tell: &mut impl FnMut(bool, String),
+) {
+    match (was, is) {
+        (_, Some((ifindex, ..))) if was.is_none_or(|(before, ..)| before != ifindex) => {
+            tell(false, format!("{what} is {} now", after.device(ifindex)));
+        }
+        (Some((ifindex, ..)), None) => tell(true, format!("{what} by {} is gone", before.device(ifindex))),
+        (Some((_, old_mac, old_mtu)), Some((ifindex, mac, mtu))) => {
+            let device = after.device(ifindex);
+            if old_mac != mac {
+                tell(false, format!("the MAC of {device} is now {mac}"));
+            }
+            if old_mtu != mtu {
+                tell(false, format!("the MTU of {device} is now {mtu} bytes"));
+            }
+        }
+        (None, _) => {}
+    }
+}
+
 fn sentence(is_lost: bool, what: &str, networks: &BTreeSet<&str>) -> (EventKind, String) {
     let networks = networks.iter().copied().collect::<Vec<_>>().join(", ");
     if is_lost {
@@ -67,8 +83,6 @@ fn sentence(is_lost: bool, what: &str, networks: &BTreeSet<&str>) -> (EventKind,
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use vnet_common::MacAddr;
 
     use super::*;
     use crate::compile::Devices;
@@ -133,6 +147,35 @@ mod tests {
         after.devices.uplinks.values_mut().for_each(|uplink| uplink.mtu = 1400);
         let words = "the MTU of eth0 is now 1400 bytes: networks db, web leave with it";
         assert_eq!(news(&before, &after), [(EventKind::Followed, words.to_owned())]);
+    }
+
+    #[test]
+    fn another_way_to_the_rest_of_a_segment_is_told() {
+        let beyond = |segment: Option<SegmentDevice>| {
+            let mut view = view(None);
+            view.devices.segments = segment.map(|segment| ("web".to_owned(), segment)).into_iter().collect();
+            view
+        };
+        let trunk = SegmentDevice { ifindex: 4, mac: MacAddr([2; 6]), mtu: 1500 };
+        let told = |before, after| {
+            let news = news(&beyond(before), &beyond(after));
+            news.into_iter().map(|(_, words)| words).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(Some(trunk), None),
+            ["the way to the rest of the segment by eth0 is gone: what networks web send there is dropped"]
+        );
+        let came = "the way to the rest of the segment is eth0 now: networks web leave with it";
+        assert_eq!(told(None, Some(trunk)), [came]);
+        let replaced = SegmentDevice { mac: MacAddr([4; 6]), mtu: 9000, ..trunk };
+        assert_eq!(
+            told(Some(trunk), Some(replaced)),
+            [
+                "the MAC of eth0 is now 04:04:04:04:04:04: networks web leave with it",
+                "the MTU of eth0 is now 9000 bytes: networks web leave with it",
+            ]
+        );
+        assert!(told(Some(trunk), Some(trunk)).is_empty());
     }
 
     #[test]

@@ -19,10 +19,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier,
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
         links::{FdLink, PinnedLink},
-        tc::{SchedClassifierLink, TcAttachOptions},
+        tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions},
     },
+    sys::SyscallError,
 };
 use nix::{libc, net::if_::if_indextoname};
 use tracing::{debug, warn};
@@ -122,19 +123,20 @@ impl Links {
     }
 
     /// Attaches `hook`'s program to the device `ifindex` of the calling thread's network namespace, before
-    /// any other program there. Nothing happens if it is attached already.
+    /// any other program there but vnet's own [`Hook::predecessors`]. Nothing happens if it is attached already.
     pub(super) fn attach(&mut self, object: &mut Ebpf, ifindex: u32, hook: Hook) -> Result<()> {
         if self.records.get(&(ifindex, hook)).is_some_and(|record| record.link.is_some()) {
             return Ok(());
         }
         let device = device_name(ifindex)
             .with_context(|| format!("there is no device with the index {ifindex} any more"))?;
-        let link = attach(&self.pins.link(ifindex, hook), program(object, hook)?, &device, hook)?;
+        let link = attach(&self.pins.link(ifindex, hook), object, &device, hook)?;
         self.records.insert((ifindex, hook), Record { device, link: Some(link) });
         Ok(())
     }
 
-    /// Detaches those of `hooks` that are attached to the device `ifindex`; whether any was.
+    /// Detaches those of `hooks` that are attached to the device `ifindex`; whether what is
+    /// known of flows and drops there is of no use any more.
     pub(super) fn detach(&mut self, ifindex: u32, hooks: &[Hook]) -> Result<bool> {
         let is_attached = |hook: &Hook| self.records.contains_key(&(ifindex, *hook));
         let hooks: Vec<Hook> = hooks.iter().copied().filter(is_attached).collect();
@@ -146,7 +148,9 @@ impl Links {
             remove(&path)?;
             self.records.remove(&(ifindex, hook));
         }
-        Ok(!hooks.is_empty())
+        let is_left =
+            self.records.range((ifindex, Hook::ALL[0])..).next().is_none_or(|((of, _), _)| *of != ifindex);
+        Ok(!hooks.is_empty() && (is_left || hooks.into_iter().any(Hook::has_flows)))
     }
 
     /// Compares what every device should run with what it runs, and mends what differs.
@@ -184,7 +188,7 @@ impl Links {
                     }
                     Health::Detached => {
                         record.link = None;
-                        attach(&path, program(object, *hook)?, &device, *hook).map(|link| {
+                        attach(&path, object, &device, *hook).map(|link| {
                             record.link = Some(link);
                             What::Detached
                         })
@@ -265,16 +269,49 @@ fn health(link: &OwnedFd, ifindex: u32, own: Option<u32>) -> Health {
 }
 
 /// Attaches a program and pins its link, over the pin of a link that is no more.
-fn attach(path: &Path, program: &mut SchedClassifier, device: &str, hook: Hook) -> Result<OwnedFd> {
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program
-        .attach_with_options(device, hook.attach_type(), order)
+fn attach(path: &Path, object: &mut Ebpf, device: &str, hook: Hook) -> Result<OwnedFd> {
+    let orders = orders(object, hook)?;
+    let program = program(object, hook)?;
+    let id = attach_in_order(program, device, hook.attach_type(), orders)
         .map_err(|error| anyhow!("attach {hook} to {device}: {}", causes(&error)))?;
     let link: FdLink = program.take_link(id)?.try_into()?;
     remove_pin(path)?;
     // Until it is pinned, dropping the link detaches the program.
     link.pin(path).map_err(|error| anyhow!("pin {}: {}", path.display(), causes(&error)))?;
     sys::open_pin(path).with_context(|| format!("open {}", path.display()))
+}
+
+/// Where among the programs of a device that of `hook` belongs: right after the last of its predecessors that is
+/// there, else before all others.
+fn orders(object: &mut Ebpf, hook: Hook) -> Result<Vec<LinkOrder>> {
+    let mut orders = Vec::new();
+    for predecessor in hook.predecessors().iter().rev() {
+        orders.push(LinkOrder::after_program(program(object, *predecessor)?)?);
+    }
+    orders.push(LinkOrder::first());
+    Ok(orders)
+}
+
+/// Attaches in the first of `orders` that there is: a predecessor may not be attached.
+fn attach_in_order(
+    program: &mut SchedClassifier,
+    device: &str,
+    place: TcAttachType,
+    orders: Vec<LinkOrder>,
+) -> Result<SchedClassifierLinkId, ProgramError> {
+    let mut last = None;
+    for order in orders {
+        match program.attach_with_options(device, place, TcAttachOptions::TcxOrder(order)) {
+            Err(error) if is_errno(&error, libc::ENOENT) => last = Some(error),
+            result => return result,
+        }
+    }
+    Err(last.unwrap_or(ProgramError::NotAttached))
+}
+
+fn is_errno(error: &ProgramError, errno: i32) -> bool {
+    let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else { return false };
+    io_error.raw_os_error() == Some(errno)
 }
 
 fn repin(record: &Record, path: &Path) -> Result<()> {
@@ -296,18 +333,13 @@ fn put_back(record: &Record, path: &Path, program: &mut SchedClassifier) -> Resu
 /// Puts `program` in the place of the one that the link pinned at `path` runs; false if the link's
 /// device is gone.
 fn replace(path: &Path, program: &mut SchedClassifier) -> Result<bool> {
-    use aya::{programs::ProgramError, sys::SyscallError};
     let pinned = PinnedLink::from_pin(path).with_context(|| format!("open {}", path.display()))?;
     let link: SchedClassifierLink =
         FdLink::from(pinned).try_into().with_context(|| format!("{} is not a tcx link", path.display()))?;
     match program.attach_to_link(link) {
         // The pin keeps the link; this handle is not needed.
         Ok(id) => drop(program.take_link(id)?),
-        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
-            if io_error.raw_os_error() == Some(libc::ENOLINK) =>
-        {
-            return Ok(false);
-        }
+        Err(error) if is_errno(&error, libc::ENOLINK) => return Ok(false),
         Err(error) => bail!("replace the program of {}: {}", path.display(), causes(&error)),
     }
     Ok(true)

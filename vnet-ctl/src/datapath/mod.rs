@@ -155,12 +155,12 @@ impl Datapath {
         self.attach(ifindex, Hook::ToHost)
     }
 
-    /// Attaches the program for what comes from outside to an uplink, in the calling thread's network namespace.
+    /// Attaches `hook`, one of [`Hook::OUTSIDE`], to a device in the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses, or no such device exists.
-    pub fn attach_uplink(&mut self, ifindex: u32) -> Result<()> {
-        self.attach(ifindex, Hook::FromUplink)
+    pub fn attach_outside(&mut self, ifindex: u32, hook: Hook) -> Result<()> {
+        self.attach(ifindex, hook)
     }
 
     fn attach(&mut self, ifindex: u32, hook: Hook) -> Result<()> {
@@ -190,32 +190,39 @@ impl Datapath {
         self.sockets.trouble()
     }
 
-    /// Detaches `hooks` from a device, and forgets its flows and counters.
+    /// Detaches `hooks` from a device, and forgets its flows and counters unless others there need them.
     ///
     /// # Errors
     /// When a pin cannot be removed.
     pub fn detach(&mut self, ifindex: u32, hooks: &[Hook]) -> Result<()> {
-        self.links.detach(ifindex, hooks)?;
+        if !self.links.detach(ifindex, hooks)? && !hooks.iter().any(|hook| hook.has_flows()) {
+            return Ok(());
+        }
         self.flows.forget_devices(&self.object, &[ifindex])?;
         self.drops.forget_devices(&[ifindex])
     }
 
-    /// Detaches from every device but the bridges and ports in `wanted` and the `uplinks`, and returns those it
-    /// left.
+    /// Detaches from every device but the bridges and ports in `wanted`, and what is `outside`, and returns those
+    /// whose flows it has forgotten.
     ///
     /// # Errors
     /// When a pin cannot be removed.
-    pub fn retain_devices(&mut self, wanted: &BTreeSet<u32>, uplinks: &BTreeSet<u32>) -> Result<Vec<u32>> {
+    pub fn retain_devices(
+        &mut self,
+        wanted: &BTreeSet<u32>,
+        outside: &BTreeSet<(u32, Hook)>,
+    ) -> Result<Vec<u32>> {
         let mut gone = Vec::new();
         for ifindex in self.links.devices() {
-            let unwanted = [(wanted, &Hook::INSIDE[..]), (uplinks, &[Hook::FromUplink])];
-            for (_, hooks) in unwanted.into_iter().filter(|(wanted, _)| !wanted.contains(&ifindex)) {
-                if self.links.detach(ifindex, hooks)? {
-                    gone.push(ifindex);
-                }
+            let is_unwanted = |hook: &Hook| match Hook::OUTSIDE.contains(hook) {
+                true => !outside.contains(&(ifindex, *hook)),
+                false => !wanted.contains(&ifindex),
+            };
+            let unwanted: Vec<_> = Hook::ALL.into_iter().filter(is_unwanted).collect();
+            if self.links.detach(ifindex, &unwanted)? {
+                gone.push(ifindex);
             }
         }
-        gone.dedup();
         self.flows.forget_devices(&self.object, &gone)?;
         self.drops.forget_devices(&gone)?;
         Ok(gone)

@@ -121,6 +121,27 @@ impl Hook {
     /// Those of ports and networks.
     pub const INSIDE: [Self; 4] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost];
 
+    /// Those for what devices lead to.
+    pub const OUTSIDE: [Self; 4] = [Self::FromUplink, Self::FromSegment, Self::ToSegment, Self::FromUnderlay];
+
+    /// Whether flows stand under the device that it is attached to. Those of segments stand under their links.
+    pub(super) const fn has_flows(self) -> bool {
+        match self {
+            Self::FromPort | Self::ToPort | Self::FromHost | Self::ToHost | Self::FromUplink => true,
+            Self::FromSegment | Self::ToSegment | Self::FromUnderlay => false,
+        }
+    }
+
+    /// What must see a packet first, where both are attached to a device. What is of a network's segment is nobody
+    /// else's; what is an overlay's is marked before the program for uplinks takes it for the host's.
+    pub(super) const fn predecessors(self) -> &'static [Self] {
+        match self {
+            Self::FromUplink => &[Self::FromSegment, Self::FromUnderlay],
+            Self::FromUnderlay => &[Self::FromSegment],
+            _ => &[],
+        }
+    }
+
     /// The program's name in the object, in pins and in messages.
     #[must_use]
     pub const fn program(self) -> &'static str {

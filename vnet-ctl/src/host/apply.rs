@@ -5,11 +5,13 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 
 use super::{
-    Host, addresses, groups, links,
+    Host, addresses, links,
     namespace::{self, Netns},
-    workload,
+    receptions,
+    taps::Tap,
+    workload::{self, Ipv6},
 };
-use crate::plan::{Action, Owner, Step, Target};
+use crate::plan::{Action, Owner, Role, Step, Target};
 
 /// The datapath's part in a plan. Each call may be repeated for what it has done already.
 pub trait Attach {
@@ -25,11 +27,11 @@ pub trait Attach {
     /// Whatever keeps it from being attached.
     fn attach_bridge(&mut self, ifindex: u32, device: &str) -> Result<()>;
 
-    /// Attaches the program for what comes from outside to an uplink.
+    /// Attaches the program for what a device leads to.
     ///
     /// # Errors
     /// Whatever keeps it from being attached.
-    fn attach_uplink(&mut self, ifindex: u32, device: &str) -> Result<()>;
+    fn attach_outside(&mut self, ifindex: u32, device: &str, role: Role) -> Result<()>;
 
     /// Detaches the programs of a port or a network from a device, which may be gone.
     ///
@@ -37,11 +39,11 @@ pub trait Attach {
     /// Whatever keeps them from being detached.
     fn detach(&mut self, ifindex: u32) -> Result<()>;
 
-    /// Detaches the program for what comes from outside from a device, which may be gone.
+    /// Detaches the program for what a device leads to from it; the device may be gone.
     ///
     /// # Errors
     /// Whatever keeps it from being detached.
-    fn detach_uplink(&mut self, ifindex: u32) -> Result<()>;
+    fn detach_outside(&mut self, ifindex: u32, role: Role) -> Result<()>;
 
     /// Is told of each step that was carried out, whether the datapath had a part in it or not.
     fn carried_out(&mut self) {}
@@ -147,6 +149,18 @@ impl Host {
                 links::create_veth(netlink, device, netns.raw_fd(), workload).await?;
                 self.complete(device, &Owner::Port(port.clone()), None).await
             }
+            Action::CreateTap { port, device, user, mtu } => {
+                let tap = Tap::make(device)?;
+                links::check_index(netlink, device).await?;
+                self.dress(device, &Owner::Port(port.clone()), Some(*mtu)).await?;
+                tap.give_to(*user)?;
+                tap.persist()
+            }
+            Action::SetTapUser { device, user } => Tap::open(device)?.give_to(*user),
+            Action::CreateOverlay { device, mtu } => {
+                links::create_overlay(netlink, device, *mtu).await?;
+                self.complete(device, &Owner::Overlay, None).await
+            }
             Action::DeleteLink { device, owner } => {
                 if let Some(ifindex) = links::delete(netlink, device, owner.as_ref()).await? {
                     self.insides.forget_behind(ifindex);
@@ -156,6 +170,8 @@ impl Host {
             Action::SetOwner { device, owner } => links::set_owner(netlink, device, owner).await,
             Action::SimplifyBridge { device } => links::simplify_bridge(netlink, device).await,
             Action::SetQuiet { device } => links::set_quiet(netlink, device).await,
+            Action::Mute { device } => self.set_stack(device, Ipv6::Off).await,
+            Action::Unmute { device } => self.set_stack(device, Ipv6::On).await,
             Action::SetMac { device, mac } => {
                 links::change(netlink, device, |link| link.address(mac.0.to_vec())).await
             }
@@ -172,16 +188,16 @@ impl Host {
             }
             Action::Detach(Target::Device(device)) => attach.detach(links::index(netlink, device).await?),
             Action::Detach(Target::Ifindex(ifindex)) => attach.detach(*ifindex),
-            Action::AttachUplink { device } => {
-                attach.attach_uplink(links::index(netlink, device).await?, device)
+            Action::AttachOutside { device, role } => {
+                attach.attach_outside(links::index(netlink, device).await?, device, *role)
             }
-            Action::DetachUplink(Target::Device(device)) => {
-                attach.detach_uplink(links::index(netlink, device).await?)
+            Action::DetachOutside(Target::Device(device), role) => {
+                attach.detach_outside(links::index(netlink, device).await?, *role)
             }
-            Action::DetachUplink(Target::Ifindex(ifindex)) => attach.detach_uplink(*ifindex),
-            Action::JoinGroup { device, group } => groups::join(device, *group),
-            Action::LeaveGroup { device, group } => groups::leave(device, *group),
-            Action::Up { device } => links::change(netlink, device, |link| link.up()).await,
+            Action::DetachOutside(Target::Ifindex(ifindex), role) => attach.detach_outside(*ifindex, *role),
+            Action::Accept { device, frames } => receptions::accept(netlink, device, *frames).await,
+            Action::Decline { device, frames } => receptions::decline(netlink, device, *frames).await,
+            Action::Up { device } => links::up(netlink, device).await,
             Action::Down { device } => links::change(netlink, device, |link| link.down()).await,
             Action::Configure(workload) => {
                 self.insides.forget(&workload.netns);
@@ -208,9 +224,18 @@ impl Host {
         links::set_quiet(&self.netlink, device).await.context("turn off its link-local addresses")
     }
 
+    /// Turns ARP on or off on a bridge, and IPv6 if the kernel has it.
+    async fn set_stack(&self, device: &str, ipv6: Ipv6) -> Result<()> {
+        links::change(&self.netlink, device, |link| link.arp(ipv6 == Ipv6::On)).await?;
+        if ipv6 == Ipv6::Off && !workload::has_ipv6(&self.own).await? {
+            return Ok(());
+        }
+        workload::set_ipv6(&self.own, device, ipv6).await
+    }
+
     async fn set_addresses(&self, device: &str, wanted: &[ipnet::IpNet]) -> Result<()> {
         if wanted.iter().any(|net| net.addr().is_ipv6()) {
-            workload::enable_ipv6(&self.own, device).await?;
+            workload::set_ipv6(&self.own, device, Ipv6::On).await?;
         }
         let ifindex = links::index(&self.netlink, device).await?;
         addresses::set(&self.netlink, ifindex, wanted, |_| false).await

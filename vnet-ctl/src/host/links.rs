@@ -1,10 +1,10 @@
 //! Requests about links, each on whatever namespace its socket is in.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures_util::TryStreamExt as _;
 use nix::errno::Errno;
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan,
     packet_route::link::{
         AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth,
         LinkAttribute, LinkMessage,
@@ -12,7 +12,7 @@ use rtnetlink::{
 };
 use vnet_common::{MacAddr, limits::MAX_IFINDEX};
 
-use crate::plan::{NEWBORN_GROUP, Owner, Ownership, Workload};
+use crate::plan::{NEWBORN_GROUP, OVERLAY_DEVICE, Owner, Ownership, VXLAN_PORT, Workload};
 
 /// Bytes; the least that IPv6 works with (RFC 8200 section 5). Below it the kernel keeps IPv6 off a link.
 const MIN_MTU: u32 = 1280;
@@ -80,13 +80,49 @@ pub(super) async fn create_veth(netlink: &Handle, name: &str, netns: i32, worklo
     create(netlink, name, message).await
 }
 
+/// Creates the VXLAN device of overlays, down and marked as a newborn. What is to be sent, where and with which network
+/// identifier, the datapath tells with each packet (`external`), so that it learns nothing. UDP packets without a checksum
+/// are taken over IPv4 (RFC 7348 section 5 wants that), and over IPv6 are not (RFC 8200 section 8.1).
+pub(super) async fn create_overlay(netlink: &Handle, name: &str, mtu: u32) -> Result<()> {
+    let message = LinkMessageBuilder::<LinkVxlan>::new(name)
+        .collect_metadata(true)
+        .port(VXLAN_PORT)
+        .learning(false)
+        .udp_csum(true)
+        .udp_zero_csum6_tx(false)
+        .udp_zero_csum6_rx(false)
+        .mtu(mtu)
+        .link_group(NEWBORN_GROUP)
+        .build();
+    create(netlink, name, message).await.context(PORT_TAKEN)
+}
+
+/// Why the VXLAN device may not come up: its socket may be one of a device in another namespace.
+const PORT_TAKEN: &str = "UDP port 4789 must be free, or used by VXLAN devices of the same kind alone";
+
+/// Brings a link up.
+pub(super) async fn up(netlink: &Handle, name: &str) -> Result<()> {
+    let result = change(netlink, name, |link| link.up()).await;
+    if name == OVERLAY_DEVICE { result.context(PORT_TAKEN) } else { result }
+}
+
 async fn create(netlink: &Handle, name: &str, message: LinkMessage) -> Result<()> {
     netlink.link().add(message).execute().await.map_err(kernel)?;
-    let ifindex = index(netlink, name).await?;
-    if ifindex > MAX_IFINDEX {
+    let checked = check_index(netlink, name).await;
+    if checked.is_err() {
+        let ifindex = index(netlink, name).await?;
         netlink.link().del(ifindex).execute().await.map_err(kernel)?;
-        bail!("its index {ifindex} is above {MAX_IFINDEX}, the highest that vnet can tell apart");
     }
+    checked
+}
+
+/// Whether vnet can tell a link by its index.
+pub(super) async fn check_index(netlink: &Handle, name: &str) -> Result<()> {
+    let ifindex = index(netlink, name).await?;
+    ensure!(
+        ifindex <= MAX_IFINDEX,
+        "its index {ifindex} is above {MAX_IFINDEX}, the highest that vnet can tell apart"
+    );
     Ok(())
 }
 

@@ -13,14 +13,16 @@ mod announce;
 mod apply;
 mod ask;
 mod counters;
-mod groups;
+mod ifreq;
 mod inside;
 mod links;
 pub mod monitor;
 mod namespace;
 mod observe;
+mod receptions;
 mod routers;
 mod routes;
+mod taps;
 mod workload;
 
 use std::sync::{Arc, atomic::AtomicBool};
@@ -60,7 +62,10 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{plan::Desired, state::State};
+    use crate::{
+        plan::{Desired, Role},
+        state::State,
+    };
 
     struct Nothing;
 
@@ -73,7 +78,7 @@ mod tests {
             Ok(())
         }
 
-        fn attach_uplink(&mut self, _: u32, _: &str) -> Result<()> {
+        fn attach_outside(&mut self, _: u32, _: &str, _: Role) -> Result<()> {
             Ok(())
         }
 
@@ -81,7 +86,7 @@ mod tests {
             Ok(())
         }
 
-        fn detach_uplink(&mut self, _: u32) -> Result<()> {
+        fn detach_outside(&mut self, _: u32, _: Role) -> Result<()> {
             Ok(())
         }
     }

@@ -6,12 +6,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rtnetlink::packet_route::{
-    RouteNetlinkMessage,
-    address::AddressMessage,
-    link::{
-        AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
-        LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+use rtnetlink::{
+    packet_core::Nla as _,
+    packet_route::{
+        RouteNetlinkMessage,
+        address::AddressMessage,
+        link::{
+            AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
+            InfoTun, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+        },
     },
 };
 use vnet_common::MacAddr;
@@ -19,19 +22,18 @@ use vnet_common::MacAddr;
 use super::{
     Host, addresses,
     ask::Asker,
-    groups,
     links::ownership,
     namespace::{Netns, Opened, on_thread},
-    routes,
+    receptions, routes,
 };
 use crate::{
-    plan::{Attach, Desired, Inside, Kind, Link, Namespace, NetnsRef, Observed, Peer},
+    plan::{Attach, Desired, Inside, Kind, Link, Namespace, NetnsRef, Observed, Peer, filters_stations},
     state::State,
 };
 
 impl Host {
     /// Looks at the host's links, and into the namespaces that `desired` and `state` name.
-    /// [`Observed::attached`] and [`Observed::uplinks`] are left to the caller.
+    /// [`Observed::attached`] and [`Observed::outside`] are left to the caller.
     ///
     /// # Errors
     /// When the kernel does not answer, or a namespace cannot be entered.
@@ -58,6 +60,7 @@ impl Host {
         let (own, insides) = (self.own.another()?, self.insides.clone());
         let leads_outside = desired.leads_outside();
         let joins_groups = desired.joins_groups() || !state.groups.is_empty();
+        let filters_stations = desired.filters_stations() || filters_stations(state);
         on_thread(move || {
             // The links first: listing them gives an id to each namespace that one of them leads to.
             let mut host = Asker::open()?;
@@ -68,14 +71,19 @@ impl Host {
             } else {
                 Default::default()
             };
-            let groups = if joins_groups { groups::look()? } else { BTreeMap::new() };
+            let mut macs = if joins_groups { receptions::groups()? } else { BTreeMap::new() };
+            if filters_stations {
+                for (ifindex, stations) in receptions::stations(&mut host)? {
+                    macs.entry(ifindex).or_default().extend(stations);
+                }
+            }
             let used: Vec<_> = used.into_iter().collect();
             let mut namespaces: BTreeMap<_, _> = insides.look(&used, &own)?.into_iter().collect();
             for netns in made {
                 let found = identity(&netns)?;
                 namespaces.insert(netns, found);
             }
-            Ok(Observed { links, namespaces, default_routes, routers, groups, ..Observed::default() })
+            Ok(Observed { links, namespaces, default_routes, routers, macs, ..Observed::default() })
         })
         .await
     }
@@ -156,11 +164,12 @@ fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         ifindex: message.header.index,
         up: flags.contains(LinkFlags::Up),
+        all_multicast: flags.contains(LinkFlags::Allmulti),
         ownership: ownership(message),
         makes_link_local: true,
         ..Link::default()
     };
-    let (mut other_end, mut nsid) = (None, None);
+    let (mut other_end, mut nsid, mut has_carrier, mut has_ipv6) = (None, None, false, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -170,12 +179,21 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Link(ifindex) => other_end = Some(*ifindex),
             LinkAttribute::LinkNetNsId(id) => nsid = Some(*id).filter(|&id| id >= 0),
             LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
-            LinkAttribute::AfSpecUnspec(specs) => link.makes_link_local = makes_link_local(specs),
+            LinkAttribute::Carrier(carrier) => has_carrier = *carrier != 0,
+            LinkAttribute::AfSpecUnspec(specs) => {
+                link.makes_link_local = makes_link_local(specs);
+                has_ipv6 = inet6(specs).any(is_enabled);
+            }
             _ => {}
         }
     }
     if flags.contains(LinkFlags::Loopback) {
         link.kind = Kind::Loopback;
+    }
+    link.is_mute = flags.contains(LinkFlags::Noarp) && !has_ipv6;
+    // The kernel takes the carrier of a tap for somebody who has it open.
+    if let Kind::Tap { is_open, .. } = &mut link.kind {
+        *is_open = has_carrier;
     }
     if link.kind == Kind::Veth {
         link.peer = other_end.map(|ifindex| Peer { ifindex, nsid });
@@ -189,6 +207,8 @@ fn kind(infos: &[LinkInfo]) -> Kind {
         match info {
             LinkInfo::Kind(InfoKind::Bridge) => kind = Kind::Bridge { stp, mcast_snooping },
             LinkInfo::Kind(InfoKind::Veth) => kind = Kind::Veth,
+            LinkInfo::Data(InfoData::Tun(settings)) => kind = tap(settings),
+            LinkInfo::Data(InfoData::Vxlan(settings)) => kind = vxlan(settings),
             LinkInfo::Data(InfoData::Bridge(settings)) => {
                 for setting in settings {
                     match setting {
@@ -204,17 +224,53 @@ fn kind(infos: &[LinkInfo]) -> Kind {
     if let Kind::Bridge { .. } = kind { Kind::Bridge { stp, mcast_snooping } } else { kind }
 }
 
-/// Where the kernel has no IPv6, it makes no addresses either.
-fn makes_link_local(specs: &[AfSpecUnspec]) -> bool {
-    let mut settings = specs.iter().filter_map(|spec| match spec {
+/// Attributes of a tun or tap, and the type of the latter (linux/if_link.h, linux/if_tun.h).
+const IFLA_TUN_OWNER: u16 = 1;
+const IFLA_TUN_TYPE: u16 = 3;
+const IFF_TAP: u8 = 2;
+
+/// The kernel has one kind of device for taps and for tunnels of IP packets.
+fn tap(settings: &[InfoTun]) -> Kind {
+    let value = |wanted| {
+        let setting = settings.iter().find(|setting| setting.kind() == wanted)?;
+        let mut bytes = vec![0; setting.value_len()];
+        setting.emit_value(&mut bytes);
+        Some(bytes)
+    };
+    let user = value(IFLA_TUN_OWNER).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+    match value(IFLA_TUN_TYPE).as_deref() {
+        Some([IFF_TAP]) => Kind::Tap { user, is_open: false },
+        _ => Kind::Other,
+    }
+}
+
+fn vxlan(settings: &[InfoVxlan]) -> Kind {
+    let port = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Port(port) => Some(*port),
+        _ => None,
+    });
+    let is_external = settings.contains(&InfoVxlan::CollectMetadata(true));
+    Kind::Vxlan { port: port.unwrap_or_default(), is_external }
+}
+
+/// The IPv6 settings of a link; none where the kernel has no IPv6.
+fn inet6(specs: &[AfSpecUnspec]) -> impl Iterator<Item = &AfSpecInet6> {
+    let settings = specs.iter().filter_map(|spec| match spec {
         AfSpecUnspec::Inet6(settings) => Some(settings),
         _ => None,
     });
-    let mode = settings.find_map(|settings| {
-        settings.iter().find_map(|setting| match setting {
-            AfSpecInet6::AddrGenMode(mode) => Some(*mode),
-            _ => None,
-        })
+    settings.flatten()
+}
+
+/// Where the kernel has no IPv6, it makes no addresses either.
+fn makes_link_local(specs: &[AfSpecUnspec]) -> bool {
+    let mode = inet6(specs).find_map(|setting| match setting {
+        AfSpecInet6::AddrGenMode(mode) => Some(*mode),
+        _ => None,
     });
     mode.is_some_and(|mode| mode != In6AddrGenMode::None)
+}
+
+const fn is_enabled(setting: &AfSpecInet6) -> bool {
+    matches!(setting, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 == 0)
 }

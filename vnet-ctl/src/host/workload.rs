@@ -15,7 +15,7 @@ pub(super) async fn configure(workload: &Workload) -> Result<()> {
     let interface = &workload.interface;
     links::change(&netlink, "lo", |link| link.up()).await.context("bring lo up")?;
     if workload.addresses.iter().any(|net| net.addr().is_ipv6()) {
-        enable_ipv6(&netns, interface).await?;
+        set_ipv6(&netns, interface, Ipv6::On).await?;
     }
     links::set_quiet(&netlink, interface).await?;
 
@@ -30,18 +30,36 @@ pub(super) async fn configure(workload: &Workload) -> Result<()> {
     Ok(())
 }
 
-/// Container runtimes turn IPv6 off in namespaces that they know no IPv6 address for.
-pub(super) async fn enable_ipv6(netns: &Netns, interface: &str) -> Result<()> {
-    let path = Path::new("/proc/sys/net/ipv6/conf").join(interface).join("disable_ipv6");
+/// Whether an interface has IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ipv6 {
+    /// It has.
+    On,
+    /// It has not.
+    Off,
+}
+
+/// Where each interface has its IPv6 settings.
+const SETTINGS: &str = "/proc/sys/net/ipv6/conf";
+
+/// Turns IPv6 on or off. Container runtimes turn it off in namespaces that they know no IPv6 address for.
+pub(super) async fn set_ipv6(netns: &Netns, interface: &str, ipv6: Ipv6) -> Result<()> {
+    let path = Path::new(SETTINGS).join(interface).join("disable_ipv6");
+    let disable = if ipv6 == Ipv6::On { "0" } else { "1" };
     netns
         .run(move || {
             // /proc/sys/net shows the namespace of the thread that reads it.
             let disabled = fs::read_to_string(&path)
                 .context("the kernel has no IPv6; remove the IPv6 subnets from the policy")?;
-            if disabled.trim() != "0" {
-                fs::write(&path, "0").with_context(|| format!("write {}", path.display()))?;
+            if disabled.trim() != disable {
+                fs::write(&path, disable).with_context(|| format!("write {}", path.display()))?;
             }
             Ok(())
         })
         .await
+}
+
+/// Whether the kernel has IPv6 at all.
+pub(super) async fn has_ipv6(netns: &Netns) -> Result<bool> {
+    netns.run(|| Path::new(SETTINGS).try_exists().with_context(|| format!("look for {SETTINGS}"))).await
 }

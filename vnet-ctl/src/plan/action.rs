@@ -3,7 +3,7 @@ use std::fmt;
 use ipnet::IpNet;
 use vnet_common::MacAddr;
 
-use super::{NetnsRef, Owner, Workload};
+use super::{NetnsRef, Owner, Reception, Role, Workload};
 
 /// One change of the host. Devices are links of the host's namespace, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,31 @@ pub enum Action {
         /// Where the other end is, and its MAC and MTU; the MTU is the host side's too.
         workload: Workload,
     },
+    /// Makes a tap, down.
+    CreateTap {
+        /// The port.
+        port: String,
+        /// Name of the tap.
+        device: String,
+        /// The number of the user who may open it.
+        user: u32,
+        /// Its MTU.
+        mtu: u32,
+    },
+    /// Says who may open a tap.
+    SetTapUser {
+        /// Its name.
+        device: String,
+        /// The number of the user.
+        user: u32,
+    },
+    /// Makes the VXLAN device of overlays, down.
+    CreateOverlay {
+        /// Its name.
+        device: String,
+        /// Its MTU.
+        mtu: u32,
+    },
     /// Removes a device that vnet made.
     DeleteLink {
         /// Its name.
@@ -53,6 +78,16 @@ pub enum Action {
     },
     /// Stops the kernel from making link-local addresses by itself.
     SetQuiet {
+        /// Its name.
+        device: String,
+    },
+    /// Takes the host's own stack off a bridge that it has no address on: no ARP, no IPv6.
+    Mute {
+        /// Its name.
+        device: String,
+    },
+    /// Gives it back.
+    Unmute {
         /// Its name.
         device: String,
     },
@@ -99,28 +134,30 @@ pub enum Action {
         /// Name of its bridge.
         device: String,
     },
-    /// Attaches the program for what comes from outside.
-    AttachUplink {
-        /// Name of the uplink.
+    /// Attaches the program for what a device leads to.
+    AttachOutside {
+        /// Its name.
         device: String,
+        /// What it leads to.
+        role: Role,
     },
     /// Detaches the programs of a port or a network from a device.
     Detach(Target),
-    /// Detaches the program for what comes from outside.
-    DetachUplink(Target),
-    /// Has an uplink take a multicast MAC.
-    JoinGroup {
-        /// Name of the uplink.
+    /// Detaches the program for what a device leads to.
+    DetachOutside(Target, Role),
+    /// Has a device take frames that are not for the host.
+    Accept {
+        /// Its name.
         device: String,
-        /// The MAC.
-        group: MacAddr,
+        /// The frames.
+        frames: Reception,
     },
-    /// Leaves it to an uplink whether it takes a multicast MAC.
-    LeaveGroup {
-        /// Name of the uplink.
+    /// Leaves it to a device whether it takes them.
+    Decline {
+        /// Its name.
         device: String,
-        /// The MAC.
-        group: MacAddr,
+        /// The frames.
+        frames: Reception,
     },
     /// Brings a device up.
     Up {
@@ -140,7 +177,14 @@ impl Action {
     /// Whether it makes something new, all of it or nothing.
     #[must_use]
     pub const fn creates(&self) -> bool {
-        matches!(self, Self::CreateNamespace(_) | Self::CreateBridge { .. } | Self::CreateVeth { .. })
+        matches!(
+            self,
+            Self::CreateNamespace(_)
+                | Self::CreateBridge { .. }
+                | Self::CreateVeth { .. }
+                | Self::CreateTap { .. }
+                | Self::CreateOverlay { .. }
+        )
     }
 }
 
@@ -174,6 +218,9 @@ impl fmt::Display for Action {
                 let Workload { netns, interface, .. } = workload;
                 write!(out, "create {device} of port {port}, {interface} in namespace {netns}")
             }
+            Self::CreateTap { port, device, .. } => write!(out, "create tap {device} of port {port}"),
+            Self::SetTapUser { device, user } => write!(out, "give tap {device} to user {user}"),
+            Self::CreateOverlay { device, .. } => write!(out, "create {device} for overlays"),
             Self::DeleteLink { device, owner: Some(owner) } => write!(out, "remove {device} of {owner}"),
             Self::DeleteLink { device, owner: None } => write!(out, "remove the unfinished {device}"),
             Self::SetOwner { device, owner } => write!(out, "mark {device} as that of {owner}"),
@@ -181,6 +228,8 @@ impl fmt::Display for Action {
                 write!(out, "turn spanning tree and multicast snooping off on {device}")
             }
             Self::SetQuiet { device } => write!(out, "turn automatic link-local addresses off on {device}"),
+            Self::Mute { device } => write!(out, "turn ARP and IPv6 of the host off on {device}"),
+            Self::Unmute { device } => write!(out, "turn ARP and IPv6 of the host on again on {device}"),
             Self::SetMac { device, mac } => write!(out, "set the MAC of {device} to {mac}"),
             Self::SetMtu { device, mtu } => write!(out, "set the MTU of {device} to {mtu}"),
             Self::SetAddresses { device, addresses } => {
@@ -191,21 +240,17 @@ impl fmt::Display for Action {
             Self::AttachPort { device } | Self::AttachBridge { device } => {
                 write!(out, "attach the datapath to {device}")
             }
-            Self::AttachUplink { device } => write!(out, "attach to uplink {device}"),
-            Self::DetachUplink(Target::Device(device)) => write!(out, "detach from uplink {device}"),
-            Self::DetachUplink(Target::Ifindex(ifindex)) => {
-                write!(out, "detach from the uplink that was device {ifindex}")
+            Self::AttachOutside { device, role } => write!(out, "attach to {role} {device}"),
+            Self::DetachOutside(Target::Device(device), role) => write!(out, "detach from {role} {device}"),
+            Self::DetachOutside(Target::Ifindex(ifindex), role) => {
+                write!(out, "detach from the {role} that was device {ifindex}")
             }
             Self::Detach(Target::Device(device)) => write!(out, "detach the datapath from {device}"),
             Self::Detach(Target::Ifindex(ifindex)) => {
                 write!(out, "detach the datapath from device {ifindex}")
             }
-            Self::JoinGroup { device, group } => {
-                write!(out, "join multicast group {group} on uplink {device}")
-            }
-            Self::LeaveGroup { device, group } => {
-                write!(out, "leave multicast group {group} on uplink {device}")
-            }
+            Self::Accept { device, frames } => write!(out, "have {device} take {}", of(*frames)),
+            Self::Decline { device, frames } => write!(out, "have {device} take no more {}", of(*frames)),
             Self::Up { device } => write!(out, "bring {device} up"),
             Self::Down { device } => write!(out, "bring {device} down"),
             Self::Configure(workload) => {
@@ -213,6 +258,15 @@ impl fmt::Display for Action {
                 write!(out, "configure {interface} in namespace {netns} with {}", list(addresses))
             }
         }
+    }
+}
+
+/// Frames in words.
+pub(super) fn of(frames: Reception) -> String {
+    match frames {
+        Reception::Mac(mac) if mac.is_multicast() => format!("frames for multicast group {mac}"),
+        Reception::Mac(mac) => format!("frames for {mac}"),
+        Reception::AllMulticast => "all multicast".to_owned(),
     }
 }
 

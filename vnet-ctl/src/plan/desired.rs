@@ -6,6 +6,7 @@ use std::{
 use ipnet::{IpNet, Ipv6Net};
 use vnet_common::MacAddr;
 
+use super::OVERLAY_DEVICE;
 use crate::policy::fnv1a;
 pub use crate::policy::{NETNS_DIR, NetnsRef};
 
@@ -24,19 +25,25 @@ impl Desired {
     /// Whether it matters where the host's default route leads.
     #[must_use]
     pub fn follows_default_route(&self) -> bool {
-        self.networks.values().any(|network| network.uplink == Uplink::DefaultRoute)
+        self.networks.values().any(Network::follows_default_route)
     }
 
-    /// Whether any network leads outside.
+    /// Whether any network leads outside, or to other hosts over IP.
     #[must_use]
     pub fn leads_outside(&self) -> bool {
-        self.networks.values().any(|network| network.uplink != Uplink::None)
+        self.networks.values().any(Network::leads_outside)
     }
 
     /// Whether it matters which multicast groups devices have been told to take.
     #[must_use]
     pub fn joins_groups(&self) -> bool {
         self.networks.values().any(|network| !network.groups.is_empty())
+    }
+
+    /// Whether it matters which stations' frames devices have been told to take.
+    #[must_use]
+    pub fn filters_stations(&self) -> bool {
+        self.networks.values().any(|network| matches!(network.segment, Some(Segment::Lan { .. })))
     }
 
     /// Where ports are, those included that are left out for now.
@@ -62,6 +69,8 @@ pub struct Network {
     pub groups: BTreeSet<MacAddr>,
     /// How it goes beyond this host.
     pub segment: Option<Segment>,
+    /// The MACs that it has here, for which frames may come from beyond: those of its ports, and the gateway's.
+    pub stations: BTreeSet<MacAddr>,
 }
 
 /// How a network goes beyond this host.
@@ -94,6 +103,47 @@ pub enum Uplink {
 }
 
 impl Network {
+    /// Whether its packets leave, in whatever form, where the host's default route leads.
+    #[must_use]
+    pub fn follows_default_route(&self) -> bool {
+        self.ways().any(|way| *way == Uplink::DefaultRoute)
+    }
+
+    /// Whether its packets leave, in whatever form, by any device that routes are for.
+    #[must_use]
+    pub fn leads_outside(&self) -> bool {
+        self.ways().any(|way| *way != Uplink::None)
+    }
+
+    /// The devices that it has or names, those of its ports aside.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        let own = match &self.segment {
+            Some(Segment::Lan { trunk, .. }) => Some(trunk.as_str()),
+            Some(Segment::Overlay { .. }) => Some(OVERLAY_DEVICE),
+            None => None,
+        };
+        let named = self.ways().filter_map(|way| match way {
+            Uplink::Device(device) => Some(device.as_str()),
+            Uplink::None | Uplink::DefaultRoute => None,
+        });
+        [self.bridge.as_str()].into_iter().chain(own).chain(named)
+    }
+
+    /// By which devices IP packets leave: its own, and those that carry them to other hosts.
+    fn ways(&self) -> impl Iterator<Item = &Uplink> {
+        let underlay = match &self.segment {
+            Some(Segment::Overlay { uplink }) => Some(uplink),
+            Some(Segment::Lan { .. }) | None => None,
+        };
+        [&self.uplink].into_iter().chain(underlay)
+    }
+
+    /// Whether the host has no part in it: it is not the gateway.
+    #[must_use]
+    pub const fn is_mute(&self) -> bool {
+        self.gateways.is_empty()
+    }
+
     /// Every address of the bridge: the gateway's, and the link-local one where there is IPv6.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpNet> {
@@ -144,6 +194,17 @@ pub enum Attach {
         /// The number of the user who may open it.
         owner: Option<u32>,
     },
+}
+
+impl Attach {
+    /// The host's device that the policy names.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        match self {
+            Self::Device { device } | Self::Tap { device, .. } => Some(device),
+            Self::Netns { .. } => None,
+        }
+    }
 }
 
 /// The inside of a port in a namespace, complete.

@@ -72,10 +72,11 @@ pub fn spared(desired: &Desired, observed: &Observed) -> BTreeSet<u32> {
     }
     let of_spared = |link: &&Link| match link.ownership.owner() {
         Some(Owner::Port(port)) => desired.spared.contains_key(port),
-        Some(Owner::Network(_)) => false,
-        None => desired.spared.values().any(
-            |attach| matches!(attach, Attach::Device { device } if *device == link.name && !link.is_ours()),
-        ),
+        Some(Owner::Network(_) | Owner::Overlay) => false,
+        None => {
+            let is_there = |attach: &Attach| attach.device() == Some(&link.name) && !link.is_ours();
+            desired.spared.values().any(is_there)
+        }
     };
     observed.links.values().filter(of_spared).map(|link| link.ifindex).collect()
 }

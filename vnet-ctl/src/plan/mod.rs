@@ -10,15 +10,17 @@
 
 mod action;
 mod desired;
-mod groups;
 mod leftovers;
 mod networks;
 mod observed;
 mod obstacle;
 mod planner;
 mod ports;
+mod receptions;
 mod records;
 mod restore;
+mod segments;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod uplinks;
@@ -37,10 +39,13 @@ pub use self::{
     desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Segment, Uplink, Workload, port_device},
     leftovers::spared,
     observed::{
-        DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer, Routers,
+        DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer, Role,
+        Routers,
     },
     obstacle::{Absent, Obstacle, Obstacles},
+    receptions::{Reception, filters_stations},
     records::with_namespace_ids,
+    segments::{OVERLAY_DEVICE, VXLAN_PORT},
 };
 use crate::state::State;
 
@@ -58,7 +63,7 @@ pub struct Plan {
     namespaces: BTreeSet<String>,
     devices: BTreeSet<String>,
     lowered: BTreeSet<String>,
-    groups: BTreeMap<String, BTreeSet<String>>,
+    receptions: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Plan {
@@ -71,7 +76,7 @@ impl Plan {
         namespaces: BTreeSet::new(),
         devices: BTreeSet::new(),
         lowered: BTreeSet::new(),
-        groups: BTreeMap::new(),
+        receptions: BTreeMap::new(),
     };
 
     /// Whether nothing has to change.
@@ -115,8 +120,27 @@ pub struct Located {
     pub ports: BTreeMap<String, LocatedPort>,
     /// The devices that networks leave by, by network.
     pub uplinks: BTreeMap<String, LocatedUplink>,
+    /// The devices by which networks go beyond this host, by network.
+    pub segments: BTreeMap<String, LocatedSegment>,
     /// The host's own addresses, with the device of each.
     pub addresses: BTreeMap<IpAddr, String>,
+}
+
+/// The device by which a network goes beyond this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedSegment {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub device: String,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// The longest IP packet in bytes that passes, encapsulation taken off.
+    pub mtu: u32,
+    /// The links with a part in it, and which: the device, and in an overlay what leads to the other hosts.
+    pub roles: BTreeSet<(u32, Role)>,
+    /// The name of what leads to the other hosts of an overlay.
+    pub underlay: Option<String>,
 }
 
 /// The device that a network leaves by.
@@ -173,6 +197,7 @@ impl Located {
         self.bridges == other.bridges
             && ports(self) == ports(other)
             && self.uplinks == other.uplinks
+            && self.segments == other.segments
             && self.addresses == other.addresses
     }
 }
@@ -202,7 +227,7 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
         ))
     });
     let uplinks = desired.networks.iter().filter_map(|(name, network)| {
-        let link = uplinks::uplink_of(desired, observed, network).ok()??;
+        let link = uplinks::uplink_of(desired, observed, &network.uplink).ok()??;
         let located = LocatedUplink {
             ifindex: link.ifindex,
             device: link.name.clone(),
@@ -213,7 +238,12 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
         };
         Some((name.clone(), located))
     });
+    let segments = desired
+        .networks
+        .iter()
+        .filter_map(|(name, network)| Some((name.clone(), segments::locate(desired, observed, network)?)));
     Located {
+        segments: segments.collect(),
         bridges: bridges.collect(),
         ports: ports.collect(),
         uplinks: uplinks.collect(),

@@ -22,8 +22,16 @@ impl Planner<'_> {
             Action::CreateBridge { network: name.to_owned(), device: device.clone(), mac, mtu },
             Action::DeleteLink { device: device.clone(), owner },
         );
+        if network.is_mute() {
+            self.prepare(Action::Mute { device: device.clone() }, None);
+        }
         self.attach(None, Action::AttachBridge { device: device.clone() }, &device);
-        self.finish(Action::SetAddresses { device: device.clone(), addresses: network.addresses() }, None);
+        if !network.is_mute() {
+            self.finish(
+                Action::SetAddresses { device: device.clone(), addresses: network.addresses() },
+                None,
+            );
+        }
         self.up(None, &device);
     }
 
@@ -36,6 +44,15 @@ impl Planner<'_> {
         }
         if link.makes_link_local {
             self.prepare(Action::SetQuiet { device: device() }, None);
+        }
+        match (network.is_mute(), link.is_mute) {
+            (true, false) => {
+                self.prepare(Action::Mute { device: device() }, Action::Unmute { device: device() });
+            }
+            (false, true) => {
+                self.prepare(Action::Unmute { device: device() }, Action::Mute { device: device() });
+            }
+            _ => {}
         }
         if link.mac != Some(network.mac) {
             let set = |mac| Action::SetMac { device: device(), mac };

@@ -24,14 +24,38 @@ pub struct Observed {
     /// The links that vnet's programs for ports or networks are attached to, by ifindex. Netlink does not tell;
     /// the daemon fills it in from the datapath.
     pub attached: BTreeSet<u32>,
-    /// The links that vnet's program for uplinks is attached to; the same holds for it.
-    pub uplinks: BTreeSet<u32>,
+    /// The links that vnet's programs for what they lead to are attached to; the same holds for them.
+    pub outside: BTreeSet<(u32, Role)>,
     /// The host's default routes; looked up only if a network follows them.
     pub default_routes: Vec<DefaultRoute>,
     /// The routers of the host's links, by ifindex; looked up only if a network leads outside.
     pub routers: BTreeMap<u32, Routers>,
-    /// The multicast MACs that somebody has told links to take, by ifindex; looked up only if vnet does such a thing.
-    pub groups: BTreeMap<u32, BTreeSet<MacAddr>>,
+    /// The MACs that somebody has told links to take, by ifindex; looked up only if vnet does such a thing.
+    pub macs: BTreeMap<u32, BTreeSet<MacAddr>>,
+}
+
+/// What a link leads to, in the eyes of the program that is attached for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The outside.
+    Uplink,
+    /// Networks' segments beyond this host.
+    Segment,
+    /// A segment that the host takes part in itself by the same link: what it sends there.
+    Lan,
+    /// The other hosts of overlays.
+    Underlay,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Uplink => "uplink",
+            Self::Segment => "segment",
+            Self::Lan => "shared LAN",
+            Self::Underlay => "underlay",
+        })
+    }
 }
 
 /// A default route of the host.
@@ -81,12 +105,6 @@ impl Observed {
         links.flat_map(|link| link.global.iter().map(|addr| (*addr, link.name.clone()))).collect()
     }
 
-    /// Whether the link takes the multicast MAC because somebody has told it to.
-    #[must_use]
-    pub fn has_group(&self, ifindex: u32, group: MacAddr) -> bool {
-        self.groups.get(&ifindex).is_some_and(|groups| groups.contains(&group))
-    }
-
     /// The host's link of that name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Link> {
@@ -115,6 +133,10 @@ pub struct Link {
     pub master: Option<u32>,
     /// The other end of a veth.
     pub peer: Option<Peer>,
+    /// Whether the host's own stack is off on it: no ARP, no IPv6.
+    pub is_mute: bool,
+    /// Whether somebody has told it to take all multicast.
+    pub all_multicast: bool,
     /// Whether the kernel makes IPv6 link-local addresses on it by itself.
     pub makes_link_local: bool,
     /// Its addresses, in order.
@@ -154,6 +176,20 @@ pub enum Kind {
     },
     /// One end of a veth.
     Veth,
+    /// A tap.
+    Tap {
+        /// The number of the user who alone may open it, aside from root.
+        user: Option<u32>,
+        /// Whether somebody has it open.
+        is_open: bool,
+    },
+    /// A VXLAN device.
+    Vxlan {
+        /// The UDP port that it receives on.
+        port: u16,
+        /// Whether programs tell it where packets go, for any network identifier.
+        is_external: bool,
+    },
     /// The loopback device.
     Loopback,
     /// Anything else.
@@ -210,6 +246,8 @@ pub enum Owner {
     Network(String),
     /// The host side of the port.
     Port(String),
+    /// The way of overlays.
+    Overlay,
 }
 
 impl Owner {
@@ -220,6 +258,7 @@ impl Owner {
         match kind {
             "network" => Some(Self::Network(name.to_owned())),
             "port" => Some(Self::Port(name.to_owned())),
+            "overlay" => Some(Self::Overlay),
             _ => None,
         }
     }
@@ -230,6 +269,7 @@ impl Owner {
         match self {
             Self::Network(name) => format!("vnet:network:{name}"),
             Self::Port(name) => format!("vnet:port:{name}"),
+            Self::Overlay => "vnet:overlay:vxlan".to_owned(),
         }
     }
 }
@@ -239,6 +279,7 @@ impl fmt::Display for Owner {
         match self {
             Self::Network(name) => write!(out, "network {name}"),
             Self::Port(name) => write!(out, "port {name}"),
+            Self::Overlay => out.write_str("all overlays"),
         }
     }
 }

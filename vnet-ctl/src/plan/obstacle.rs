@@ -2,6 +2,8 @@ use std::fmt;
 
 use vnet_common::limits::MAX_IFINDEX;
 
+use super::{OVERLAY_DEVICE, VXLAN_PORT};
+
 /// Something in the way that is not vnet's to move.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
@@ -111,6 +113,56 @@ pub enum Obstacle {
         /// What it is instead.
         what: &'static str,
     },
+    /// The device that leads to a network's LAN is not there.
+    #[error("network {network}: there is no device {device}")]
+    TrunkMissing {
+        /// The network.
+        network: String,
+        /// The device.
+        device: String,
+    },
+    /// The device is none that leads to a LAN.
+    #[error("network {network}: {device} is {what}, which cannot lead to a LAN")]
+    NotATrunk {
+        /// The network.
+        network: String,
+        /// The device.
+        device: String,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// The device that leads to the other hosts of an overlay is not there.
+    #[error("network {network}: there is no device {device}")]
+    UnderlayMissing {
+        /// The network.
+        network: String,
+        /// The device.
+        device: String,
+    },
+    /// The name of the VXLAN device is taken.
+    #[error(
+        "network {network}: the host already has a link {OVERLAY_DEVICE} that is not vnet's VXLAN device"
+    )]
+    OverlayInTheWay {
+        /// One of the overlays.
+        network: String,
+    },
+    /// Another device receives what is for overlays.
+    #[error("network {network}: {device} already receives VXLAN at UDP port {VXLAN_PORT}")]
+    VxlanPortTaken {
+        /// One of the overlays.
+        network: String,
+        /// The device.
+        device: String,
+    },
+    /// The name of a tap that vnet is to make is taken.
+    #[error("port {port}: the host already has a device {device} that is not a tap of vnet's")]
+    TapInTheWay {
+        /// The port.
+        port: String,
+        /// The device.
+        device: String,
+    },
     /// Two ports want the same place.
     #[error("port {port}: port {other} already has {place}")]
     PlaceTaken {
@@ -136,6 +188,8 @@ pub enum Absent<'a> {
     Workload(&'a str),
     /// This network's uplink.
     Uplink(&'a str),
+    /// What leads to the rest of this network's segment.
+    Segment(&'a str),
 }
 
 impl Obstacle {
@@ -147,6 +201,9 @@ impl Obstacle {
             | Self::NotANamespace { port, .. }
             | Self::DeviceMissing { port, .. } => Some(Absent::Workload(port)),
             Self::UplinkMissing { network, .. } => Some(Absent::Uplink(network)),
+            Self::TrunkMissing { network, .. } | Self::UnderlayMissing { network, .. } => {
+                Some(Absent::Segment(network))
+            }
             _ => None,
         }
     }
@@ -193,6 +250,22 @@ impl Obstacle {
             }
             Self::NotAnUplink { .. } => {
                 "name a device of the host that leads outside, such as \"eth0\"".to_owned()
+            }
+            Self::TrunkMissing { .. } | Self::NotATrunk { .. } => {
+                "name a device of the host that leads to the LAN, such as \"eth1\"".to_owned()
+            }
+            Self::UnderlayMissing { .. } => {
+                "name a device of the host that leads to the other hosts, or none to follow its default route"
+                    .to_owned()
+            }
+            Self::OverlayInTheWay { .. } => format!(
+                "rename that link with `ip link set {OVERLAY_DEVICE} name NEW`, or the network that it belongs to"
+            ),
+            Self::VxlanPortTaken { device, .. } => {
+                format!("give {device} another port (dstport), or remove it with `ip link delete {device}`")
+            }
+            Self::TapInTheWay { device, .. } => {
+                format!("remove it with `ip link delete {device}`, or use it as it is: without create = true")
             }
             Self::PlaceTaken { .. } => "give each port an interface or device of its own".to_owned(),
             Self::IfindexTooLarge { .. } => {

@@ -7,8 +7,8 @@ use vnet_common::limits::MAX_IFINDEX;
 use super::{Action, Desired, Link, Observed, Obstacle, Plan, Step, Target};
 use crate::state::State;
 
-/// Collects steps and obstacles; [`super::networks`], [`super::ports`], [`super::uplinks`] and [`super::leftovers`]
-/// add theirs.
+/// Collects steps and obstacles; [`super::networks`], [`super::ports`], [`super::taps`], [`super::segments`],
+/// [`super::uplinks`], [`super::receptions`] and [`super::leftovers`] add theirs.
 pub(super) struct Planner<'a> {
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed,
@@ -45,9 +45,10 @@ impl<'a> Planner<'a> {
         for (name, port) in &desired.ports {
             self.port(name, port);
         }
+        self.overlay();
         self.check_indexes();
         self.leftovers();
-        self.uplinks();
+        self.outside();
         self.records();
         (self.plan, self.obstacles)
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Attach, Inside, Kind, Link, Namespace, NetnsRef, Network, Observed, Obstacle, Owner, Ownership,
-    Port, Workload, planner::Planner, port_device,
+    Port, Workload, planner::Planner, port_device, taps,
 };
 
 impl<'a> Planner<'a> {
@@ -25,7 +25,9 @@ impl<'a> Planner<'a> {
                 self.namespace(name, netns, *create)
                     .and_then(|inside| self.veth(name, network, inside, workload))
             }
-            Attach::Device { device } | Attach::Tap { device, .. } => self.device(name, network, device),
+            Attach::Device { device } => self.device(name, network, device, Borrowed::Any),
+            Attach::Tap { device, create: false, .. } => self.device(name, network, device, Borrowed::Tap),
+            Attach::Tap { device, create: true, owner } => self.tap(name, network, device, *owner),
         };
         self.obstacles.extend(result.err());
     }
@@ -75,7 +77,7 @@ impl<'a> Planner<'a> {
             let (port, netns) = (name.to_owned(), netns.to_string());
             return Err(Obstacle::InterfaceInTheWay { port, netns, interface });
         };
-        self.repair_veth(name, network, link, &workload);
+        self.repair_port(name, network, link, workload.mtu);
         self.configure(interface, workload);
         Ok(())
     }
@@ -94,13 +96,14 @@ impl<'a> Planner<'a> {
         self.finish(Action::Configure(workload), None);
     }
 
-    fn repair_veth(&mut self, name: &str, network: &Network, link: &Link, workload: &Workload) {
+    /// Makes a device that vnet made for a port what it should be.
+    pub(super) fn repair_port(&mut self, name: &str, network: &Network, link: &Link, mtu: u32) {
         self.taken.insert(link.ifindex);
         self.owner(link, Owner::Port(name.to_owned()));
         if link.makes_link_local {
             self.prepare(Action::SetQuiet { device: link.name.clone() }, None);
         }
-        self.mtu(link, workload.mtu);
+        self.mtu(link, mtu);
         self.attach(Some(link), Action::AttachPort { device: link.name.clone() }, &link.name);
         self.enslave(network, link);
         self.up(Some(link), &link.name);
@@ -136,7 +139,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn device(&mut self, name: &str, network: &Network, device: &str) -> Result<(), Obstacle> {
+    fn device(
+        &mut self,
+        name: &str,
+        network: &Network,
+        device: &str,
+        wanted: Borrowed,
+    ) -> Result<(), Obstacle> {
         let (port, device) = (name.to_owned(), device.to_owned());
         let Some(link) = self.observed.by_name(&device) else {
             return Err(Obstacle::DeviceMissing { port, device });
@@ -145,7 +154,9 @@ impl<'a> Planner<'a> {
             _ if link.is_ours() => Some("one of vnet's own devices"),
             Kind::Bridge { .. } => Some("a bridge"),
             Kind::Loopback => Some("the loopback device"),
-            Kind::Veth | Kind::Other => None,
+            Kind::Vxlan { .. } => Some("a VXLAN device"),
+            Kind::Veth | Kind::Other if wanted == Borrowed::Tap => Some("no tap"),
+            Kind::Tap { .. } | Kind::Veth | Kind::Other => None,
         };
         if let Some(what) = not_a_port {
             return Err(Obstacle::NotAPort { port, device, what });
@@ -193,9 +204,19 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// What a device of somebody else has to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Borrowed {
+    Any,
+    Tap,
+}
+
 /// The host's device of `port`, as far as it is there.
 pub(super) fn device_of<'a>(observed: &'a Observed, port: &Port) -> Option<&'a Link> {
     match &port.attach {
+        Attach::Tap { device, create: true, .. } => {
+            observed.by_name(device).filter(|link| taps::is_ours(link))
+        }
         Attach::Device { device } | Attach::Tap { device, .. } => {
             observed.by_name(device).filter(|link| !link.is_ours())
         }

@@ -16,11 +16,9 @@ impl Planner<'_> {
         let made = self.state.namespaces.iter().filter(is_ours).cloned().chain(coming);
         let namespaces =
             made.filter(|netns| ports().any(|attach| is_in(attach, &NetnsRef::parse(netns)))).collect();
-        let devices = ports().filter_map(|attach| match attach {
-            Attach::Device { device } | Attach::Tap { device, .. } => Some(device.clone()),
-            Attach::Netns { .. } => None,
-        });
-        let devices: BTreeSet<_> = devices.collect();
+        let borrowed = |attach: &&Attach| !matches!(attach, Attach::Tap { create: true, .. });
+        let devices: BTreeSet<String> =
+            ports().filter(borrowed).filter_map(Attach::device).map(str::to_owned).collect();
         let is_down = |device: &&String| self.observed.by_name(device).is_some_and(|link| !link.up);
         let borrowed = devices.iter().filter(|device| !self.state.devices.contains(*device));
         let lowered = borrowed.filter(is_down).chain(self.state.lowered.intersection(&devices));
@@ -43,8 +41,8 @@ impl Plan {
         }
         state.devices.extend(self.devices.iter().cloned());
         state.lowered.extend(self.lowered.iter().cloned());
-        for (device, groups) in &self.groups {
-            state.groups.entry(device.clone()).or_default().extend(groups.iter().cloned());
+        for (device, frames) in &self.receptions {
+            state.groups.entry(device.clone()).or_default().extend(frames.iter().cloned());
         }
         state
     }
@@ -57,7 +55,7 @@ impl Plan {
         state.namespace_ids.retain(|name, _| self.namespaces.contains(name));
         state.devices.clone_from(&self.devices);
         state.lowered.clone_from(&self.lowered);
-        state.groups.clone_from(&self.groups);
+        state.groups.clone_from(&self.receptions);
         state
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Plan, Step, Target, Workload};
+use super::{Action, Plan, Step, Target, Workload, action::of};
 
 impl Plan {
     /// The same without what only takes away, or goes against a workload's own will.
@@ -64,7 +64,10 @@ fn missing<T: PartialEq + Clone>(wanted: &[T], present: &[T]) -> Vec<T> {
 
 fn created(action: &Action) -> Option<&str> {
     match action {
-        Action::CreateBridge { device, .. } | Action::CreateVeth { device, .. } => Some(device),
+        Action::CreateBridge { device, .. }
+        | Action::CreateVeth { device, .. }
+        | Action::CreateTap { device, .. }
+        | Action::CreateOverlay { device, .. } => Some(device),
         _ => None,
     }
 }
@@ -79,7 +82,13 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         Action::CreateVeth { port, device, workload: Workload { netns, interface, .. } } => {
             format!("{interface} of port {port} ({device}) was missing in namespace {netns}: made")
         }
-        Action::SetAddresses { device, .. } if is_new(device) => return Vec::new(),
+        Action::CreateTap { port, device, .. } => {
+            format!("tap {device} of port {port} had been deleted: made again")
+        }
+        Action::CreateOverlay { device, .. } => {
+            format!("{device} of all overlays had been deleted: made again")
+        }
+        Action::SetAddresses { device, .. } | Action::Mute { device } if is_new(device) => return Vec::new(),
         Action::SetAddresses { device, addresses } => {
             let before = match &step.undo {
                 Some(Action::SetAddresses { addresses, .. }) => addresses.as_slice(),
@@ -96,7 +105,10 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         },
         Action::Enslave { device, bridge } if is_new(device) || is_new(bridge) => return Vec::new(),
         Action::Enslave { device, bridge } => format!("{device} had been taken off {bridge}: put back"),
-        Action::Up { device } | Action::AttachPort { device } | Action::AttachBridge { device }
+        Action::Up { device }
+        | Action::AttachPort { device }
+        | Action::AttachBridge { device }
+        | Action::AttachOutside { device, .. }
             if is_new(device) =>
         {
             return Vec::new();
@@ -105,8 +117,8 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
         Action::AttachPort { device } | Action::AttachBridge { device } => {
             format!("the datapath was not attached to {device}: attached")
         }
-        Action::AttachUplink { device } => format!("attached to uplink {device}"),
-        Action::JoinGroup { device, group } => format!("joined multicast group {group} on uplink {device}"),
+        Action::AttachOutside { device, role } => format!("attached to {role} {device}"),
+        Action::Accept { device, frames } => format!("{device} takes {} now", of(*frames)),
         Action::SetMac { device, mac } => format!("the MAC of {device} had been changed: set to {mac} again"),
         Action::SetMtu { device, mtu } => format!("the MTU of {device} had been changed: set to {mtu} again"),
         Action::SetOwner { device, owner } => {
@@ -119,8 +131,8 @@ fn describe(step: &Step, created: &BTreeSet<&str>) -> Vec<String> {
 
 fn removed(action: &Action) -> String {
     match action {
-        Action::DetachUplink(Target::Device(device)) => format!("detached from uplink {device}"),
-        Action::LeaveGroup { device, group } => format!("left multicast group {group} on uplink {device}"),
+        Action::DetachOutside(Target::Device(device), role) => format!("detached from {role} {device}"),
+        Action::Decline { device, frames } => format!("{device} takes no more {}", of(*frames)),
         other => other.to_string(),
     }
 }

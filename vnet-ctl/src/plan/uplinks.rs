@@ -1,46 +1,76 @@
 //! The devices that networks leave by: somebody else's, to which vnet attaches a program, and which it has take the
-//! multicast that is for what it answers for; nothing more.
+//! multicast that is for what it answers for; nothing more. [`super::segments`] adds those by which networks go on
+//! beyond this host.
 
 use std::collections::BTreeSet;
 
 use vnet_common::limits::MAX_IFINDEX;
 
 use super::{
-    Action, Attach, Desired, Kind, Link, Network, Observed, Obstacle, Target, Uplink, groups::Groups,
+    Action, Attach, Desired, Kind, Link, Network, Observed, Obstacle, Role, Target, Uplink,
     planner::Planner,
+    receptions::{Reception, Receptions},
 };
 
-impl Planner<'_> {
-    /// Attaches to the uplinks in use, and detaches from those that are not any more.
-    pub(super) fn uplinks(&mut self) {
-        let mut wanted = BTreeSet::new();
-        let mut groups = Groups::new();
+/// What is wanted of the devices that lead somewhere.
+#[derive(Default)]
+pub(super) struct Outside<'a> {
+    /// Which of them are attached to, and for what.
+    pub(super) roles: BTreeSet<(u32, Role)>,
+    /// What they take.
+    pub(super) receptions: Receptions<'a>,
+}
+
+impl<'a> Outside<'a> {
+    /// Attaches to `link` as `role`, and has it take `frames`.
+    pub(super) fn add(&mut self, link: &'a Link, role: Role, frames: impl IntoIterator<Item = Reception>) {
+        self.roles.insert((link.ifindex, role));
+        let (_, of_link) = self.receptions.entry(&link.name).or_insert_with(|| (link, BTreeSet::new()));
+        of_link.extend(frames);
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Attaches to the devices that lead somewhere, and detaches from those that do not any more.
+    pub(super) fn outside(&mut self) {
+        let mut outside = Outside::default();
+        self.uplinks(&mut outside);
+        self.segments(&mut outside);
+        let (observed, wanted, attached) = (self.observed, &outside.roles, &self.observed.outside);
+        for &(ifindex, role) in wanted.difference(attached) {
+            if let Some(link) = observed.links.get(&ifindex) {
+                self.attach_outside(&link.name, role);
+            }
+        }
+        let detach = attached.difference(wanted).map(|&(ifindex, role)| {
+            // One of vnet's own is gone by then.
+            let target = match observed.links.get(&ifindex).filter(|link| !link.is_ours()) {
+                Some(link) => Target::Device(link.name.clone()),
+                None => Target::Ifindex(ifindex),
+            };
+            Action::DetachOutside(target, role)
+        });
+        self.plan.remove.extend(detach);
+        self.receptions(&outside.receptions);
+    }
+
+    /// Attaches to `device` as `role`.
+    pub(super) fn attach_outside(&mut self, device: &str, role: Role) {
+        let undo = Action::DetachOutside(Target::Device(device.to_owned()), role);
+        self.prepare(Action::AttachOutside { device: device.to_owned(), role }, undo);
+    }
+
+    fn uplinks(&mut self, outside: &mut Outside<'a>) {
         for (name, network) in &self.desired.networks {
-            match uplink_of(self.desired, self.observed, network) {
+            match uplink_of(self.desired, self.observed, &network.uplink) {
                 Ok(Some(link)) => {
-                    wanted.insert(link.ifindex);
-                    let (_, of_link) = groups.entry(&link.name).or_insert_with(|| (link, BTreeSet::new()));
-                    of_link.extend(&network.groups);
+                    let groups = network.groups.iter().copied().map(Reception::Mac);
+                    outside.add(link, Role::Uplink, groups);
                 }
                 Ok(None) => {}
                 Err(unfit) => self.unfit_uplink(name, network, unfit),
             }
         }
-        let (observed, attached) = (self.observed, &self.observed.uplinks);
-        for link in wanted.difference(attached).filter_map(|ifindex| observed.links.get(ifindex)) {
-            let device = link.name.clone();
-            let undo = Action::DetachUplink(Target::Device(device.clone()));
-            self.prepare(Action::AttachUplink { device }, undo);
-        }
-        let detach = attached.difference(&wanted).map(|&ifindex| {
-            let target = match observed.links.get(&ifindex) {
-                Some(link) => Target::Device(link.name.clone()),
-                None => Target::Ifindex(ifindex),
-            };
-            Action::DetachUplink(target)
-        });
-        self.plan.remove.extend(detach);
-        self.groups(&groups);
     }
 
     /// What a person named is in the way if it will not do; where the host's default route leads is not.
@@ -73,29 +103,39 @@ pub(super) enum Unfit<'a> {
     Is(&'static str, &'a Link),
 }
 
-/// The device that `network` leaves by: none if it does not leave, or the host itself has no way out.
+/// The device that `uplink` means: none if nothing leaves, or the host itself has no way out.
 pub(super) fn uplink_of<'a>(
     desired: &Desired,
     observed: &'a Observed,
-    network: &Network,
+    uplink: &Uplink,
 ) -> Result<Option<&'a Link>, Unfit<'a>> {
-    let found = match &network.uplink {
+    let found = match uplink {
         Uplink::None => return Ok(None),
         Uplink::DefaultRoute => match observed.way_out() {
             Some(link) => link,
             None => return Ok(None),
         },
-        Uplink::Device(device) => observed.by_name(device).ok_or(Unfit::Missing)?,
+        Uplink::Device(device) => return device_called(desired, observed, device).map(Some),
     };
-    match what_else(desired, found) {
-        Some(what) => Err(Unfit::Is(what, found)),
-        None => Ok(Some(found)),
-    }
+    fit(desired, found).map(Some)
+}
+
+/// The device of that name, if it can lead somewhere.
+pub(super) fn device_called<'a>(
+    desired: &Desired,
+    observed: &'a Observed,
+    device: &str,
+) -> Result<&'a Link, Unfit<'a>> {
+    fit(desired, observed.by_name(device).ok_or(Unfit::Missing)?)
+}
+
+fn fit<'a>(desired: &Desired, link: &'a Link) -> Result<&'a Link, Unfit<'a>> {
+    what_else(desired, link).map_or(Ok(link), |what| Err(Unfit::Is(what, link)))
 }
 
 /// What a device is if it is nothing that leads outside.
 fn what_else(desired: &Desired, link: &Link) -> Option<&'static str> {
-    let is_port = |attach: &Attach| matches!(attach, Attach::Device { device } if *device == link.name);
+    let is_port = |attach: &Attach| attach.device() == Some(&link.name);
     match link.kind {
         _ if link.is_ours() => Some("one of vnet's own devices"),
         _ if desired.places().any(is_port) => Some("the device of a port"),

@@ -7,6 +7,7 @@
 mod datapath;
 mod history;
 mod lifecycle;
+mod order;
 mod outside;
 mod partial;
 mod process;

@@ -5,4 +5,6 @@ mod build;
 mod change;
 mod crash;
 mod fail;
+mod segments;
+mod taps;
 mod world;

@@ -12,7 +12,8 @@ use vnet_common::MacAddr;
 use vnet_ctl::{
     host::{Attach as Datapath, Host},
     plan::{
-        self, Attach, Desired, Located, NetnsRef, Network, Observed, Obstacles, Plan, Port, Step, Uplink,
+        self, Attach, Desired, Located, NetnsRef, Network, Observed, Obstacles, Plan, Port, Role, Step,
+        Uplink,
     },
     state::State,
 };
@@ -28,6 +29,7 @@ pub(crate) struct World {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) attached: BTreeSet<u32>,
+    pub(crate) outside: BTreeSet<(u32, Role)>,
     pub(crate) calls: Vec<Call>,
     pub(crate) fail_on: Option<String>,
     /// A device that somebody deletes as soon as it is attached.
@@ -38,6 +40,7 @@ pub(crate) struct Notes {
 #[derive(Debug)]
 pub(crate) enum Call {
     Attached { was_up: bool, was_enslaved: bool },
+    AttachedOutside { was_up: bool },
     Detached,
 }
 
@@ -64,11 +67,15 @@ impl Datapath for Notes {
         self.attach(ifindex, device)
     }
 
-    fn attach_uplink(&mut self, _: u32, _: &str) -> Result<()> {
+    fn attach_outside(&mut self, ifindex: u32, device: &str, role: Role) -> Result<()> {
+        let is_up = ip(&format!("link show {device}")).contains("UP");
+        self.outside.insert((ifindex, role));
+        self.calls.push(Call::AttachedOutside { was_up: is_up });
         Ok(())
     }
 
-    fn detach_uplink(&mut self, _: u32) -> Result<()> {
+    fn detach_outside(&mut self, ifindex: u32, role: Role) -> Result<()> {
+        self.outside.remove(&(ifindex, role));
         Ok(())
     }
 
@@ -83,6 +90,7 @@ impl World {
     async fn observe(&self, desired: &Desired) -> Observed {
         let mut observed = self.host.observe(desired, &self.state).await.expect("a look at the host");
         observed.attached = self.datapath.attached.clone();
+        observed.outside = self.datapath.outside.clone();
         observed
     }
 
@@ -159,6 +167,7 @@ pub(crate) fn desired() -> Desired {
         uplink: Uplink::None,
         groups: std::collections::BTreeSet::new(),
         segment: None,
+        stations: std::collections::BTreeSet::new(),
     };
     Desired {
         spared: std::collections::BTreeMap::new(),

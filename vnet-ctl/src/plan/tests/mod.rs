@@ -1,10 +1,12 @@
 //! Plans as data: each test starts from a host on which everything is as desired, and disturbs it.
 
-mod groups;
 mod leftovers;
 mod obstacles;
+mod receptions;
 mod restore;
+mod segments;
 mod steps;
+mod taps;
 mod uplinks;
 
 use super::*;
@@ -23,6 +25,7 @@ fn desired() -> Desired {
         uplink: Uplink::None,
         groups: BTreeSet::new(),
         segment: None,
+        stations: BTreeSet::new(),
     };
     let port = |last: u8, attach| Port {
         network: "web".to_owned(),
@@ -171,7 +174,7 @@ fn names_of_devices_fit_the_kernel_and_are_stable() {
 
 #[test]
 fn marks_survive_a_round_trip() {
-    for owner in [Owner::Network("web".to_owned()), Owner::Port("a:b".to_owned())] {
+    for owner in [Owner::Network("web".to_owned()), Owner::Port("a:b".to_owned()), Owner::Overlay] {
         assert_eq!(Ownership::from_marks(Some(&owner.alias()), 0), Ownership::Ours(owner));
     }
     assert_eq!(Ownership::from_marks(None, NEWBORN_GROUP), Ownership::Newborn);

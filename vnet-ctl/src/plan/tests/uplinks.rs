@@ -43,11 +43,11 @@ fn named(desired: &mut Desired, device: &str) {
 }
 
 fn attach(device: &str) -> Action {
-    Action::AttachUplink { device: device.to_owned() }
+    Action::AttachOutside { device: device.to_owned(), role: Role::Uplink }
 }
 
 fn detach(device: &str) -> Action {
-    Action::DetachUplink(Target::Device(device.to_owned()))
+    Action::DetachOutside(Target::Device(device.to_owned()), Role::Uplink)
 }
 
 #[test]
@@ -63,17 +63,18 @@ fn the_default_route_or_a_name_tells_what_to_attach_to() {
 
 #[test]
 fn an_uplink_that_is_attached_is_left_alone() {
-    let plan = uplinked(|_, observed| observed.uplinks = [ETH0].into()).unwrap();
+    let plan = uplinked(|_, observed| observed.outside = [(ETH0, Role::Uplink)].into()).unwrap();
     assert!(plan.is_empty(), "{plan:?}");
 }
 
 #[test]
 fn what_no_network_leaves_by_any_more_is_detached_last() {
-    let plan = uplinked(|_, observed| observed.uplinks = [ETH1, 99].into()).unwrap();
+    let plan =
+        uplinked(|_, observed| observed.outside = [(ETH1, Role::Uplink), (99, Role::Uplink)].into()).unwrap();
     assert_eq!(actions(&plan.prepare), [attach("eth0")]);
-    assert_eq!(plan.remove, [detach("eth1"), Action::DetachUplink(Target::Ifindex(99))]);
+    assert_eq!(plan.remove, [detach("eth1"), Action::DetachOutside(Target::Ifindex(99), Role::Uplink)]);
     let plan = uplinked(|desired, observed| {
-        observed.uplinks = [ETH0].into();
+        observed.outside = [(ETH0, Role::Uplink)].into();
         desired.networks.get_mut("web").unwrap().uplink = Uplink::None;
     });
     assert_eq!(plan.unwrap().remove, [detach("eth0")]);
@@ -87,7 +88,7 @@ fn networks_share_an_uplink() {
         desired.networks.insert("db".to_owned(), second);
     });
     let steps = actions(&plan.unwrap().prepare);
-    assert_eq!(steps.iter().filter(|action| matches!(action, Action::AttachUplink { .. })).count(), 1);
+    assert_eq!(steps.iter().filter(|action| matches!(action, Action::AttachOutside { .. })).count(), 1);
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn a_device_that_was_a_ports_becomes_an_uplink_when_it_is_released() {
 
 #[test]
 fn a_repair_attaches_to_another_uplink_and_tells_it() {
-    let plan = uplinked(|_, observed| observed.uplinks = [ETH1].into()).unwrap().restoring();
+    let plan = uplinked(|_, observed| observed.outside = [(ETH1, Role::Uplink)].into()).unwrap().restoring();
     assert_eq!(plan.repairs(), ["attached to uplink eth0", "detached from uplink eth1"]);
 }
 

@@ -1,4 +1,4 @@
-//! Multicast groups that uplinks are in for vnet's sake.
+//! Frames that devices take for vnet's sake.
 
 use super::*;
 
@@ -20,8 +20,8 @@ fn groups(wants: &[MacAddr], has: &[MacAddr], joined: &[MacAddr]) -> (Plan, Stat
             ..Link::default()
         };
         observed.links.insert(ETH0, eth0);
-        observed.uplinks = [ETH0].into();
-        observed.groups = [(ETH0, has.iter().copied().collect())].into();
+        observed.outside = [(ETH0, Role::Uplink)].into();
+        observed.macs = [(ETH0, has.iter().copied().collect())].into();
         let web = desired.networks.get_mut("web").unwrap();
         (web.uplink, web.groups) = (Uplink::Device("eth0".to_owned()), wants.iter().copied().collect());
         if !joined.is_empty() {
@@ -35,11 +35,11 @@ fn groups(wants: &[MacAddr], has: &[MacAddr], joined: &[MacAddr]) -> (Plan, Stat
 }
 
 fn join(group: MacAddr) -> Action {
-    Action::JoinGroup { device: "eth0".to_owned(), group }
+    Action::Accept { device: "eth0".to_owned(), frames: Reception::Mac(group) }
 }
 
 fn leave(group: MacAddr) -> Action {
-    Action::LeaveGroup { device: "eth0".to_owned(), group }
+    Action::Decline { device: "eth0".to_owned(), frames: Reception::Mac(group) }
 }
 
 fn known(state: &State) -> Vec<&str> {
