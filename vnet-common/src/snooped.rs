@@ -59,11 +59,18 @@ impl Snooped {
     }
 
     /// A message of `kind` to or from the port with `mac` in the network whose bridge is `network`; `len` bytes of it
-    /// follow.
+    /// follow. Of one to many, any MAC will do.
     #[inline(always)]
     #[must_use]
     pub const fn message(network: u32, mac: MacAddr, kind: SnoopedKind, len: u32) -> Self {
         Self { network, kind: kind as u32, addr: Ip::UNSPECIFIED, mac, padding: 0, len }
+    }
+
+    /// The same, with `len` bytes of a message.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_length(self, len: u32) -> Self {
+        Self { len, ..self }
     }
 
     /// What was seen; `None` if the record is of another version.

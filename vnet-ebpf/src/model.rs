@@ -9,10 +9,10 @@ use std::{
 };
 
 use vnet_common::{
-    Address, Be16, Budget, Delivery, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
-    Forward, ForwardKey, Heard, Ip, JoinPrefix, MacAddr, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, Station, StationKey, Tuple, UplinkKey, UplinkRecord, V4, V6, VtepKey,
-    limits,
+    Address, Be16, Budget, Delivery, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow,
+    FlowKey, Forward, ForwardKey, Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord,
+    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Snooped, Station, StationKey, Tuple, UplinkKey,
+    UplinkRecord, V4, V6, VtepKey, limits,
 };
 
 use crate::{
@@ -49,6 +49,8 @@ pub struct ModelPacket {
     pub tunnel: Option<Tunnel>,
     /// Copies of it that were sent.
     pub copies: Vec<ModelCopy>,
+    /// What the controller was told of it.
+    pub told: RefCell<Vec<(Snooped, Vec<u8>)>>,
     /// Whether the host forwards it.
     pub forwarded: bool,
     /// Its mark.
@@ -201,6 +203,11 @@ impl Packet for ModelPacket {
         self.copies.push(ModelCopy { device, delivery, mark, bytes, tunnel });
     }
 
+    fn tell(&self, message: &Snooped, offset: usize) {
+        let text = self.bytes.get(offset..).unwrap_or_default();
+        self.told.borrow_mut().push((*message, text.to_vec()));
+    }
+
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {
         pipeline::spread(self, snapshot, network, except);
     }
@@ -327,6 +334,8 @@ pub struct ModelTables {
     pub stations: HashMap<StationKey, Station>,
     /// Peers of overlays.
     pub vteps: HashMap<VtepKey, u32>,
+    /// Claims that the controller was told of.
+    pub claims: RefCell<Vec<Snooped>>,
     /// From which peers stations of overlays have spoken.
     pub heard: RefCell<HashMap<StationKey, Heard>>,
     /// Fragmented datagrams.
@@ -410,7 +419,13 @@ impl Tables for ModelTables {
     }
 
     fn hear(&self, generation: u32, network: u32, mac: MacAddr, peer: u16) {
-        self.heard.borrow_mut().insert(StationKey::new(network, 0, mac), Heard { generation, peer: peer.into() });
+        self.heard
+            .borrow_mut()
+            .insert(StationKey::new(network, 0, mac), Heard { generation, peer: peer.into() });
+    }
+
+    fn tell(&self, claim: Snooped) {
+        self.claims.borrow_mut().push(claim);
     }
 
     fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>> {

@@ -3,7 +3,9 @@
 use core::cell::Cell;
 use network_types::{arp::ArpHdr, eth::EthHdr};
 
-use vnet_common::{Address, Be16, Be32, Delivery, DropReason, Ip, MacPair, Ports, Tuple, V4, V6, limits};
+use vnet_common::{
+    Address, Be16, Be32, Delivery, DropReason, Ip, MacPair, Ports, Snooped, Tuple, V4, V6, limits,
+};
 
 use crate::{
     case::Case,
@@ -266,6 +268,9 @@ pub trait Packet {
     /// Sends a copy of it to `device`: out of it ([`Delivery::Device`]), or as received there ([`Delivery::Host`]). A copy
     /// that cannot be sent is lost, as any packet may be.
     fn copy_to(&mut self, device: u32, delivery: Delivery);
+
+    /// Tells the controller what the packet says from `offset` on, which is what `message` is about.
+    fn tell(&self, message: &Snooped, offset: usize);
 
     /// Runs [`pipeline::spread`], as [`Packet::check_options`] does.
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32);

@@ -38,9 +38,7 @@ use vnet_common::{
     Address, Delivery, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, V4, V6, link, mark,
 };
 
-use self::{
-    hooks::{Hook, Host, Workload},
-};
+use self::hooks::{Hook, Host, Workload};
 use crate::{
     case::{Case, Decision, Step},
     headers::{Carries, Frame, Kind, protocol},
@@ -231,6 +229,7 @@ fn datagram<H: Hook, A: Version, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
+    H::observe(packet, &snapshot, case)?;
     let routine = if A::IS_V4 { routine } else { routine_apart };
     if let Some(verdict) = routine(packet, snapshot, case)? {
         return Ok(verdict);

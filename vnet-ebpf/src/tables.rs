@@ -8,8 +8,8 @@ use core::{
 use vnet_common::{
     Address, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
     Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, Side, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey,
-    side_of,
+    PolicyKey, PortKey, PortRecord, Side, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
+    VtepKey, side_of,
 };
 
 #[cfg(doc)]
@@ -62,6 +62,9 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn heard(&self, generation: u32, network: u32, mac: MacAddr) -> u16;
     /// Notes that. Who has not been heard for longest is forgotten first.
     fn hear(&self, generation: u32, network: u32, mac: MacAddr, peer: u16);
+
+    /// Tells the controller of an address that a port claims, and may get.
+    fn tell(&self, claim: Snooped);
 
     /// The lock of a group of fragmented datagrams: 1 while somebody has it.
     fn fragment_lock(&self, group: u32) -> Option<&Cell<u32>>;

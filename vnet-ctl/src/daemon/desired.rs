@@ -33,7 +33,7 @@ pub(super) fn bridge(name: &str, network: &policy::Network) -> plan::Network {
     let gateway = |subnet: &policy::Subnet| in_subnet(subnet.gateway, subnet);
     plan::Network {
         bridge: policy::bridge_name(name),
-        mac: bridge_mac(name),
+        mac: gateway_mac(name, network),
         mtu: network.mtu,
         gateways: match network.kind {
             // Its gateway is somebody else.
@@ -66,7 +66,7 @@ fn stations(policy: &policy::Policy, name: &str, network: &policy::Network) -> B
         let takes_part = port.network == name || port.vlans.iter().any(|network| network == name);
         takes_part && !matches!(port.attach, policy::Attach::Remote { .. })
     };
-    let gateway = (network.kind != policy::NetworkKind::Bridged).then(|| bridge_mac(name));
+    let gateway = (network.kind != policy::NetworkKind::Bridged).then(|| gateway_mac(name, network));
     policy.ports.values().filter(is_here).map(|port| port.mac).chain(gateway).collect()
 }
 
@@ -123,6 +123,16 @@ fn device(
 /// same by its name.
 pub(super) fn bridge_mac(network: &str) -> MacAddr {
     policy::port_mac(&format!("network:{network}"))
+}
+
+/// The MAC of a network's gateway. Where the network goes beyond this host, other hosts may be gateways in it as well, under
+/// other addresses: hence the addresses are in it.
+pub(super) fn gateway_mac(name: &str, network: &policy::Network) -> MacAddr {
+    if network.segment.is_none() {
+        return bridge_mac(name);
+    }
+    let gateways: Vec<_> = network.subnets.iter().map(|subnet| subnet.gateway.to_string()).collect();
+    bridge_mac(&format!("{name}:{}", gateways.join(",")))
 }
 
 /// The address with the length of its subnet.
@@ -229,7 +239,7 @@ attach = { device = "tap0" }
             (remote.network, remote.attach) = ("red".to_owned(), policy::Attach::Remote { remote: None });
         });
         let red = &desired.networks["red"];
-        assert_eq!(red.stations, [policy::port_mac("web-1"), bridge_mac("red")].into());
+        assert_eq!(red.stations, [policy::port_mac("web-1"), red.mac].into());
         assert_eq!(red.uplink, plan::Uplink::DefaultRoute);
         assert_eq!(red.segment, Some(plan::Segment::Lan { trunk: "eth1".to_owned(), shared: false }));
         assert!(desired.networks["web"].stations.is_empty() && !desired.ports.contains_key("web-2"));

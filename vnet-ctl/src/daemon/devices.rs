@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     attach::hook_of,
-    desired::{bridge_mac, leads_outside},
+    desired::{bridge_mac, gateway_mac, leads_outside},
 };
 use crate::{
     compile::{Bridge, Devices, PortDevice, SegmentDevice, UplinkDevice},
@@ -48,8 +48,10 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
         addresses: addresses.into(),
         bridges: policy
             .networks
-            .keys()
-            .map(|name| (name.clone(), Bridge { ifindex: next(), mac: bridge_mac(name) }))
+            .iter()
+            .map(|(name, network)| {
+                (name.clone(), Bridge { ifindex: next(), mac: gateway_mac(name, network) })
+            })
             .collect(),
         ports: policy
             .ports

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use vnet_common::link;
+
 use crate::{
     api::types::{
         AttachInfo, BackendInfo, DropCount, DropReport, ElasticIpInfo, ForwardInfo, NetworkInfo,
@@ -50,7 +52,16 @@ impl View {
         if self.devices.uplinks.values().any(|uplink| uplink.ifindex == ifindex) {
             return self.device(ifindex);
         }
+        if link::is_segment(ifindex) {
+            return self.beyond(link::bridge(ifindex)).unwrap_or_else(|| format!("if{ifindex}"));
+        }
         self.port_at(ifindex).map_or_else(|| format!("if{ifindex}"), str::to_owned)
+    }
+
+    /// What people call whoever is beyond this host in the network of a bridge.
+    fn beyond(&self, bridge: u32) -> Option<String> {
+        let (name, _) = self.devices.bridges.iter().find(|(_, known)| known.ifindex == bridge)?;
+        Some(format!("net:{name}"))
     }
 
     /// The name of the device `ifindex`, or its number.

@@ -8,10 +8,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use vnet_common::{
-    Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard,
-    JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey,
-    PortKey, PortRecord, SnoopedMessage, SocketAddress, SocketKey, Station, StationKey, UplinkKey,
-    UplinkRecord, V4, V6, VtepKey, limits,
+    Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    Heard, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    PortDropKey, PortKey, PortRecord, SnoopedMessage, SocketAddress, SocketKey, Station, StationKey,
+    UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,

@@ -7,6 +7,7 @@ mod apart;
 mod expire;
 mod maps;
 mod skb;
+mod snoop;
 mod socket;
 mod tables;
 mod tunnel;

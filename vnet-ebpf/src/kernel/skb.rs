@@ -18,7 +18,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use network_types::eth::EtherType;
-use vnet_common::{Address, Delivery, DropReason, Tuple, limits, mark};
+use vnet_common::{Address, Delivery, DropReason, Snooped, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
     packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
@@ -27,7 +27,7 @@ use vnet_ebpf::{
     verdict::Outcome,
 };
 
-use super::{apart, tunnel};
+use super::{apart, snoop, tunnel};
 
 /// Highest offset of a header: what the parser can reach without passing a limit of its own.
 const MAX_OFFSET: usize = 0x3fff;
@@ -303,6 +303,11 @@ impl Packet for Skb {
         let flags = if matches!(delivery, Delivery::Host) { u64::from(BPF_F_INGRESS) } else { 0 };
         // SAFETY: the context is valid.
         _ = unsafe { bpf_clone_redirect(self.context.skb.skb, device, flags) };
+    }
+
+    #[inline(always)]
+    fn tell(&self, message: &Snooped, offset: usize) {
+        _ = snoop::message(self.context.skb.skb, message, offset as u32);
     }
 
     #[inline(always)]

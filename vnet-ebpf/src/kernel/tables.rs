@@ -7,9 +7,9 @@ use core::{
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
-    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard, MacAddr,
-    JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey, PortKey,
-    PortRecord, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
+    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard,
+    JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    PortKey, PortRecord, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -18,7 +18,7 @@ use vnet_ebpf::{
     tables::{FlowTable, InsertError, Tables},
 };
 
-use super::{apart, maps};
+use super::{apart, maps, snoop};
 
 /// The maps.
 pub(super) struct Kernel;
@@ -159,6 +159,11 @@ impl Tables for Kernel {
             // What does not fit is not remembered: packets then go to all peers.
             _ = maps::HEARD.insert(key, heard, 0);
         }
+    }
+
+    #[inline(always)]
+    fn tell(&self, claim: Snooped) {
+        snoop::claim(claim);
     }
 
     #[inline(always)]

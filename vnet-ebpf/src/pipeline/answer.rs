@@ -4,7 +4,7 @@
 //! A drop is a drop: it is decided and counted before anybody comes here, and the packet's buffer is what is left of
 //! it. So nothing is rewritten before a packet is sure to go on: the error quotes it as it was sent.
 
-use vnet_common::{Address, Delivery, DropReason, Ip, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, Ip, V4, V6, link};
 
 use super::Arrival;
 use crate::{
@@ -12,7 +12,10 @@ use crate::{
     headers::{Carries, ETHERNET_LEN, Kind},
     packet::{Ipv4Wire, Ipv6Wire, Packet},
     rewrite::{self, Quote},
-    stages::parse::{self, Version},
+    stages::{
+        parse::{self, Version},
+        replay,
+    },
     tables::{FlowTable, Snapshot, Tables},
     verdict::Verdict,
 };
@@ -59,12 +62,16 @@ fn about<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         return None;
     }
     let (from, delivery) = origin(snapshot, case, arrival.device)?;
+    let (link, peer) = (case.device, case.heard);
     let len = length::<A>(packet)?;
     if !snapshot.tables.may_tell(arrival.device, arrival.now) {
         return None;
     }
     let quote = Quote { kind_code, rest, from, datagram: &case.datagram, len };
     rewrite::error_about(packet, &quote).ok()?;
+    if matches!(delivery, Delivery::Link) {
+        return replay::by_link(packet, snapshot, link, peer).ok();
+    }
     Some(Verdict::send(arrival.device, delivery))
 }
 
@@ -104,20 +111,24 @@ fn may_be_told<A: Address>(case: &Case<A>) -> bool {
     !is_untold && !src.is_multicast() && !src.is_local()
 }
 
-/// Who tells it, and how it gets back to where the packet came from: to a workload the gateway, by the port's own
-/// device; outside whoever was asked for.
+/// Who tells it, and how it gets back to where the packet came from: to a workload, here or beyond, the gateway, by the
+/// port's own device or the link; outside whoever was asked for.
 #[inline(always)]
 fn origin<A: Address, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &Case<A>,
     device: u32,
 ) -> Option<(A, Delivery)> {
-    let Ok(port) = snapshot.port(device) else {
+    let (network, delivery) = if link::is_link(case.device) {
+        (case.network, Delivery::Link)
+    } else if let Ok(port) = snapshot.port(device) {
+        (port.network, Delivery::Device)
+    } else {
         return Some((case.datagram.dst, Delivery::NextHop));
     };
-    let network = snapshot.network(port.network).ok()?;
+    let network = snapshot.network(network).ok()?;
     let gateway = if A::IS_V4 { network.gateway4 } else { network.gateway6 };
-    (gateway != Ip::UNSPECIFIED).then(|| (A::of(gateway), Delivery::Device))
+    (gateway != Ip::UNSPECIFIED).then(|| (A::of(gateway), delivery))
 }
 
 /// Bytes of the IP packet.

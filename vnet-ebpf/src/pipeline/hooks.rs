@@ -1,6 +1,6 @@
 //! Who sends at a port's device, at a network's bridge, and beyond its segment.
 
-use vnet_common::{Address, Delivery, DropReason, Endpoint, MacPair, PortFlags, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, Endpoint, MacPair, PortFlags, SnoopedKind, V4, V6};
 
 use super::{Arrival, neighbours, segment as beyond};
 use crate::{
@@ -30,6 +30,16 @@ pub(super) trait Hook {
         macs: MacPair,
     ) -> Result<Speaker, DropReason>;
 
+    /// Looks at a datagram before anything is decided.
+    #[inline(always)]
+    fn observe<A: Address, P: Packet, T: Tables>(
+        _: &P,
+        _: &Snapshot<'_, T>,
+        _: &Case<A>,
+    ) -> Result<(), DropReason> {
+        Ok(())
+    }
+
     /// Checks and fills in who sends the datagram; decides what is no unicast there and then, and leaves the rest open.
     fn sender<A: Address, P: Packet, T: Tables>(
         packet: &mut P,
@@ -45,7 +55,7 @@ pub(super) trait Hook {
         arrival: Arrival,
         macs: MacPair,
     ) -> Outcome {
-        neighbours::answer_arp(packet, snapshot, &Self::speaker(snapshot, arrival, macs)?)
+        neighbours::arp(packet, snapshot, &Self::speaker(snapshot, arrival, macs)?)
     }
 
     /// An ICMPv6 discovery message.
@@ -57,7 +67,7 @@ pub(super) trait Hook {
         case: &mut Case<V6>,
     ) -> Outcome {
         let speaker = Self::speaker(snapshot, arrival, case.macs)?;
-        neighbours::discovery(packet, *snapshot, &speaker, case)
+        neighbours::discovery(packet, snapshot, &speaker, case)
     }
 }
 
@@ -96,21 +106,24 @@ impl Hook for Workload {
     /// A function of its own in the kernel too, for the stack's sake.
     #[inline(never)]
     fn sender<A: Address, P: Packet, T: Tables>(
-        _: &mut P,
+        packet: &mut P,
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,
     ) -> Outcome {
         let port = snapshot.port(case.device)?;
         sender::check_mac(port, case.macs)?;
         sender::check_role(&case.datagram)?;
+        (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
         if port.flags.has(PortFlags::NO_OVERLAY) {
             beyond::check_port(&case.datagram)?;
+        }
+        if port.flags.has(PortFlags::LEARNS) && sender::is_dhcp(&case.datagram) {
+            beyond::tell_of(packet, case, port.mac, SnoopedKind::DhcpFromPort)?;
         }
         let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
         if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
             case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
         }
-        (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
         let destination = case.datagram.dst.ip();
         if !destination.is_multicast() {
             return Ok(Verdict::OPEN);
@@ -184,6 +197,20 @@ impl Hook for Beyond {
             return Err(DropReason::SpoofedMac);
         }
         Ok(Speaker { device, network, mac: macs.src() })
+    }
+
+    /// What DHCP gives to ports here, also when it only prolongs that.
+    #[inline(always)]
+    fn observe<A: Address, P: Packet, T: Tables>(
+        packet: &P,
+        snapshot: &Snapshot<'_, T>,
+        case: &Case<A>,
+    ) -> Result<(), DropReason> {
+        if segment::is_dhcp_reply(&case.datagram) {
+            beyond::tell_of_dhcp(packet, snapshot, case)
+        } else {
+            Ok(())
+        }
     }
 
     /// As that of a workload.

@@ -1,6 +1,8 @@
 //! What neighbours say and ask: ARP, and what ICMPv6 has in its place.
 
-use vnet_common::{Delivery, DropReason, MacAddr, NetworkFlags, UplinkRecord, V6, link};
+use vnet_common::{
+    Address as _, Delivery, DropReason, Ip, MacAddr, NetworkFlags, PortFlags, Snooped, UplinkRecord, V6, link,
+};
 
 use super::segment;
 use crate::{
@@ -20,16 +22,44 @@ use crate::{
 #[inline(always)]
 pub(super) fn discovery<P: Packet, T: Tables>(
     packet: &mut P,
-    snapshot: Snapshot<'_, T>,
+    snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
+    case: &mut Case<V6>,
+) -> Outcome {
+    match heard(packet, snapshot, speaker, case)? {
+        Verdict::OPEN => {
+            advertise(packet, case)?;
+            answer_to(packet, snapshot, speaker)
+        }
+        verdict => Ok(verdict),
+    }
+}
+
+/// What becomes of it, but for an answer, which is left open; who is asked for is filled in then. A function of its own in
+/// the kernel too, for the stack's sake.
+#[inline(never)]
+fn heard<P: Packet, T: Tables>(
+    packet: &mut P,
+    &snapshot: &Snapshot<'_, T>,
     speaker: &Speaker,
     case: &mut Case<V6>,
 ) -> Outcome {
     if neighbour::is_about_neighbours(&case.datagram) {
-        return answer_discovery(packet, &snapshot, speaker, case);
+        return match judge_discovery(packet, &snapshot, speaker, case) {
+            Err(reason) => {
+                let claimed = neighbour::claimed_by_discovery(packet, &case.datagram);
+                tell_of_claim(&snapshot, speaker, claimed, reason);
+                unknown(&snapshot, speaker, reason)
+            }
+            answered => answered,
+        };
     }
     if !speaker.is_host() {
         sender::check_role(&case.datagram)?;
-        neighbour::check_source(snapshot, speaker, &case.datagram)?;
+        if let Err(reason) = neighbour::check_source(snapshot, speaker, &case.datagram) {
+            tell_of_claim(&snapshot, speaker, Some(case.datagram.src.ip()), reason);
+            return Err(reason);
+        }
     }
     // Router solicitation and listener reports: no rule speaks of them, and the host is the only router.
     if !segment::extends(&snapshot, speaker.network)? {
@@ -38,41 +68,87 @@ pub(super) fn discovery<P: Packet, T: Tables>(
     onwards(&snapshot, speaker)
 }
 
+/// An ARP packet.
+#[inline(always)]
+pub(super) fn arp<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
+) -> Outcome {
+    match answer_arp(packet, snapshot, speaker) {
+        Err(reason) => {
+            let claimed = neighbour::claimed_by_arp(packet, speaker);
+            tell_of_claim(snapshot, speaker, claimed, reason);
+            unknown(snapshot, speaker, reason)
+        }
+        answered => answered,
+    }
+}
+
 /// Answers an ARP request, and lets what else is true pass. A function of its own in the kernel too, for
 /// the stack's sake.
 #[inline(never)]
-pub(super) fn answer_arp<P: Packet, T: Tables>(
+fn answer_arp<P: Packet, T: Tables>(
     packet: &mut P,
     &snapshot: &Snapshot<'_, T>,
     speaker: &Speaker,
 ) -> Outcome {
-    match neighbour::arp(packet, snapshot, speaker) {
-        Ok(Neighbour::Ask(endpoint)) => {
+    match neighbour::arp(packet, snapshot, speaker)? {
+        Neighbour::Ask(endpoint) => {
             rewrite::arp_reply(packet, endpoint.mac)?;
             answer_to(packet, &snapshot, speaker)
         }
-        Ok(Neighbour::Own) => onwards(&snapshot, speaker),
-        Err(reason) => unknown(&snapshot, speaker, reason),
+        Neighbour::Own => onwards(&snapshot, speaker),
     }
 }
 
-/// Answers a neighbour solicitation, and lets what else is true pass. As [`answer_arp`].
+/// Tells the controller of an address that nobody has, and that a port claims whose addresses are learned. As
+/// [`answer_arp`].
 #[inline(never)]
-fn answer_discovery<P: Packet, T: Tables>(
+fn tell_of_claim<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
+    claimed: Option<Ip>,
+    reason: DropReason,
+) {
+    let is_claim = matches!(
+        reason,
+        DropReason::SpoofedArp
+            | DropReason::SpoofedNeighbour
+            | DropReason::SpoofedAddress
+            | DropReason::UnknownNeighbour
+    );
+    let Some(addr) = claimed.filter(|_| is_claim) else { return };
+    let learns = snapshot.port(speaker.device).is_ok_and(|port| port.flags.has(PortFlags::LEARNS));
+    if learns && snapshot.endpoint(speaker.network, addr).is_none() {
+        snapshot.tables.tell(Snooped::claim(speaker.network, speaker.mac, addr));
+    }
+}
+
+/// Judges a neighbour message: what is true passes. Who is asked for is filled in, and the answer left open. As
+/// [`answer_arp`].
+#[inline(never)]
+fn judge_discovery<P: Packet, T: Tables>(
     packet: &mut P,
     &snapshot: &Snapshot<'_, T>,
     speaker: &Speaker,
     case: &mut Case<V6>,
 ) -> Outcome {
-    let endpoint = match neighbour::discovery(packet, snapshot, speaker, &case.datagram) {
-        Ok(Neighbour::Ask(endpoint)) => endpoint,
-        Ok(Neighbour::Own) => return onwards(&snapshot, speaker),
-        Err(reason) => return unknown(&snapshot, speaker, reason),
-    };
+    match neighbour::discovery(packet, snapshot, speaker, &case.datagram)? {
+        Neighbour::Ask(endpoint) => {
+            case.to = *endpoint;
+            Ok(Verdict::OPEN)
+        }
+        Neighbour::Own => onwards(&snapshot, speaker),
+    }
+}
+
+/// Turns a neighbour solicitation into the answer that its target is `case.to`. As [`answer_arp`].
+#[inline(never)]
+fn advertise<P: Packet>(packet: &mut P, case: &Case<V6>) -> Result<(), DropReason> {
     let target = V6::from_octets(packet.read(case.datagram.payload_offset()? + 8)?);
-    let (mac, is_router, asker) = (endpoint.mac, endpoint.is_gateway(), case.datagram.src);
-    rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router, asker })?;
-    answer_to(packet, &snapshot, speaker)
+    let (mac, is_router, asker) = (case.to.mac, case.to.is_gateway(), case.datagram.src);
+    rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router, asker })
 }
 
 /// To whom it is: what the host says is for every port, what a port says is for the host alone, and for whoever is
@@ -99,11 +175,7 @@ fn unknown<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker, reason: Dro
 
 /// Back to where the question came from.
 #[inline(always)]
-fn answer_to<P: Packet, T: Tables>(
-    packet: &mut P,
-    snapshot: &Snapshot<'_, T>,
-    speaker: &Speaker,
-) -> Outcome {
+fn answer_to<P: Packet, T: Tables>(packet: &mut P, snapshot: &Snapshot<'_, T>, speaker: &Speaker) -> Outcome {
     if link::is_link(speaker.device) {
         return replay::by_link(packet, snapshot, speaker.device, 0);
     }
@@ -130,12 +202,29 @@ pub(super) fn arp_beyond<P: Packet, T: Tables>(
     }
 }
 
-/// An ICMPv6 discovery message from beyond this host. As [`arp_beyond`].
-#[inline(never)]
+/// An ICMPv6 discovery message from beyond this host.
+#[inline(always)]
 pub(super) fn discovery_beyond<P: Packet, T: Tables>(
     packet: &mut P,
-    &snapshot: &Snapshot<'_, T>,
+    snapshot: &Snapshot<'_, T>,
     (speaker, peer): (&Speaker, u16),
+    case: &mut Case<V6>,
+) -> Outcome {
+    match judge_discovery_beyond(packet, snapshot, speaker, case)? {
+        Verdict::OPEN => {
+            advertise(packet, case)?;
+            replay::by_link(packet, snapshot, speaker.device, peer)
+        }
+        verdict => Ok(verdict),
+    }
+}
+
+/// Judges it; as [`judge_discovery`].
+#[inline(never)]
+fn judge_discovery_beyond<P: Packet, T: Tables>(
+    packet: &mut P,
+    &snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
     case: &mut Case<V6>,
 ) -> Outcome {
     let is_bridged = snapshot.network(speaker.network)?.flags.has(NetworkFlags::BRIDGED);
@@ -145,10 +234,8 @@ pub(super) fn discovery_beyond<P: Packet, T: Tables>(
     }
     match neighbour::discovery_from_beyond(packet, snapshot, speaker, &case.datagram)? {
         Heard::Ask(endpoint) => {
-            let target = V6::from_octets(packet.read(case.datagram.payload_offset()? + 8)?);
-            let (mac, is_router, asker) = (endpoint.mac, endpoint.is_gateway(), case.datagram.src);
-            rewrite::neighbour_advertisement(packet, &Advertisement { target, mac, is_router, asker })?;
-            replay::by_link(packet, &snapshot, speaker.device, peer)
+            case.to = *endpoint;
+            Ok(Verdict::OPEN)
         }
         Heard::Tell => told(packet, &snapshot, speaker, case.macs.dst()),
         Heard::Other => for_others(&snapshot, speaker),

@@ -1,12 +1,16 @@
 //! What goes beyond this host by a network's segment, and comes from there.
 
-use vnet_common::{Address, Delivery, DropReason, LinkFlags, LinkKey, MacAddr, MacPair, NetworkFlags, limits, link, mark};
+use vnet_common::{
+    Address, Delivery, DropReason, LinkFlags, LinkKey, MacAddr, MacPair, NetworkFlags, Snooped, SnoopedKind,
+    limits, link, mark,
+};
 
 use super::{
     Arrival, decide,
     hooks::{Beyond, Shared},
 };
 use crate::{
+    case::Case,
     headers::{Carries, Datagram, ETHERNET_LEN, protocol},
     packet::Packet,
     stages::{
@@ -93,7 +97,8 @@ pub(super) fn came<P: Packet, T: Tables>(
 pub fn to_segment<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
     let Ok(tags) = parse::tags(packet) else { return Ok(Verdict::PASS) };
-    let Some(came) = segment::came_with(&snapshot, arrival.device, &tags)?.filter(|came| came.is_shared) else {
+    let Some(came) = segment::came_with(&snapshot, arrival.device, &tags)?.filter(|came| came.is_shared)
+    else {
         return Ok(Verdict::PASS);
     };
     let Ok(macs) = packet.read::<MacPair>(0) else { return Ok(Verdict::PASS) };
@@ -109,6 +114,41 @@ pub fn to_segment<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arr
     }
     let frame = parse::ethernet(packet)?;
     decide::<Shared, P, T>(packet, snapshot, Arrival { network: came.network, ..arrival }, frame)
+}
+
+/// Tells the controller what DHCP gives to somebody on a LAN.
+///
+/// # Errors
+/// Those of the tables.
+#[inline(always)]
+pub(super) fn tell_of_dhcp<A: Address, P: Packet, T: Tables>(
+    packet: &P,
+    snapshot: &Snapshot<'_, T>,
+    case: &Case<A>,
+) -> Result<(), DropReason> {
+    if !snapshot.network(case.network)?.flags.has(NetworkFlags::BRIDGED) {
+        return Ok(());
+    }
+    tell_of(packet, case, case.macs.dst(), SnoopedKind::DhcpToPort)
+}
+
+/// Tells the controller of a message over UDP, of the port with `mac`. A function of its own in the kernel too, for the
+/// stack's sake.
+///
+/// # Errors
+/// [`DropReason::Truncated`], which no parsed packet meets.
+#[inline(never)]
+pub(super) fn tell_of<A: Address, P: Packet>(
+    packet: &P,
+    case: &Case<A>,
+    mac: MacAddr,
+    kind: SnoopedKind,
+) -> Result<(), DropReason> {
+    /// Of UDP, RFC 768.
+    const HEADER: usize = 8;
+    let seen = Snooped::message(case.network, mac, kind, 0);
+    packet.tell(&seen, case.datagram.payload_offset()? + HEADER);
+    Ok(())
 }
 
 /// Marks what may be an overlay's, where it may come in; the device for overlays takes nothing else.
@@ -185,12 +225,7 @@ pub(super) fn settle<P: Packet, T: Tables>(
 ///
 /// It is called through [`Packet::spread`].
 #[inline(always)]
-pub fn spread<P: Packet, T: Tables>(
-    packet: &mut P,
-    snapshot: &Snapshot<'_, T>,
-    network: u32,
-    except: u32,
-) {
+pub fn spread<P: Packet, T: Tables>(packet: &mut P, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {
     for index in 0..limits::FLOODS {
         let Some(link) = snapshot.link(LinkKey::flood(network, index)) else { return };
         if link.number == except {

@@ -233,12 +233,7 @@ fn copy_decision<A: Copy>(to: &Flow<A>, from: &Flow<A>) {
 /// Fills the decision into `entry`, leaving its direction and its record of the connection. Its packets come with the
 /// MACs `received`, from the overlay's peer `heard` if they come from one.
 #[inline(always)]
-fn decide<A: Copy>(
-    entry: &Flow<A>,
-    (received, heard): (MacPair, u16),
-    hop: &Hop<A>,
-    decision: Decision,
-) {
+fn decide<A: Copy>(entry: &Flow<A>, (received, heard): (MacPair, u16), hop: &Hop<A>, decision: Decision) {
     let direction = if entry.ops.get().has(Ops::REPLY) { Ops::REPLY } else { Ops::NONE };
     entry.received.set(received);
     entry.heard.set(heard);

@@ -171,7 +171,11 @@ pub fn discovery_from_beyond<'a, T: Tables>(
         return Err(DropReason::MalformedHeader);
     }
     if datagram.message.is_discovery(discovery::ADVERTISEMENT) {
-        return if may_be(snapshot, speaker, target) { Ok(Heard::Tell) } else { Err(DropReason::SpoofedNeighbour) };
+        return if may_be(snapshot, speaker, target) {
+            Ok(Heard::Tell)
+        } else {
+            Err(DropReason::SpoofedNeighbour)
+        };
     }
     // Who has no address yet asks whether anybody has it (RFC 4862 section 5.4): that one answers.
     if source == Ip::UNSPECIFIED { Ok(Heard::Tell) } else { Ok(asked(snapshot, speaker, target)) }
@@ -199,6 +203,25 @@ pub fn arp<'a, T: Tables>(
         REQUEST => wanted(snapshot, speaker, V4::from_octets(arp.tpa).ip()),
         _ => Err(DropReason::MalformedHeader),
     }
+}
+
+/// The address that the speaker claims in an ARP packet, as its own MAC's.
+#[inline(always)]
+pub fn claimed_by_arp(packet: &impl Packet, speaker: &Speaker) -> Option<Ip> {
+    let arp = read_arp(packet).ok()?;
+    (MacAddr(arp.sha) == speaker.mac && arp.spa != [0; 4]).then(|| V4::from_octets(arp.spa).ip())
+}
+
+/// The address that a neighbour message claims: the one that it comes from; of who has none yet the one that is asked for
+/// (RFC 4862 section 5.4).
+#[inline(always)]
+pub fn claimed_by_discovery(packet: &impl Packet, datagram: &Datagram<V6>) -> Option<Ip> {
+    let source = datagram.src.ip();
+    if source != Ip::UNSPECIFIED {
+        return Some(source);
+    }
+    let target = packet.read(datagram.payload_offset().ok()? + 8).ok()?;
+    Some(V6::from_octets(target).ip())
 }
 
 /// Whose MAC an ARP packet asks for; nothing if it is no question for IPv4 over Ethernet, or one of somebody who

@@ -5,8 +5,8 @@
 //! itself is switched, one addressed to the gateway is routed; between networks there is only routing.
 
 use vnet_common::{
-    Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, LinkFlags, LinkKey, MacAddr, MacPair, NetworkFlags,
-    NetworkRecord, Ops, Tuple, UplinkRecord, link,
+    Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, LinkFlags, LinkKey, MacAddr, MacPair,
+    NetworkFlags, NetworkRecord, Ops, Tuple, UplinkRecord, link,
 };
 
 use crate::{

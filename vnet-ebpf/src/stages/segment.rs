@@ -3,9 +3,7 @@
 //! Decides of which network a frame is that arrives at a trunk, a bridged uplink or an overlay's device, and whether it
 //! claims to come from somebody who is here. Whether anybody else is who it says is for the hosts beyond to see to.
 
-use vnet_common::{
-    Address, DropReason, Endpoint, Ip, LinkFlags, LinkKey, MacAddr, NetworkFlags, tag_of,
-};
+use vnet_common::{Address, DropReason, Endpoint, Ip, LinkFlags, LinkKey, MacAddr, NetworkFlags, tag_of};
 
 use crate::{
     case::Case,
@@ -108,7 +106,10 @@ pub fn sender<A: Address, T: Tables>(
 /// Whether nobody in the network can have `addr`: on a LAN everybody may, for it leads on.
 #[inline(always)]
 fn is_stranger<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, addr: Ip) -> Result<bool, DropReason> {
-    if snapshot.network(network)?.flags.has(NetworkFlags::BRIDGED) || addr.is_local() || addr == Ip::UNSPECIFIED {
+    if snapshot.network(network)?.flags.has(NetworkFlags::BRIDGED)
+        || addr.is_local()
+        || addr == Ip::UNSPECIFIED
+    {
         return Ok(false);
     }
     Ok(snapshot.join(network, addr) != Some(network))

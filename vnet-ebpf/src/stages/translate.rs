@@ -34,7 +34,7 @@ pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut
             return false;
         }
     }
-    let Some(mut forward) = behind(snapshot, case, scope) else { return false };
+    let Some(mut forward) = behind(snapshot, case, scope) else { return is_routed(snapshot, case) };
     let keeps = forward.keeps();
     if forward.is(ForwardKind::List) {
         let Some(backend) = backend(snapshot, case, forward) else { return false };
@@ -54,6 +54,20 @@ pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut
     case.asked_tuple.dst = A::of(forward.target);
     case.asked_tuple.ports = Ports::new(case.asker_tuple.ports.src(), Be16::new(port));
     true
+}
+
+/// Whether what comes from outside is for a network whose addresses are known there; they stand for themselves.
+#[inline(always)]
+fn is_routed<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> bool {
+    if !case.asker.is_outside() {
+        return false;
+    }
+    let Some(network) = snapshot.join(0, case.asker_tuple.dst.ip()) else { return false };
+    let is_routed = snapshot.network(network).is_ok_and(|record| record.flags.has(NetworkFlags::ROUTED));
+    if is_routed {
+        case.target.network = network;
+    }
+    is_routed
 }
 
 /// Leaves a flow that is judged again with whom it was, where that is what becomes of flows whose destination stands
