@@ -255,7 +255,9 @@ fn a_network_goes_beyond_the_host() {
     assert!(ended.stderr.contains("port `vm`"), "{}", ended.stderr);
     run(&bench, "port set vm --no-vlan-of --tap tap1").code(0);
     assert!(bench.text().contains("network = \"lan\"\nattach = { tap = \"tap1\" }\n"), "{}", bench.text());
-    ["port rm vm", "network rm out", "network rm lan"].map(|line| run(&bench, line).code(0));
+    for line in ["port rm vm", "network rm out", "network rm lan"] {
+        run(&bench, line).code(0);
+    }
     assert_eq!(bench.text(), before);
 }
 

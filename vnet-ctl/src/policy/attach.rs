@@ -19,6 +19,10 @@ pub(super) const ATTACH: Schema =
 const PLACES: [(&str, &str); 4] =
     [("netns", "a namespace"), ("device", "a device"), ("tap", "a tap"), ("remote", "another host")];
 
+/// What most people want to write.
+pub(super) const EXAMPLES: &str =
+    "{ netns = \"NAME\", create = true }, { device = \"IF\" } or { tap = \"IF\", create = true }";
+
 /// The interface in a namespace unless the file names it.
 pub const DEFAULT_INTERFACE: &str = "eth0";
 
@@ -44,8 +48,7 @@ impl Reader<'_, '_> {
             [] if self.report.errors.len() > before => None,
             [] => {
                 let mistake = Mistake::new(format!("`attach` of port `{port}` says nothing"));
-                let help = "write { netns = \"NAME\", create = true }, { device = \"IF\" } or { tap = \"IF\", create = true }";
-                self.report.error(node.span(), mistake.help(help));
+                self.report.error(node.span(), mistake.help(format!("write {EXAMPLES}")));
                 None
             }
             [(_, first), (key, second), ..] => {

@@ -249,7 +249,10 @@ pub(super) fn uplinks(
 
 /// Whether no port is attached to the device.
 fn is_no_ports(device: &str, ports: &BTreeMap<String, Port>) -> Result<(), Mistake> {
-    let is_its = |port: &Port| matches!(&port.attach, Attach::Device { device: own } | Attach::Tap { tap: own, .. } if own == device);
+    let is_its = |port: &Port| match &port.attach {
+        Attach::Device { device: own } | Attach::Tap { tap: own, .. } => own == device,
+        Attach::Netns { .. } | Attach::Remote { .. } => false,
+    };
     match ports.iter().find(|(_, port)| is_its(port)) {
         None => Ok(()),
         Some((port, _)) => {

@@ -309,8 +309,7 @@ fn place_gateways(
     for (addr, span) in given {
         if !nets.iter().any(|(net, _)| net.contains(addr)) {
             let mistake = Mistake::new(format!("the gateway {addr} is in none of the network's subnets"));
-            report
-                .error(span.clone(), mistake.help("a gateway is the host's own address inside the network"));
+            report.error(span.clone(), mistake.help("a gateway has an address of a subnet"));
         }
     }
     let with_gateway = |(net, _): &Placed<IpNet>| {

@@ -12,7 +12,7 @@ use vnet_common::MacAddr;
 
 use super::{
     DEFAULT_GROUP, Mistake, Network, Port, Segment,
-    attach::Whose,
+    attach::{EXAMPLES, Whose},
     diagnostic::Finding,
     names::{check_port, parse_mac, port_mac},
     networks::parse_address,
@@ -85,13 +85,8 @@ impl Reader<'_, '_> {
             Some(node) => self.groups(node),
             None => Some(vec![DEFAULT_GROUP.to_owned()]),
         };
-        let attach = section
-            .require(
-                "attach",
-                "write attach = { netns = \"NAME\", create = true }, { device = \"IF\" } or { tap = \"IF\", create = true }",
-                self.report,
-            )
-            .and_then(|node| {
+        let attach =
+            section.require("attach", &format!("write attach = {EXAMPLES}"), self.report).and_then(|node| {
                 let whose = Whose { port: name, network: network.as_deref(), section: &section };
                 self.attach(&whose, node)
             });

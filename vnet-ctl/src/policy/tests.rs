@@ -1,6 +1,7 @@
 //! Valid files become the policy that they describe; each mistake is told at its place, all at once.
 
 mod additions;
+mod attach;
 mod backends;
 mod damaged;
 mod json;

@@ -27,6 +27,7 @@ Examples:
 /// the file stays as it is. Networks are isolated from one another unless they are connected.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("what").multiple(true))]
 pub(crate) struct Command {
     /// Its name: lower-case letters, digits and dashes, 10 at most
     #[arg(value_name = "NETWORK")]
