@@ -11,7 +11,7 @@ use vnet_ctl::plan::{Attach, Desired};
 use crate::world::{self, Call, World, desired, ip, isolated};
 
 /// A network with a port on the tap `vm0`, which vnet makes for this user.
-fn with_tap(owner: Option<u32>) -> Desired {
+pub(crate) fn with_tap(owner: Option<u32>) -> Desired {
     let attach = Attach::Tap { device: "vm0".to_owned(), create: true, owner };
     let mut desired = desired();
     desired.ports = [("vm".to_owned(), world::port(9, attach))].into();
