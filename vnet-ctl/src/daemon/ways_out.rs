@@ -1,4 +1,5 @@
-//! What became of the ways out of networks, and of those to the rest of their segments, while nobody changed the policy: in words.
+//! What became of the ways out of networks, and of those to the rest of their segments, while nobody changed the
+//! policy: in words.
 //!
 //! Pure: what was in force and what is, in; sentences out. Bringing it about is [`super::engine`]'s affair.
 

@@ -4,7 +4,6 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
     os::fd::{AsRawFd as _, RawFd},
 };
 
@@ -55,7 +54,8 @@ impl Tap {
 fn open(device: &str, flags: libc::c_int) -> Result<Tap> {
     let queue = match OpenOptions::new().read(true).write(true).open(TUN) {
         Ok(queue) => queue,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => {
+        // The file may be there without the driver.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
             bail!(
                 "there is no {TUN}, without which there are no taps; load the kernel's module with `modprobe tun`"
             )

@@ -154,9 +154,9 @@ impl<'a> Planner<'a> {
             _ if link.is_ours() => Some("one of vnet's own devices"),
             Kind::Bridge { .. } => Some("a bridge"),
             Kind::Loopback => Some("the loopback device"),
-            Kind::Vxlan { .. } => Some("a VXLAN device"),
-            Kind::Veth | Kind::Other if wanted == Borrowed::Tap => Some("no tap"),
-            Kind::Tap { .. } | Kind::Veth | Kind::Other => None,
+            Kind::Tap { .. } => None,
+            _ if wanted == Borrowed::Tap => Some("no tap"),
+            Kind::Veth | Kind::Vxlan { .. } | Kind::Other => None,
         };
         if let Some(what) = not_a_port {
             return Err(Obstacle::NotAPort { port, device, what });

@@ -1,5 +1,5 @@
 //! What vnet must remember that neither the policy file nor the kernel tells: the addresses that it
-//! assigned, the namespaces that it created, and the devices of others that it put on its bridges.
+//! assigned, the namespaces that it created, and what it did to devices of others.
 //!
 //! One JSON file, replaced atomically. The daemon saves an intention before it acts on it, so that
 //! what a crash leaves behind is still known as vnet's own. When to save is the daemon's to decide.
@@ -55,7 +55,8 @@ pub struct State {
     /// Those of them that were down before.
     #[serde(default)]
     pub lowered: BTreeSet<String>,
-    /// The multicast MACs that vnet had devices take, by the device's name.
+    /// What vnet had devices take that is not for the host, by the device's name: MACs of groups and stations, or all
+    /// multicast.
     #[serde(default)]
     pub groups: BTreeMap<String, BTreeSet<String>>,
     /// Addresses that ports had and have no more, the longest ago first.

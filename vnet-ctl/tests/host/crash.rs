@@ -2,27 +2,50 @@
 
 use std::fs;
 
-use vnet_ctl::plan::{self, Obstacle, port_device};
+use vnet_ctl::plan::{self, Desired, Obstacle, Uplink, port_device};
 
-use crate::world::{World, addresses, desired, ip, isolated};
+use crate::{
+    segments::{make_eth1, overlaid, trunked},
+    taps::with_tap,
+    world::{World, addresses, desired, ip, isolated},
+};
 
 #[test]
 fn whatever_step_a_crash_comes_after_the_next_plan_completes() {
+    isolated(async |world: &mut World| crash_everywhere(world, &desired()).await);
+}
+
+#[test]
+fn so_it_does_for_what_leads_beyond_this_host_and_for_taps() {
     isolated(async |world: &mut World| {
-        let steps = world.plan(&desired()).await.unwrap();
-        let total = steps.prepare.len() + steps.finish.len();
-        assert!(total > 10);
-        for crash_after in 0..total {
-            world.converge_until(&desired(), crash_after).await;
-            world.converge(&desired()).await;
-            let again = world.plan(&desired()).await.unwrap();
-            assert!(again.is_empty(), "after {crash_after}: {:#?}", again.changes());
-            world.teardown().await;
-            let links = ip("link");
-            assert!(!links.contains("vnet") && !links.contains("vp-"), "after {crash_after}: {links}");
-            assert_eq!(fs::read_dir("/run/netns").unwrap().count(), 0, "after {crash_after}");
-        }
+        make_eth1();
+        let mut everything = overlaid(Uplink::Device("eth1".to_owned()));
+        let mut red = trunked().networks.remove("web").unwrap();
+        (red.bridge, red.mac.0[5]) = ("vnet-red".to_owned(), 9);
+        red.gateways.clear();
+        everything.networks.insert("red".to_owned(), red);
+        everything.ports.extend(with_tap(Some(1000)).ports);
+        let before = ip("-d addr show eth1");
+        crash_everywhere(world, &everything).await;
+        assert_eq!(ip("-d addr show eth1"), before);
     });
+}
+
+async fn crash_everywhere(world: &mut World, desired: &Desired) {
+    let steps = world.plan(desired).await.expect("no obstacle");
+    let total = steps.prepare.len() + steps.finish.len();
+    assert!(total > 10);
+    for crash_after in 0..total {
+        world.converge_until(desired, crash_after).await;
+        world.converge(desired).await;
+        let again = world.plan(desired).await.expect("no obstacle");
+        assert!(again.is_empty(), "after {crash_after}: {:#?}", again.changes());
+        world.teardown().await;
+        let links = ip("link");
+        assert!(!links.contains("vnet") && !links.contains("vp-"), "after {crash_after}: {links}");
+        assert!(!links.contains("vm0"), "after {crash_after}: {links}");
+        assert_eq!(fs::read_dir("/run/netns").expect("the folder").count(), 0, "after {crash_after}");
+    }
 }
 
 #[test]

@@ -8,21 +8,21 @@ use crate::world::{Call, World, addresses, desired, ip, isolated};
 const STATIONS: [MacAddr; 2] = [MacAddr([2, 0, 0, 0, 1, 2]), MacAddr([2, 0, 0, 0, 1, 3])];
 
 /// A network whose ports are reached beyond eth1, which the host has an address on.
-fn trunked() -> Desired {
+pub(crate) fn trunked() -> Desired {
     let mut desired = desired();
-    let web = desired.networks.get_mut("web").unwrap();
+    let web = desired.networks.get_mut("web").expect("the network");
     web.segment = Some(Segment::Lan { trunk: "eth1".to_owned(), shared: true });
     web.stations = STATIONS.into();
     desired
 }
 
-fn overlaid(uplink: Uplink) -> Desired {
+pub(crate) fn overlaid(uplink: Uplink) -> Desired {
     let mut desired = desired();
-    desired.networks.get_mut("web").unwrap().segment = Some(Segment::Overlay { uplink });
+    desired.networks.get_mut("web").expect("the network").segment = Some(Segment::Overlay { uplink });
     desired
 }
 
-fn make_eth1() {
+pub(crate) fn make_eth1() {
     ip("link add eth1 type veth peer name eth2");
     ip("link set eth1 up");
     ip("addr add 192.0.2.1/24 dev eth1");
@@ -145,9 +145,8 @@ fn a_device_is_made_for_overlays_that_takes_any_and_has_no_address() {
         assert_eq!(world.datapath.outside, located.roles);
         let roles: Vec<_> = located.roles.iter().map(|(_, role)| *role).collect();
         assert_eq!(roles, [Role::Underlay, Role::Segment]);
-        let closed = Call::AttachedOutside { was_up: false };
-        let has = |call: &Call| format!("{call:?}") == format!("{closed:?}");
-        assert!(world.datapath.calls.iter().any(has), "{:?}", world.datapath.calls);
+        let is_closed = |call: &Call| matches!(call, Call::AttachedOutside { was_up: false });
+        assert!(world.datapath.calls.iter().any(is_closed), "{:?}", world.datapath.calls);
 
         let mut wider = desired.clone();
         wider.networks.get_mut("web").unwrap().mtu = 8900;

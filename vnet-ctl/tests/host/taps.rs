@@ -5,13 +5,17 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    mount::{MsFlags, mount},
+};
 use vnet_ctl::plan::{Attach, Desired};
 
 use crate::world::{self, Call, World, desired, ip, isolated};
 
 /// A network with a port on the tap `vm0`, which vnet makes for this user.
-fn with_tap(owner: Option<u32>) -> Desired {
+pub(crate) fn with_tap(owner: Option<u32>) -> Desired {
     let attach = Attach::Tap { device: "vm0".to_owned(), create: true, owner };
     let mut desired = desired();
     desired.ports = [("vm".to_owned(), world::port(9, attach))].into();
@@ -112,6 +116,21 @@ fn a_tap_that_cannot_be_completed_leaves_nothing() {
         let error = world.host.apply(&plan.prepare, &mut world.datapath).await.unwrap_err();
         assert!(error.not_undone.is_empty(), "{error}");
         assert_eq!(ip("link"), before);
+    });
+}
+
+#[test]
+fn without_the_kernels_driver_it_is_told_what_is_missing() {
+    isolated(async |world: &mut World| {
+        let plan = world.plan(&with_tap(None)).await.unwrap();
+        mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let error = world.host.apply(&plan.prepare, &mut world.datapath).await.unwrap_err();
+        let words = "cannot create tap vm0 of port vm: there is no /dev/net/tun";
+        assert!(
+            error.to_string().starts_with(words) && error.to_string().contains("modprobe tun"),
+            "{error}"
+        );
+        assert!(error.not_undone.is_empty() && !ip("link").contains("vnet"), "{error}");
     });
 }
 
