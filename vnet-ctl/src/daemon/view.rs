@@ -18,6 +18,7 @@ use crate::{
     policy::{
         Attach, Backend, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, bridge_name,
     },
+    state::LearnedAddresses,
 };
 
 /// What people call the host in lists of flows.
@@ -32,6 +33,8 @@ pub(super) struct View {
     pub(super) origins: BTreeMap<String, String>,
     /// The addresses of its ports.
     pub(super) assigned: Assigned,
+    /// Those of them that ports were heard with.
+    pub(super) learned: LearnedAddresses,
     /// Its bridges, the host-side devices of its ports, and its uplinks.
     pub(super) devices: Devices,
     /// The names of those devices.
@@ -181,6 +184,7 @@ impl View {
             ifindex,
             mac: port.mac.to_string(),
             addresses: self.assigned.get(name).cloned().unwrap_or_default(),
+            learned: self.learned.get(name).into_iter().flatten().map(|learned| learned.address).collect(),
             security_groups: port.security_groups.clone(),
             attach: attach_info(&port.attach),
             state: state(ifindex),
@@ -294,6 +298,7 @@ affinity = "client"
             devices,
             device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned()), (7, "eth0".to_owned())].into(),
             namespaces: BTreeSet::new(),
+            learned: BTreeMap::new(),
         }
     }
 
