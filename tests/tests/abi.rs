@@ -99,6 +99,12 @@ fn what_is_seen_of_ports() {
     let payload = [7; SnoopedMessage::PAYLOAD];
     assert_eq!(bytes(&SnoopedMessage { seen, payload }), [&bytes(&seen)[..], &payload].concat());
     assert_eq!(SnoopedKind::DhcpFromPort as u32, 3);
+    let message = bytes(&SnoopedMessage { seen, payload });
+    assert_eq!(Snooped::read(&message), Some((seen, &payload[..300])));
+    assert_eq!(Snooped::read(&claim), Some((Snooped::claim(3, MAC, addr), &[][..])));
+    for end in [0, 35, 335] {
+        assert_eq!(Snooped::read(&message[..end]), None, "cut off after {end} bytes");
+    }
 }
 
 #[test]

@@ -73,6 +73,26 @@ impl Snooped {
         Self { len, ..self }
     }
 
+    /// The record at the beginning of `bytes`, as a ring buffer has them, and its message; `None` if there is none.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (network, rest) = bytes.split_first_chunk()?;
+        let (kind, rest) = rest.split_first_chunk()?;
+        let (addr, rest) = rest.split_first_chunk()?;
+        let (mac, rest) = rest.split_first_chunk()?;
+        let (_, rest) = rest.split_first_chunk::<2>()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let seen = Self {
+            network: u32::from_ne_bytes(*network),
+            kind: u32::from_ne_bytes(*kind),
+            addr: Ip::from_octets(*addr),
+            mac: MacAddr(*mac),
+            padding: 0,
+            len: u32::from_ne_bytes(*len),
+        };
+        Some((seen, rest.get(..seen.len as usize)?))
+    }
+
     /// What was seen; `None` if the record is of another version.
     #[must_use]
     pub const fn kind(&self) -> Option<SnoopedKind> {

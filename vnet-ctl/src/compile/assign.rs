@@ -1,7 +1,7 @@
 //! Gives an address of each subnet to each port that names none there.
 //!
-//! Not in a bridged network, where a port has the addresses that it is heard with, nor to a port that another host looks
-//! after.
+//! Not in a bridged network, where a port has the addresses that it is heard with, nor to a port that another host
+//! looks after.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,7 @@
 //! Where ports are: in which networks, by which device or link, and with which of their addresses.
 //!
-//! A port is in its own network by its device. Another in which it takes part it reaches by a **member link**: the device
-//! and a tag. A port that another host looks after is beyond its network's segment.
+//! A port is in its own network by its device. Another in which it takes part it reaches by a **member link**: the
+//! device and a tag. A port that another host looks after is beyond its network's segment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,13 +52,13 @@ impl Tags {
 }
 
 /// The networks of a port, its own first.
-pub(super) fn networks_of(port: &Port) -> impl Iterator<Item = &str> + Clone {
+pub(crate) fn networks_of(port: &Port) -> impl Iterator<Item = &str> + Clone {
     std::iter::once(&port.network).chain(&port.vlans).map(String::as_str)
 }
 
 /// The network in which `port` has `addr`: the first of its networks with a subnet around it, else the first that takes
 /// any address.
-pub(super) fn network_of<'a>(policy: &Policy, port: &'a Port, addr: IpAddr) -> &'a str {
+pub(crate) fn network_of<'a>(policy: &Policy, port: &'a Port, addr: IpAddr) -> &'a str {
     if port.vlans.is_empty() {
         return &port.network;
     }
@@ -74,7 +74,7 @@ pub(super) fn is_declared(policy: &Policy, port: &Port, network: &str) -> bool {
 }
 
 /// Whether vnet listens for the addresses of `port` in `network`.
-pub(super) fn learns(policy: &Policy, port: &Port, network: &str) -> bool {
+pub(crate) fn learns(policy: &Policy, port: &Port, network: &str) -> bool {
     let is_bridged = policy.networks.get(network).is_some_and(|it| it.kind == NetworkKind::Bridged);
     is_bridged && !is_remote(port) && !is_declared(policy, port, network)
 }
@@ -98,7 +98,8 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// The member links of `policy`. Those that are in `before` keep their numbers; nobody gets one that is in use there.
+    /// The member links of `policy`. Those that are in `before` keep their numbers, and nobody else gets those of
+    /// others there.
     pub(super) fn of(policy: &Policy, devices: &Devices, before: &Tables) -> Self {
         let mut taken = Taken::from(link::member(0));
         let mut known = BTreeMap::new();

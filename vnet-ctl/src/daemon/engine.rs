@@ -21,6 +21,7 @@ use super::{
     answers::sockets_warning,
     apply::Occasion,
     at_length,
+    clock::Now,
     declared::{Conflicts, Declared, Joined},
     desired::{desired, place},
     devices::{attached, attached_outside, devices, imagined, indexes, outside},
@@ -78,7 +79,8 @@ impl Engine {
         datapath: SharedDatapath,
         progress: Progress,
     ) -> Result<Self> {
-        let state = load_state(state_dir)?;
+        let mut state = load_state(state_dir)?;
+        state.learn_in(&Now::read()?.boot_id);
         let (store, ports) =
             PortStore::open(state_dir).map_err(|error| anyhow::anyhow!("{error}; {}", error.help()))?;
         Ok(Self {
@@ -211,13 +213,13 @@ impl Engine {
         let mut wanted = desired(&policy, &assigned);
         wanted.spared = spared(&conflicts);
         let origins = declared.origins();
-        let change =
-            Change { policy, origins, assigned, desired: wanted.clone(), wanted, ..Change::default() };
+        let change = Change { policy, origins, desired: wanted.clone(), wanted, ..Change::default() };
+        let change = change.with_addresses(assigned, &self.state.learned);
         if let Some(Settled { located, .. }) = self.needs_no_look(&change, occasion) {
             let waiting = self.waiting.clone().with_misfits(misfits(&declared.file, located, occasion)?);
             return Ok(Change { waiting, ..change });
         }
-        at_length(|| compile::compile(&change.policy, &change.assigned, &imagined(&change.policy)))
+        at_length(|| compile::compile(&change.policy, &change.addresses, &imagined(&change.policy)))
             .map_err(|error| unfit(&error))?;
         self.progress.stage("looking at the host", 0);
         let observed = self.observe(&change.desired, occasion).await?;
@@ -257,7 +259,7 @@ impl Engine {
         let located = self.settled.as_ref().map(|settled| settled.located.clone()).unwrap_or_default();
         self.progress.stage("compiling the rules", 0);
         self.tables
-            .compile(&change.policy, &change.assigned, &devices(&located))
+            .compile(&change.policy, &change.addresses, &devices(&located))
             .map_err(|error| ApplyError::Unfit(error.to_string()))?;
         self.progress.stage("writing the tables", 0);
         let (committed, news) = self.tables.commit()?;
@@ -309,7 +311,7 @@ impl Engine {
     async fn commit_and_finish(&mut self, change: &Change) -> Result<(Committed, Located)> {
         let located = self.locate(change).await?;
         self.progress.stage("compiling the rules", 0);
-        self.tables.compile(&change.policy, &change.assigned, &devices(&located))?;
+        self.tables.compile(&change.policy, &change.addresses, &devices(&located))?;
         self.progress.stage("writing the tables", 0);
         let (committed, news) = self.tables.commit()?;
         self.herald.withdraw(&news.withdrawn);
@@ -377,7 +379,8 @@ impl Engine {
         Ok(observed)
     }
 
-    fn save(&mut self, state: State) -> Result<()> {
+    /// Keeps `state` in the place of the one that is kept.
+    pub(super) fn save(&mut self, state: State) -> Result<()> {
         save(&mut self.state, &self.state_dir, state)
     }
 }

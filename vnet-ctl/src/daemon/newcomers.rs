@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-use vnet_common::UplinkRecord;
+use vnet_common::{UplinkRecord, link};
 
 use crate::{
     compile::{Difference, Tables},
@@ -70,7 +70,8 @@ fn inside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
     }
     for (device, port) in &after.ports {
         let before = difference.ports.get(device).map_or(Some(*port), |change| change.before);
-        if before.is_some_and(|old| old.network == port.network) {
+        // Who is beyond a link of a port has no device of its own.
+        if !link::is_link(*device) && before.is_some_and(|old| old.network == port.network) {
             listeners.entry(port.network).or_default().push(*device);
         }
     }

@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{absent::Waiting, devices::devices, view::View};
+use super::{
+    absent::Waiting,
+    devices::devices,
+    learned::{fitting, joined},
+    view::View,
+};
 use crate::{
     compile::Assigned,
     datapath::Committed,
     plan::{Desired, Located, Observed, Plan, Role},
     policy::Policy,
-    state::State,
+    state::{LearnedAddresses, State},
 };
 
 /// A policy on its way into force.
@@ -16,7 +21,12 @@ use crate::{
 pub(super) struct Change {
     pub(super) policy: Arc<Policy>,
     pub(super) origins: BTreeMap<String, String>,
+    /// The addresses of ports that are declared or assigned.
     pub(super) assigned: Assigned,
+    /// Those that they were heard with.
+    pub(super) learned: LearnedAddresses,
+    /// All of them.
+    pub(super) addresses: Assigned,
     /// What should be on the host.
     pub(super) wanted: Desired,
     /// The same without what has to wait.
@@ -28,6 +38,13 @@ pub(super) struct Change {
 }
 
 impl Change {
+    /// The same, whose ports have the addresses `assigned`, and what still fits of those that were `learned`.
+    pub(super) fn with_addresses(self, assigned: Assigned, learned: &LearnedAddresses) -> Self {
+        let learned = fitting(&self.policy, &assigned, learned);
+        let addresses = joined(&assigned, &learned);
+        Self { assigned, learned, addresses, ..self }
+    }
+
     pub(super) fn steps(&self) -> &Plan {
         static NOTHING: Plan = Plan::NOTHING;
         self.plan.as_ref().unwrap_or(&NOTHING)
@@ -42,6 +59,7 @@ impl Change {
             }
         }
         state.set_addresses(&assigned);
+        state.learned.clone_from(&self.learned);
         state
     }
 }
@@ -72,7 +90,8 @@ impl Outcome {
         let view = View {
             policy: change.policy,
             origins: change.origins,
-            assigned: change.assigned,
+            assigned: change.addresses,
+            learned: change.learned,
             devices: devices(located),
             device_names: bridges.chain(ports).chain(uplinks).chain(segments(located)).collect(),
             namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),

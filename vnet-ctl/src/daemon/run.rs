@@ -29,6 +29,7 @@ use super::{
     reconcile,
     reload::follow_file,
     runtime::Queue,
+    snoop,
     view::View,
 };
 use crate::{
@@ -206,6 +207,7 @@ async fn serve(
         tokio::spawn(reconcile::keep(daemon.clone())),
         tokio::spawn(follow_file(daemon.clone(), watch)),
         tokio::spawn(notify::watch(daemon.clone())),
+        tokio::spawn(snoop::learn(daemon.clone())),
     ];
     announce(daemon);
     answer(daemon, socket, listener).await;

@@ -21,6 +21,7 @@ use crate::{
         Attach, Backend, ElasticIp, Forward, HostAccess, NetworkKind, Policy, Port, PortRange, Segment,
         bridge_name,
     },
+    state::LearnedAddresses,
 };
 
 /// What people call the host in lists of flows.
@@ -35,6 +36,8 @@ pub(super) struct View {
     pub(super) origins: BTreeMap<String, String>,
     /// The addresses of its ports.
     pub(super) assigned: Assigned,
+    /// Those of them that ports were heard with.
+    pub(super) learned: LearnedAddresses,
     /// Its bridges, the host-side devices of its ports, and its uplinks.
     pub(super) devices: Devices,
     /// The names of those devices.
@@ -195,6 +198,7 @@ impl View {
             ifindex,
             mac: port.mac.to_string(),
             addresses: self.assigned.get(name).cloned().unwrap_or_default(),
+            learned: self.learned.get(name).into_iter().flatten().map(|learned| learned.address).collect(),
             security_groups: port.security_groups.clone(),
             attach: attach_info(&port.attach),
             state: if matches!(port.attach, Attach::Remote { .. }) {
@@ -325,6 +329,7 @@ affinity = "client"
             devices,
             device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned()), (7, "eth0".to_owned())].into(),
             namespaces: BTreeSet::new(),
+            learned: BTreeMap::new(),
         }
     }
 

@@ -22,6 +22,7 @@ mod pairs;
 mod preflight;
 mod readers;
 mod remove;
+mod snooped;
 mod sockets;
 mod sys;
 mod tables;
@@ -64,6 +65,7 @@ pub use mend::{Mended, Place, Unmended, What};
 pub use object::{PinError, Shape, declared};
 pub use preflight::{Preflight, PreflightError};
 pub use remove::{Removed, count_pins, remove_own_pins, remove_pins};
+pub use snooped::{Seen, Snoop};
 
 /// The loaded datapath.
 pub struct Datapath {
@@ -79,6 +81,7 @@ pub struct Datapath {
     commits: Commits,
     flows: FlowTables,
     drops: DropCounters,
+    snoop: Option<Snoop>,
 }
 
 impl std::fmt::Debug for Datapath {
@@ -132,9 +135,10 @@ impl Datapath {
         }
         let flows = FlowTables::take(&mut object)?;
         let drops = DropCounters::take(&mut object)?;
+        let snoop = Some(Snoop::take(&mut object)?);
         let (carried, mended) = (Carried::default(), Vec::new());
         let pins = pins.clone();
-        Ok(Self { pins, object, maps, links, sockets, carry, carried, mended, commits, flows, drops })
+        Ok(Self { pins, object, maps, links, sockets, carry, carried, mended, commits, flows, drops, snoop })
     }
 
     /// Attaches a port's programs to its host-side device, in the calling thread's network namespace.
@@ -381,6 +385,12 @@ impl Datapath {
     /// When the maps cannot be read, or the program that marks them does not run.
     pub fn expire_flows(&self) -> Result<u64> {
         self.flows.expire(&self.object)
+    }
+
+    /// What is seen of ports whose addresses are learned, for one to read; `None` if somebody has it already.
+    #[must_use]
+    pub const fn take_snoop(&mut self) -> Option<Snoop> {
+        self.snoop.take()
     }
 
     /// Dropped packets by the number of their reason.

@@ -49,8 +49,8 @@ pub const PORT_DROPS: &str = "PORT_DROPS";
 pub const HOST: &str = "HOST";
 /// Whom the host's sockets asked for.
 pub const SOCKETS: &str = "SOCKETS";
-/// What is seen of ports whose addresses are learned. It outlives the controller: what comes while there is none is read
-/// by the next.
+/// What is seen of ports whose addresses are learned. It outlives the controller: what comes while there is none is
+/// read by the next.
 pub const SNOOPED: &str = "SNOOPED";
 /// ICMP errors of vnet's own that may still be sent, by device.
 pub const BUDGETS: &str = "BUDGETS";

@@ -5,6 +5,7 @@
 //! what a crash leaves behind is still known as vnet's own. When to save is the daemon's to decide.
 
 mod error;
+mod learned;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::compile::{Assigned, Released};
 
 pub use self::{
     error::StateError,
+    learned::{Learned, LearnedAddresses},
     ports::{PORTS_FILE, PortChanges, PortStore, StoreError},
 };
 
@@ -62,6 +64,12 @@ pub struct State {
     /// Addresses that ports had and have no more, the longest ago first.
     #[serde(default)]
     pub released: Vec<Released>,
+    /// The addresses that ports were heard with.
+    #[serde(default)]
+    pub learned: LearnedAddresses,
+    /// In which boot that was.
+    #[serde(default)]
+    pub learned_in: String,
 }
 
 impl Default for State {
@@ -75,6 +83,8 @@ impl Default for State {
             lowered: BTreeSet::new(),
             groups: BTreeMap::new(),
             released: Vec::new(),
+            learned: BTreeMap::new(),
+            learned_in: String::new(),
         }
     }
 }
@@ -92,6 +102,15 @@ impl State {
         }
         self.released.drain(..self.released.len().saturating_sub(RELEASED));
         self.addresses.clone_from(assigned);
+    }
+
+    /// Forgets which addresses ports were heard with in another boot than `boot_id`: whoever still has one says so when
+    /// it comes up.
+    pub fn learn_in(&mut self, boot_id: &str) {
+        if self.learned_in != boot_id {
+            self.learned.clear();
+            boot_id.clone_into(&mut self.learned_in);
+        }
     }
 
     /// The state kept in `dir`; an empty one where none was kept yet.

@@ -93,3 +93,27 @@ fn released_addresses_are_remembered_in_order() {
 
     assert_eq!(state.released, [Released { address: addr(3), port: "b".to_owned() }]);
 }
+
+#[test]
+fn what_was_learned_is_of_one_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = example();
+    state.learn_in("this");
+    let lease = Learned {
+        address: "192.0.2.44".parse().unwrap(),
+        network: "lan".to_owned(),
+        since_secs: 5,
+        lease_until_secs: Some(605),
+    };
+    let claim = Learned { address: "fe80::1".parse().unwrap(), lease_until_secs: None, ..lease.clone() };
+    state.learned.insert("guest".to_owned(), vec![lease, claim]);
+    state.save(dir.path()).unwrap();
+
+    let mut loaded = State::load(dir.path()).unwrap();
+    assert_eq!(loaded, state);
+    loaded.learn_in("this");
+    assert_eq!(loaded, state, "a daemon that starts again");
+    loaded.learn_in("other");
+    assert!(loaded.learned.is_empty() && loaded.learned_in == "other");
+    assert_eq!(loaded.addresses, state.addresses);
+}

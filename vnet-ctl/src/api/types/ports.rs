@@ -30,6 +30,10 @@ pub struct PortInfo {
     /// The workload's addresses, given, assigned or learned.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
+    /// Those of them that it was heard with, in a bridged network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub learned: Vec<IpAddr>,
     /// Its security groups.
     pub security_groups: Vec<String>,
     /// What it is attached to.

@@ -104,7 +104,9 @@ impl Settings {
         };
         let moves = self.network.as_ref().is_some_and(|network| *network != port.network);
         let vlans = port.vlans.into_iter().map(|vlan| vlan.network).collect();
-        let old = port.addresses.iter().map(ToString::to_string).collect();
+        // What it was heard with is not for anybody to declare.
+        let own = port.addresses.iter().filter(|addr| !port.learned.contains(addr));
+        let old = own.map(ToString::to_string).collect();
         RuntimePort {
             attach: self.attach.runtime().unwrap_or_else(|| runtime::attach(port.attach)),
             network: self.network.unwrap_or(port.network),
@@ -141,7 +143,8 @@ mod tests {
             device: "vp-1".to_owned(),
             ifindex: 7,
             mac: "02:00:00:00:00:01".to_owned(),
-            addresses: vec!["10.0.0.2".parse().expect("an address")],
+            addresses: ["10.0.0.2", "192.0.2.44"].map(|text| text.parse().expect("an address")).to_vec(),
+            learned: vec!["192.0.2.44".parse().expect("an address")],
             security_groups: vec!["web".to_owned()],
             attach: AttachInfo::Device { device: "tap0".to_owned() },
             state: PortState::Up,

@@ -5,8 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::Context as _;
 
 use super::{
-    InForce, Pending,
-    clock::Now,
+    InForce, Now, Pending,
     reading::Parsed,
     texts::{Aside, Staged as StagedText},
 };

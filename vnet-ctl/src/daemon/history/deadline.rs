@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
-use super::{Pending, clock::Now, opening::restore_file};
+use super::{Now, Pending, opening::restore_file};
 use crate::{
     api::types::EventKind,
     daemon::{Daemon, error::ApplyError},

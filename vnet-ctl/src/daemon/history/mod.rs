@@ -6,7 +6,6 @@
 //! deadline in `deadline`, what a start makes of what it finds in `opening`.
 
 mod change;
-mod clock;
 mod deadline;
 mod opening;
 mod pending;
@@ -27,8 +26,8 @@ pub(super) use self::{
     deadline::keep_deadline,
     opening::{Opening, forget},
 };
-use self::{clock::Now, pending::Pending, texts::Texts};
-use super::{Daemon, at_length, error::ApplyError};
+use self::{pending::Pending, texts::Texts};
+use super::{Daemon, at_length, clock::Now, error::ApplyError};
 use crate::{
     api::types::{PendingInfo, PolicyInForce},
     policy::Parser,

@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    Pending,
-    clock::Now,
+    Now, Pending,
     pending::{FILE_NAME, Fate},
     texts::Texts,
 };

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::clock::Now;
+use super::Now;
 
 /// The file's name in the state folder.
 pub(super) const FILE_NAME: &str = "pending.json";
