@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An ICMP error: it passes if it is about a flow that is allowed, and comes from that flow's other end, from
-/// the host, or from any router outside. It is translated as packets of its direction are, and so is what it
+/// the host, or from any router outside or on the LAN. It is translated as packets of its direction are, and so is what it
 /// quotes.
 #[inline(always)]
 pub(super) fn related_error<A: Version, P: Packet, T: Tables + FlowTable<A>>(
@@ -44,7 +44,7 @@ fn find_flow<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         return unrelated(snapshot, case, reason);
     }
     let is_from_end =
-        case.quoted.dst == case.datagram.src || case.from.is_outside() || case.from.is_gateway();
+        case.quoted.dst == case.datagram.src || case.from.is_stranger() || case.from.is_gateway();
     if case.quoted.src != case.datagram.dst || !is_from_end {
         return unrelated(snapshot, case, DropReason::UnrelatedError);
     }

@@ -65,6 +65,9 @@ fn beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>)
 #[inline(always)]
 fn station<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> Result<(), DropReason> {
     let (mac, number) = (case.macs.dst(), link::segment(case.network));
+    if mac.is_multicast() {
+        return Err(DropReason::WrongMac);
+    }
     let identity = snapshot.peer(case.datagram.dst.ip());
     match snapshot.station(case.network, mac) {
         // The host, at the uplink that it shares with the network.
