@@ -187,19 +187,17 @@ fn decide<H: Hook, P: Packet, T: Tables>(
     arrival: Arrival,
     frame: Frame,
 ) -> Outcome {
-    // What came by a link cannot arrive there again.
-    let may_hold = H::HOLDS && !link::is_link(arrival.device);
     match frame.carries {
         Carries::Ipv4 => {
             let case = &mut *begin::<V4, _>(snapshot, arrival, frame)?;
-            match read::read(packet, &snapshot, case, may_hold)? {
+            match read::read(packet, &snapshot, case, H::HOLDS)? {
                 Some(verdict) => Ok(verdict),
                 None => datagram::<H, _, _, _>(packet, snapshot, case),
             }
         }
         Carries::Ipv6 => {
             let case = &mut *begin::<V6, _>(snapshot, arrival, frame)?;
-            if let Some(verdict) = read::read(packet, &snapshot, case, may_hold)? {
+            if let Some(verdict) = read::read(packet, &snapshot, case, H::HOLDS)? {
                 return Ok(verdict);
             }
             if case.datagram.message.kind == Kind::Discovery {

@@ -21,8 +21,11 @@ pub(super) fn related_error<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    if let Some(verdict) = find_flow(packet, snapshot, case)? {
-        return Ok(verdict);
+    let read = read_quoted(packet, case);
+    match find_flow(snapshot, case, read)? {
+        Verdict::OPEN if case.from.is_gateway() => error_of_host(snapshot, case)?,
+        Verdict::OPEN => {}
+        verdict => return Ok(verdict),
     }
     if case.forth.ops.has(Ops::TRANSLATE) {
         let about = ErrorAbout { error: &case.datagram, quoted: &case.quoted };
@@ -32,15 +35,15 @@ pub(super) fn related_error<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     replay::depart(packet, snapshot, &case.forth)
 }
 
-/// Fills in the way of an error, which is that of the flow that it is about; or what becomes of it at once. A function
-/// of its own in the kernel too, for the stack's sake.
+/// Fills in the way of an error, which is that of the flow that it is about, unless it is the host's; or what becomes of
+/// it at once. A function of its own in the kernel too, for the stack's sake.
 #[inline(never)]
-fn find_flow<A: Version, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &P,
+fn find_flow<A: Version, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
-) -> Result<Option<Verdict>, DropReason> {
-    if let Err(reason) = read_quoted(packet, case) {
+    read: Result<(), DropReason>,
+) -> Outcome {
+    if let Err(reason) = read {
         return unrelated(snapshot, case, reason);
     }
     let is_from_end =
@@ -49,7 +52,7 @@ fn find_flow<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         return unrelated(snapshot, case, DropReason::UnrelatedError);
     }
     if case.from.is_gateway() {
-        return error_of_host(snapshot, case).map(|()| None);
+        return Ok(Verdict::OPEN);
     }
     case.pair_key = case.quoted.key(case.device).reversed(case.device);
     let Some(flow) = snapshot.tables.find(&case.pair_key) else {
@@ -58,7 +61,7 @@ fn find_flow<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     if !is_current(snapshot, case, &flow) {
         return Err(DropReason::UnrelatedError);
     }
-    Ok(None)
+    Ok(Verdict::OPEN)
 }
 
 /// Reads what an error quotes. As [`find_flow`].
@@ -74,12 +77,12 @@ fn unrelated<A: Address, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &Case<A>,
     reason: DropReason,
-) -> Result<Option<Verdict>, DropReason> {
-    if case.from.is_outside() { left_to_host(snapshot, case, reason).map(Some) } else { Err(reason) }
+) -> Outcome {
+    if case.from.is_outside() { left_to_host(snapshot, case, reason) } else { Err(reason) }
 }
 
-/// Fills in the way of an ICMP error of the host's, about a flow with it or between ports.
-#[inline(always)]
+/// Fills in the way of an ICMP error of the host's, about a flow with it or between ports. As [`find_flow`].
+#[inline(never)]
 fn error_of_host<A: Version, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,

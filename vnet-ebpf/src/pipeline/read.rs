@@ -1,6 +1,6 @@
 //! What a packet says, and what it is part of if it is a fragment.
 
-use vnet_common::DropReason;
+use vnet_common::{DropReason, link};
 
 use crate::{
     case::Case,
@@ -78,6 +78,8 @@ fn join<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         // A datagram of one fragment is whole (RFC 6946).
         return Ok(Followed::Known);
     }
+    // What came by a link cannot arrive there again.
+    let may_hold = may_hold && !link::is_link(case.device);
     packet.follow(snapshot.tables, case, may_hold)
 }
 

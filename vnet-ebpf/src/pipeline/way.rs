@@ -1,6 +1,6 @@
 //! The way of a packet whose flow is new, or is judged again: stages 5 to 8.
 
-use vnet_common::{Address, DropReason, Ops};
+use vnet_common::{Address, DropReason, Ops, link};
 
 use crate::{
     case::{Case, Decision, Step},
@@ -35,16 +35,26 @@ pub(super) fn find<A: Address + Default, T: Tables + FlowTable<A>>(
         case.asked = case.to;
     }
     route::lengths(snapshot, case);
+    route::links(snapshot, case);
     Ok(())
 }
 
-/// Judges what is asked, and fills in as whom the packet leaves. As [`find`].
-#[inline(never)]
+/// Judges what is asked, and fills in as whom the packet leaves.
+#[inline(always)]
 pub(super) fn admit<A: Address + Default, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
-    let is_answer = case.before.keep.has(Ops::REPLY);
+    judge(snapshot, case)?;
+    leave(snapshot, case)
+}
+
+/// Judges what is asked. As [`find`].
+#[inline(never)]
+fn judge<A: Address + Default, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
     if case.asked.is_elsewhere() {
         // Only a joined network's gateway can have been asked; it is none any more.
         return Err(DropReason::NoRoute);
@@ -53,13 +63,21 @@ pub(super) fn admit<A: Address + Default, T: Tables>(
         Step::Single => Service::of_packet(&case.datagram),
         _ => Service::of_flow::<A>(case.datagram.protocol, &case.asked_tuple),
     };
-    route::resolve_link(snapshot, &mut case.forth, 0);
-    route::resolve_link(snapshot, &mut case.back, case.heard);
     if case.forth.device != case.before_device {
         // What another device has taken over is another's: nothing of it is kept.
         case.before = Decision::TRUST;
     }
     case.decision = judge::both_ends(snapshot, case)?;
+    Ok(())
+}
+
+/// Fills in as whom the packet leaves. As [`find`].
+#[inline(never)]
+fn leave<A: Address + Default, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let is_answer = case.before.keep.has(Ops::REPLY);
     translate::source(snapshot, case)?;
     translate::leaves(snapshot, case, is_answer)?;
     route::gateway(snapshot, &mut case.forth);
@@ -74,7 +92,8 @@ fn find_asker<A: Address, T: Tables>(
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
     let is_translated = case.before.keep.has(Ops::TRANSLATE);
-    if is_translated || case.from.is_outside() || snapshot.uplink(case.before_pair).is_some() {
+    let is_beyond = link::is_segment(case.before_pair) || snapshot.uplink(case.before_pair).is_some();
+    if is_translated || case.from.is_outside() || is_beyond {
         return route::asker(snapshot, case);
     }
     if let Err(reason) = route::destination(snapshot, case) {

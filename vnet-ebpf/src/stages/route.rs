@@ -236,10 +236,17 @@ pub fn gateway<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<
     }
 }
 
+/// Fills in the links of both ways, if they lead by any. As [`way`].
+#[inline(never)]
+pub fn links<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
+    resolve_link(snapshot, &mut case.forth, 0);
+    resolve_link(snapshot, &mut case.back, case.heard);
+}
+
 /// Fills in by which device and with which tags a way leads by a link, and to which peer of an overlay: `heard`, if who is
 /// there has spoken from behind it; else whoever the policy or an earlier frame says. If nobody knows, it leads to all.
 #[inline(always)]
-pub fn resolve_link<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<A>, heard: u16) {
+fn resolve_link<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<A>, heard: u16) {
     if hop.delivery != Delivery::Link as u8 {
         return;
     }
