@@ -45,6 +45,17 @@ pub struct Released {
     pub address: IpAddr,
     /// The port.
     pub port: String,
+    /// The network in which it had it; older files do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+impl Released {
+    /// Whether it was, or may have been, an address of `network`.
+    #[must_use]
+    pub fn was_in(&self, network: &str) -> bool {
+        self.network.as_deref().is_none_or(|own| own == network)
+    }
 }
 
 /// The same, but addresses that others had come last, those first that were released first: whoever still
@@ -58,9 +69,11 @@ pub fn assign_rested(
     kept: &Assigned,
     released: &[Released],
 ) -> Result<Assigned, AssignError> {
-    let resting: BTreeSet<IpAddr> = released.iter().map(|released| released.address).collect();
-    let mut taken: BTreeSet<IpAddr> =
-        policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
+    let resting: BTreeSet<(Option<&str>, IpAddr)> =
+        released.iter().map(|released| (released.network.as_deref(), released.address)).collect();
+    let declared =
+        policy.ports.values().flat_map(|port| port.addresses.iter().map(|addr| (&*port.network, *addr)));
+    let mut taken: Taken<'_> = declared.collect();
     let mut assigned = Assigned::new();
     let waiting = || {
         policy.ports.iter().filter_map(|(name, port)| Some((name, port, policy.networks.get(&port.network)?)))
@@ -68,7 +81,7 @@ pub fn assign_rested(
     // What ports had comes before what others may get.
     for (name, port, network) in waiting() {
         let addresses = if port.addresses.is_empty() {
-            still_fitting(network, kept.get(name), &mut taken)
+            still_fitting((&port.network, network), kept.get(name), &mut taken)
         } else {
             port.addresses.clone()
         };
@@ -77,35 +90,46 @@ pub fn assign_rested(
     let mut next = BTreeMap::new();
     for (name, port, network) in waiting() {
         let Some(addresses) = assigned.get_mut(name) else { continue };
+        let place = &*port.network;
         for subnet in missing(port, network, addresses) {
-            let cursor = next.entry(subnet.net).or_insert_with(|| subnet.net.network());
-            let is_free = |addr: &IpAddr| subnet.has_room_for(*addr) && !taken.contains(addr);
-            let mut old = released.iter().filter(|released| is_free(&released.address));
+            let cursor = next.entry((place, subnet.net)).or_insert_with(|| subnet.net.network());
+            let is_free = |addr: &IpAddr| subnet.has_room_for(*addr) && !taken.contains(&(place, *addr));
+            let rests =
+                |addr: &IpAddr| resting.contains(&(Some(place), *addr)) || resting.contains(&(None, *addr));
+            let mut old =
+                released.iter().filter(|released| released.was_in(place) && is_free(&released.address));
             let own = old.clone().find(|released| released.port == *name);
             let addr = own
                 .map(|released| released.address)
-                .or_else(|| lowest_free(subnet, |addr| is_free(addr) && !resting.contains(addr), cursor))
+                .or_else(|| lowest_free(subnet, |addr| is_free(addr) && !rests(addr), cursor))
                 .or_else(|| old.next().map(|released| released.address))
                 .ok_or_else(|| AssignError {
                     port: name.clone(),
                     network: port.network.clone(),
                     subnet: subnet.net,
                 })?;
-            taken.insert(addr);
+            taken.insert((place, addr));
             addresses.push(addr);
         }
     }
     Ok(assigned)
 }
 
+/// The addresses that somebody has in each network.
+type Taken<'a> = BTreeSet<(&'a str, IpAddr)>;
+
 /// The addresses of `kept` that the network still has room for, one of each subnet.
-fn still_fitting(network: &Network, kept: Option<&Vec<IpAddr>>, taken: &mut BTreeSet<IpAddr>) -> Vec<IpAddr> {
+fn still_fitting<'a>(
+    (name, network): (&'a str, &Network),
+    kept: Option<&Vec<IpAddr>>,
+    taken: &mut Taken<'a>,
+) -> Vec<IpAddr> {
     let of_subnet = |subnet: &Subnet| {
         let mut candidates = kept.into_iter().flatten().copied();
-        candidates.find(|addr| subnet.has_room_for(*addr) && !taken.contains(addr))
+        candidates.find(|addr| subnet.has_room_for(*addr) && !taken.contains(&(name, *addr)))
     };
     let addresses: Vec<_> = network.subnets.iter().filter_map(of_subnet).collect();
-    taken.extend(&addresses);
+    taken.extend(addresses.iter().map(|addr| (name, *addr)));
     addresses
 }
 

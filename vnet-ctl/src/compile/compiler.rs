@@ -24,7 +24,7 @@ use super::{
     translation,
     work::{Lists, Rules, Work},
 };
-use crate::policy::{ElasticIp as PublicIp, Forward as Forwarded, Metadata, Network, Policy, Port};
+use crate::policy::{ElasticIp as PublicIp, Forward as Forwarded, Metadata, Network, Overlaps, Policy, Port};
 
 /// Compiles policies that follow one another.
 #[derive(Debug, Default)]
@@ -180,20 +180,21 @@ impl Compiler {
 
         let mut identities = None;
         if moved || known.atoms.changed() {
-            let owners = records::owners(policy, assigned, devices);
+            let overlaps = Overlaps::of(&policy.networks);
+            let owners = records::owners(policy, &overlaps, assigned, devices);
             let members: Vec<Member<'_>> = owners.iter().map(|owner| owner.member(&self.tables)).collect();
             let new = Identities::number(&known.atoms, &members, &known.identities, &self.tables.peers);
             let group_set = |name: &str| sets_now.of_port(name) | world.gates;
             let records = Tables {
                 ports: records::ports(policy, devices, group_set),
-                networks: records::networks(policy, devices),
+                networks: records::networks(policy, &overlaps, devices),
                 endpoints: records::endpoints(&owners, new.of_members(), group_set),
                 peers: records::peers(new.of_prefixes()),
                 joins: records::joins(policy, devices),
                 uplinks: translation::uplinks(policy, devices),
                 exits: translation::exits(policy, devices),
                 elastic_ips: translation::elastic_ips(policy, assigned, devices),
-                forwards: translation::forwards(policy, assigned, devices),
+                forwards: translation::forwards(policy, &overlaps, assigned, devices),
                 ..Tables::default()
             };
             check_sizes(&records)?;

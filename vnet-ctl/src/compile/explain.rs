@@ -11,7 +11,7 @@ use super::{
     evaluate::{Deciding, Packet, PeerView, deciding_entry, deciding_rule, failsafe},
 };
 use crate::policy::{
-    AclAction, HostAccess, Mistake, Network, NetworkKind, Policy, Port, Protocol, Rule, closest,
+    AclAction, HostAccess, Mistake, Network, NetworkKind, Overlaps, Policy, Port, Protocol, Rule, closest,
 };
 
 /// One end of an imagined packet.
@@ -231,7 +231,11 @@ fn obstacle(policy: &Policy, from: &Place<'_>, to: &Place<'_>, packet: Packet) -
         return Some(Obstacle { reason, help: to.network.map(apart) });
     }
     let excludes = network.is_some_and(|network| network.host == HostAccess::Excluded);
-    let is_failsafe = to.is_host() && failsafe(policy, packet).is_some();
+    let is_apart = || {
+        let overlaps = Overlaps::of(&policy.networks);
+        [from, to].into_iter().any(|place| place.is_apart_from_host(policy, &overlaps))
+    };
+    let is_failsafe = to.is_host() && failsafe(policy, packet).is_some() && !is_apart();
     ((from.is_host() || to.is_host()) && excludes && !is_failsafe).then(|| DropReason::HostExcluded.into())
 }
 
@@ -279,6 +283,14 @@ impl<'a> Place<'a> {
         self.network.is_some() && self.port.is_none()
     }
 
+    /// Whether the host has no route there.
+    fn is_apart_from_host(&self, policy: &Policy, overlaps: &Overlaps<'_>) -> bool {
+        let Some((name, network)) = self.network.and_then(|name| policy.networks.get_key_value(name)) else {
+            return false;
+        };
+        network.subnet_of(self.addr).is_some_and(|subnet| !overlaps.host_is_in(name, subnet))
+    }
+
     fn groups(&self, policy: &'a Policy) -> &'a [String] {
         self.port.and_then(|name| policy.ports.get(name)).map_or(&[], |port| &port.security_groups)
     }
@@ -290,8 +302,8 @@ fn ends<'a>(
     assigned: &Assigned,
     question: &Question,
 ) -> Result<(Place<'a>, Place<'a>), ExplainError> {
-    let from = places(policy, assigned, &question.from)?;
-    let to = places(policy, assigned, &question.to)?;
+    let from = places(policy, assigned, &question.from, &question.to)?;
+    let to = places(policy, assigned, &question.to, &question.from)?;
     let (from, to) = match (from, to) {
         (None, None) => {
             return Err(Mistake::new("both ends are the host").help("name a port for one of them").into());
@@ -315,15 +327,16 @@ fn ends<'a>(
     })
 }
 
-/// Every address of `party`; `None` for the host, which has one in each network.
+/// Every address of `party`, as `other` means it; `None` for the host, which has one in each network.
 fn places<'a>(
     policy: &'a Policy,
     assigned: &Assigned,
     party: &Party,
+    other: &Party,
 ) -> Result<Option<Vec<Place<'a>>>, ExplainError> {
     match party {
         Party::Host => Ok(None),
-        Party::Addr(addr) => Ok(Some(vec![whose(policy, assigned, addr.to_canonical())])),
+        Party::Addr(addr) => Ok(Some(vec![whose(policy, assigned, addr.to_canonical(), other)?])),
         Party::Port(name) => {
             let Some((name, port)) = policy.ports.get_key_value(name) else {
                 let similar = closest(name, policy.ports.keys().map(String::as_str)).map(str::to_owned);
@@ -336,16 +349,48 @@ fn places<'a>(
     }
 }
 
-/// Who has `addr`: a port, a gateway, or nobody here.
-fn whose<'a>(policy: &'a Policy, assigned: &Assigned, addr: IpAddr) -> Place<'a> {
+/// Who has `addr`: a port, a gateway, or nobody here. Of several networks that have it, it is the one of `other`, or one
+/// that is joined to that; the host means the one that it has a route to.
+fn whose<'a>(
+    policy: &'a Policy,
+    assigned: &Assigned,
+    addr: IpAddr,
+    other: &Party,
+) -> Result<Place<'a>, Mistake> {
     let has =
         |(name, _): &(&String, &Port)| assigned.get(*name).is_some_and(|addresses| addresses.contains(&addr));
-    if let Some((name, port)) = policy.ports.iter().find(has) {
-        return Place { addr, network: Some(&port.network), port: Some(name) };
-    }
+    let ports = policy.ports.iter().filter(has);
+    let mut places: Vec<_> =
+        ports.map(|(name, port)| Place { addr, network: Some(&port.network), port: Some(name) }).collect();
     let is_gateway = |network: &Network| network.subnets.iter().any(|subnet| subnet.gateway == addr);
-    let gateway = policy.networks.iter().find(|(_, network)| is_gateway(network));
-    Place { addr, network: gateway.map(|(name, _)| name.as_str()), port: None }
+    let gateways = policy.networks.iter().filter(|(_, network)| is_gateway(network));
+    places.extend(gateways.map(|(name, _)| Place { addr, network: Some(name), port: None }));
+    let overlaps = Overlaps::of(&policy.networks);
+    let own = match other {
+        Party::Port(name) => policy.ports.get(name).map(|port| port.network.as_str()),
+        Party::Addr(_) | Party::Host => None,
+    };
+    let joined = own.map(|own| policy.joined(own)).unwrap_or_default();
+    let is_meant = |place: &&Place<'_>| match other {
+        Party::Port(_) => {
+            place.network.is_some_and(|network| own == Some(network) || joined.contains(network))
+        }
+        Party::Host => !place.is_apart_from_host(policy, &overlaps),
+        Party::Addr(_) => false,
+    };
+    if let Some(meant) = places.iter().find(is_meant) {
+        return Ok(*meant);
+    }
+    match &places[..] {
+        [] => Ok(Place { addr, network: None, port: None }),
+        [one] => Ok(*one),
+        several => {
+            let networks: Vec<_> =
+                several.iter().filter_map(|place| Some(format!("`{}`", place.network?))).collect();
+            let message = format!("the networks {} all have {addr}", networks.join(", "));
+            Err(Mistake::new(message).help("name the port that is meant"))
+        }
+    }
 }
 
 /// The host's addresses in the network of the other end.

@@ -7,12 +7,12 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use vnet_common::{
-    Direction, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, Ip, MacAddr, NetworkFlags,
-    NetworkRecord, PortRecord,
+    Direction, Endpoint, EndpointKey, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, Ip,
+    NetworkFlags, NetworkRecord, PortRecord,
 };
 
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Member, translation};
-use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Policy, Port};
+use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Overlaps, Policy, Port};
 
 /// The bridge in the keys of prefixes that are some network's, whichever asks.
 const NO_NETWORK: u32 = 0;
@@ -46,7 +46,11 @@ pub(super) fn ports(
 }
 
 /// The records of networks by their bridge.
-pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
+pub(super) fn networks(
+    policy: &Policy,
+    overlaps: &Overlaps<'_>,
+    devices: &Devices,
+) -> BTreeMap<u32, NetworkRecord> {
     let record = |(name, network): (&String, &Network)| {
         let bridge = devices.bridges.get(name)?;
         let is_joined = !network.no_snat.is_empty()
@@ -57,6 +61,7 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
             (is_joined, NetworkFlags::JOINED),
             (network.clamp_mss, NetworkFlags::CLAMPS_MSS),
             (network.mapping == Mapping::EndpointIndependent, NetworkFlags::ENDPOINT_INDEPENDENT),
+            (overlaps.concern(name), NetworkFlags::SHARES_ADDRESSES),
         ];
         let set = flags.into_iter().filter(|(is_set, _)| *is_set);
         let flags = set.fold(NetworkFlags::NONE, |flags, (_, flag)| flags.and(flag));
@@ -106,47 +111,87 @@ pub(super) struct Owner<'a> {
     bridge: Bridge,
     /// The port, its device and its name; `None` is the gateway.
     port: Option<(&'a Port, PortDevice, &'a str)>,
+    /// Whether the host has a route to it.
+    is_near_host: bool,
+    /// Whether it is as networks that do not know it by its address see it.
+    is_abroad: bool,
 }
 
 impl Owner<'_> {
+    /// Where its record is.
+    const fn place(&self) -> (u32, IpAddr) {
+        let network = self.bridge.ifindex | if self.is_abroad { EndpointKey::ABROAD } else { 0 };
+        (network, self.addr)
+    }
+
     fn endpoint(&self, identity: u32, group_set: &impl Fn(&str) -> GroupSet) -> Endpoint {
-        match self.port {
+        let endpoint = match self.port {
             Some((port, device, name)) => {
                 Endpoint::port(device.ifindex, device.delivery, port.mac, identity, group_set(name))
             }
             None => Endpoint::gateway(self.bridge.ifindex, self.bridge.mac, identity),
-        }
+        };
+        if self.is_near_host { endpoint } else { endpoint.apart_from_host() }
     }
 
     /// What tells who it is to rules; `before` has the identity that it had.
     pub(super) fn member(&self, before: &Tables) -> Member<'_> {
-        let known = before.endpoints.get(&(self.bridge.ifindex, self.addr));
+        let known = before.endpoints.get(&self.place());
         Member {
             groups: self.port.map_or(&[], |(port, ..)| &port.security_groups),
             network: self.network,
-            addr: self.addr,
+            addr: (!self.is_abroad).then_some(self.addr),
             before: known.map_or(Identity::UNKNOWN.0, |endpoint| endpoint.identity),
         }
     }
 }
 
-/// All addresses of ports and gateways that have devices, link-local ones included.
-pub(super) fn owners<'a>(policy: &'a Policy, assigned: &Assigned, devices: &Devices) -> Vec<Owner<'a>> {
+/// All addresses of ports and gateways that have devices, link-local ones included; those of ports of networks that
+/// share addresses once more, as others see them.
+pub(super) fn owners<'a>(
+    policy: &'a Policy,
+    overlaps: &Overlaps<'_>,
+    assigned: &Assigned,
+    devices: &Devices,
+) -> Vec<Owner<'a>> {
     let mut owners = Vec::new();
-    let mut add =
-        |network, bridge: Bridge, port, mac: MacAddr, addresses: &mut dyn Iterator<Item = IpAddr>| {
-            let all = addresses.chain([mac.link_local().to_std()]);
-            owners.extend(all.map(|addr| Owner { addr, network, bridge, port }));
-        };
     for (name, port) in &policy.ports {
-        let devices = (devices.bridges.get(&port.network), devices.ports.get(name));
-        let (Some(bridge), Some(device)) = devices else { continue };
-        let mut own = assigned.get(name).into_iter().flatten().copied();
-        add(&port.network, *bridge, Some((port, *device, name.as_str())), port.mac, &mut own);
+        let (Some((network, own)), Some(bridge), Some(device)) = (
+            policy.networks.get_key_value(&port.network),
+            devices.bridges.get(&port.network),
+            devices.ports.get(name),
+        ) else {
+            continue;
+        };
+        let is_near_host =
+            |addr| own.subnet_of(addr).is_none_or(|subnet| overlaps.host_is_in(network, subnet));
+        let owner = |addr| Owner {
+            addr,
+            network,
+            bridge: *bridge,
+            port: Some((port, *device, name.as_str())),
+            is_near_host: is_near_host(addr),
+            is_abroad: false,
+        };
+        let addresses = || assigned.get(name).into_iter().flatten().copied();
+        owners.extend(addresses().chain([port.mac.link_local().to_std()]).map(owner));
+        if overlaps.concern(network) {
+            owners.extend(addresses().map(|addr| Owner { is_abroad: true, ..owner(addr) }));
+        }
     }
     for (name, network) in &policy.networks {
         let Some(bridge) = devices.bridges.get(name) else { continue };
-        add(name, *bridge, None, bridge.mac, &mut network.subnets.iter().map(|subnet| subnet.gateway));
+        let gateway = |addr, is_near_host| Owner {
+            addr,
+            network: name,
+            bridge: *bridge,
+            port: None,
+            is_near_host,
+            is_abroad: false,
+        };
+        let subnets = network.subnets.iter();
+        owners.extend(subnets.map(|subnet| gateway(subnet.gateway, overlaps.host_is_in(name, subnet))));
+        owners.push(gateway(bridge.mac.link_local().to_std(), true));
     }
     owners
 }
@@ -157,9 +202,8 @@ pub(super) fn endpoints(
     identities: &[u32],
     group_set: impl Fn(&str) -> GroupSet,
 ) -> BTreeMap<(u32, IpAddr), Endpoint> {
-    let record = |(owner, identity): (&Owner<'_>, &u32)| {
-        ((owner.bridge.ifindex, owner.addr), owner.endpoint(*identity, &group_set))
-    };
+    let record =
+        |(owner, identity): (&Owner<'_>, &u32)| (owner.place(), owner.endpoint(*identity, &group_set));
     owners.iter().zip(identities).map(record).collect()
 }
 

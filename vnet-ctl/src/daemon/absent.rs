@@ -151,7 +151,8 @@ pub(super) fn leave_out(
 pub(super) fn rested(state: &State, conflicts: &Conflicts) -> Vec<Released> {
     let kept = conflicts.0.iter().flat_map(|Conflict { port, .. }| {
         let addresses = state.addresses.get(port).into_iter().flatten();
-        addresses.map(|&address| Released { address, port: port.clone() })
+        let network = state.networks.get(port);
+        addresses.map(move |&address| Released { address, port: port.clone(), network: network.cloned() })
     });
     state.released.iter().cloned().chain(kept).collect()
 }

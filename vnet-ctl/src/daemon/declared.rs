@@ -192,7 +192,8 @@ fn judge(name: &str, declared: &RuntimePort, policy: &Policy) -> Result<Arc<Port
 #[derive(Default)]
 struct Claims {
     names: BTreeSet<String>,
-    addresses: BTreeMap<IpAddr, String>,
+    /// In each network its own.
+    addresses: BTreeMap<(String, IpAddr), String>,
     macs: BTreeMap<MacAddr, String>,
     places: BTreeMap<(PathBuf, String), String>,
 }
@@ -201,7 +202,7 @@ impl Claims {
     fn add(&mut self, name: &str, port: &Port, kept: &Assigned, policy: &Policy) {
         self.names.insert(name.to_owned());
         for addr in addresses(name, port, kept, policy) {
-            self.addresses.insert(addr, name.to_owned());
+            self.addresses.insert((port.network.clone(), addr), name.to_owned());
         }
         self.macs.insert(port.mac, name.to_owned());
         self.places.insert(place(&port.attach), name.to_owned());
@@ -216,7 +217,7 @@ impl Claims {
             reasons.extend(owner.map(reason));
         };
         for addr in addresses(name, port, kept, policy) {
-            taken(format!("the address {addr}"), self.addresses.get(&addr));
+            taken(format!("the address {addr}"), self.addresses.get(&(port.network.clone(), addr)));
         }
         taken(format!("the MAC address {}", port.mac), self.macs.get(&port.mac));
         taken(port.attach.describe(), self.places.get(&place(&port.attach)));

@@ -10,12 +10,18 @@ use std::{
 use ipnet::IpNet;
 use vnet_common::MacAddr;
 
-use crate::{compile::Assigned, plan, policy};
+use crate::{
+    compile::Assigned,
+    plan,
+    policy::{self, Overlaps},
+};
 
 /// The bridges and devices of `policy`, whose ports have the addresses `assigned`.
 pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Desired {
+    let overlaps = Overlaps::of(&policy.networks);
     let networks = policy.networks.iter().map(|(name, network)| {
-        (name.clone(), plan::Network { groups: groups(policy, name, network), ..bridge(name, network) })
+        let bridge = bridge((name, network), &overlaps);
+        (name.clone(), plan::Network { groups: groups(policy, name, network), ..bridge })
     });
     let ports = policy.ports.iter().filter_map(|(name, port)| {
         let network = policy.networks.get(&port.network)?;
@@ -25,13 +31,13 @@ pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Des
     plan::Desired { networks: networks.collect(), ports: ports.collect(), spared: BTreeMap::new() }
 }
 
-fn bridge(name: &str, network: &policy::Network) -> plan::Network {
-    let gateway = |subnet: &policy::Subnet| in_subnet(subnet.gateway, subnet);
+fn bridge((name, network): (&str, &policy::Network), overlaps: &Overlaps<'_>) -> plan::Network {
+    let of_host = network.subnets.iter().filter(|subnet| overlaps.host_is_in(name, subnet));
     plan::Network {
         bridge: policy::bridge_name(name),
         mac: bridge_mac(name),
         mtu: network.mtu,
-        gateways: network.subnets.iter().map(gateway).collect(),
+        gateways: of_host.map(|subnet| in_subnet(subnet.gateway, subnet)).collect(),
         uplink: uplink(network),
         groups: BTreeSet::new(),
     }
@@ -145,5 +151,26 @@ attach = { device = "tap0" }
         let second = &desired.ports["web-2"];
         assert_eq!((second.addresses.len(), second.gateways.len(), second.mtu), (3, 2, 1400));
         assert_eq!(second.attach, plan::Attach::Device { device: "tap0".to_owned() });
+    }
+
+    #[test]
+    fn the_host_has_no_address_where_it_is_kept_out_and_others_have_the_same() {
+        let closed = |name: &str, subnet: &str| {
+            format!("[networks.{name}]\ntype = \"nat\"\nsubnets = [{subnet}]\nhost = false\n")
+        };
+        let addresses = |more: &str| {
+            let (policy, _) = policy::parse(&format!("{POLICY}{more}"), Path::new("policy.toml")).unwrap();
+            let desired = desired(&policy, &Assigned::new());
+            let texts = |network: &plan::Network| network.gateways.iter().map(ToString::to_string).collect();
+            let of = desired.networks.iter().map(|(name, network)| (name.clone(), texts(network)));
+            of.collect::<BTreeMap<String, Vec<String>>>()
+        };
+        let alone = addresses(&closed("x", "\"10.66.0.0/24\", \"fd66::/64\""));
+        assert_eq!(alone["x"], ["10.66.0.1/24", "fd66::1/64"]);
+        let both = addresses(&closed("x", "\"10.10.0.0/16\", \"fd66::/64\""));
+        assert_eq!(both["x"], ["fd66::1/64"]);
+        assert_eq!(both["web"], ["10.10.0.1/24", "10.20.0.1/16", "fd00:10::1/64"]);
+        let neither = addresses(&[closed("x", "\"10.66.0.0/24\""), closed("y", "\"10.66.0.0/16\"")].concat());
+        assert_eq!((neither["x"].len(), neither["y"].len()), (0, 0));
     }
 }

@@ -31,22 +31,31 @@ impl Daemon {
 
     /// What is not as it should be.
     pub(crate) async fn check_addresses(&self) -> Result<Vec<IpamFinding>> {
-        let (kept, waiting) = {
+        let (kept, networks, waiting) = {
             let engine = self.engine.lock().await;
             let engine = engine.as_ref().context("the daemon is shutting down")?;
-            (engine.state.addresses.clone(), engine.waiting.clone())
+            let State { addresses, networks, .. } = &engine.state;
+            (addresses.clone(), networks.clone(), engine.waiting.clone())
         };
         let view = self.view();
         let gone = self.gone(&view).await?;
-        Ok(findings(&view, &gone, &kept, &waiting))
+        Ok(findings(&view, &gone, (&kept, &networks), &waiting))
     }
 
     /// Gives back an address whose workload is gone: removes the port that a runtime created for it.
     pub(crate) async fn release(self: &Arc<Self>, address: IpAddr) -> Result<PortRemoved, PortError> {
         let view = self.view();
-        let owner = view.assigned.iter().find(|(_, addresses)| addresses.contains(&address));
-        let Some((port, _)) = owner else { return Err(PortError::NoLease(address)) };
-        let (port, origin) = (port.clone(), view.origin(port).to_owned());
+        let owners = view.assigned.iter().filter(|(_, addresses)| addresses.contains(&address));
+        let owners: Vec<&String> = owners.map(|(port, _)| port).collect();
+        let port = match &owners[..] {
+            [] => return Err(PortError::NoLease(address)),
+            [port] => (*port).clone(),
+            several => {
+                let ports = several.iter().map(|port| (*port).clone()).collect();
+                return Err(PortError::SeveralLeases { address, ports });
+            }
+        };
+        let origin = view.origin(&port).to_owned();
         if origin == POLICY_ORIGIN {
             return Err(PortError::InFile { name: port, origin: self.options.policy.clone() });
         }
@@ -112,15 +121,26 @@ fn size(subnet: &Subnet) -> u64 {
     all.map_or(u64::MAX, |all| all.saturating_sub(reserved.len() as u64))
 }
 
-fn findings(view: &View, gone: &BTreeSet<String>, kept: &Assigned, waiting: &Waiting) -> Vec<IpamFinding> {
+fn findings(
+    view: &View,
+    gone: &BTreeSet<String>,
+    (kept, networks): (&Assigned, &BTreeMap<String, String>),
+    waiting: &Waiting,
+) -> Vec<IpamFinding> {
     let mut findings = Vec::new();
-    let mut owners: BTreeMap<IpAddr, &str> = BTreeMap::new();
+    let mut owners: BTreeMap<IpAddr, Vec<(Option<&String>, &str)>> = BTreeMap::new();
     for (port, addresses) in kept {
+        let network = view.policy.ports.get(port).map(|port| &port.network).or_else(|| networks.get(port));
         for &address in addresses {
             let mut tell = |problem: String, help: String| {
                 findings.push(IpamFinding { address, port: port.clone(), problem, help });
             };
-            if let Some(other) = owners.insert(address, port) {
+            let others = owners.entry(address).or_default();
+            // Networks that share addresses have one each; where the network is not known, it may be any.
+            let is_same = |of: Option<&String>| of.is_none() || network.is_none() || of == network;
+            let other = others.iter().find(|(of, _)| is_same(*of)).map(|(_, other)| *other);
+            others.push((network, port));
+            if let Some(other) = other {
                 tell(
                     format!("port {other} has the address as well"),
                     format!(
@@ -213,7 +233,8 @@ attach = { netns = "c1" }
         };
         let find = |gone: &[&str], kept: Assigned| {
             let gone = gone.iter().map(|port| (*port).to_owned()).collect();
-            let findings = findings(&view, &gone, &kept, &Waiting::default());
+            let networks = [("y".to_owned(), "db".to_owned())].into();
+            let findings = findings(&view, &gone, (&kept, &networks), &Waiting::default());
             findings.iter().map(|found| format!("{}; {}", found.problem, found.help)).collect::<Vec<_>>()
         };
         assert!(find(&[], kept(&[])).is_empty());
@@ -222,6 +243,7 @@ attach = { netns = "c1" }
         assert!(texts.last().unwrap().contains("remove port p1 from the policy"), "{texts:?}");
         assert!(find(&[], kept(&[("x", "10.10.0.9")]))[0].contains("nobody declares"));
         assert!(find(&[], kept(&[("x", "10.10.0.5")]))[0].contains("has the address as well"));
+        assert!(!find(&[], kept(&[("y", "10.10.0.5")]))[0].contains("as well"), "in another network");
         assert!(find(&[], kept(&[("p1", "10.20.0.5")]))[0].contains("in no subnet of network web"));
     }
 }

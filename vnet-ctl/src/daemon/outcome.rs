@@ -36,12 +36,16 @@ impl Change {
     /// `state` with the addresses of all ports; those that wait keep theirs.
     pub(super) fn record(&self, mut state: State) -> State {
         let mut assigned = self.assigned.clone();
+        let ports = self.policy.ports.iter();
+        let mut networks: BTreeMap<_, _> =
+            ports.map(|(name, port)| (name.clone(), port.network.clone())).collect();
         for name in self.waiting.names() {
             if let (None, Some(kept)) = (assigned.get(name), state.addresses.get(name)) {
                 assigned.insert(name.clone(), kept.clone());
+                networks.extend(state.networks.get(name).map(|network| (name.clone(), network.clone())));
             }
         }
-        state.set_addresses(&assigned);
+        state.set_addresses(&assigned, networks);
         state
     }
 }

@@ -54,7 +54,7 @@ pub struct Network {
     pub mac: MacAddr,
     /// Bytes of IP packet that a frame carries.
     pub mtu: u32,
-    /// The gateway's addresses with the length of their subnets.
+    /// The gateway's addresses with the length of their subnets, in as far as they are the host's.
     pub gateways: Vec<IpNet>,
     /// The device that its packets leave by.
     pub uplink: Uplink,

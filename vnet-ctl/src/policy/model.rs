@@ -196,7 +196,7 @@ pub struct Network {
     /// Its way out.
     #[serde(rename = "type")]
     pub kind: NetworkKind,
-    /// Its subnets, at least one; none overlaps another of any network.
+    /// Its subnets, at least one. None overlaps another of it; those of other networks, see [`super::Overlaps`].
     pub subnets: Vec<Subnet>,
     /// Bytes of IP packet that a frame carries, 1280 to 65535.
     pub mtu: u32,
@@ -269,7 +269,7 @@ impl Network {
 pub struct Subnet {
     /// The prefix, without host bits.
     pub net: IpNet,
-    /// The gateway: the host itself.
+    /// The gateway: the host itself, if that is in the network and [`super::Overlaps::host_is_in`] the subnet.
     pub gateway: IpAddr,
 }
 

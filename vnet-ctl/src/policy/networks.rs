@@ -11,9 +11,10 @@ use ipnet::IpNet;
 use super::{
     HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
     diagnostic::Finding,
-    exits::{Snat, Whose, check_snats, way_out},
+    exits::{Leaving, Whose, check_snats, way_out},
     model::is_reserved,
     names::check_network,
+    overlaps::{Claimed, Joint, check_joints, check_no_snat, overlap, report_overlaps},
     parse::{Names, unknown},
     rule::{host_bits, parse_cidr},
     section::{Named, Node, Report, Schema, Section, boolean, integer, list_of, not_yet, string},
@@ -54,28 +55,32 @@ pub(super) fn networks(
     report: &mut Report,
 ) -> BTreeMap<String, Network> {
     let mut networks = BTreeMap::new();
-    let (mut subnets, mut snats) = (Vec::new(), Vec::new());
+    let mut between = Between::default();
     for (name, place, node) in named {
         let valid_name = report.keep(place.clone(), check_network(name));
-        let mut reader = Reader { names, subnets: &mut subnets, snats: &mut snats, report };
-        let network = reader.network(name, place.clone(), *node);
+        let network = Reader { names, between: &mut between, report }.network(name, place.clone(), *node);
         if let (Some(()), Some(network)) = (valid_name, network) {
             networks.insert((*name).to_owned(), network);
         }
     }
-    report_overlaps(&subnets, report);
-    check_snats(&snats, &subnets, &networks, report);
+    report_overlaps(&mut between.subnets, report);
+    check_joints(&between.joints, &networks, report);
+    check_snats(&between.leaving.snats, &between.subnets, &networks, report);
+    check_no_snat(&between.leaving.exempt, &networks, report);
     networks
 }
 
-/// A subnet, its place, and the network that it is in.
-type Claimed<'t> = (IpNet, Range<usize>, &'t str);
+/// What has to be compared between networks.
+#[derive(Default)]
+struct Between<'t> {
+    subnets: Vec<Claimed<'t>>,
+    joints: Vec<Joint<'t>>,
+    leaving: Leaving<'t>,
+}
 
-/// Reads networks, and gathers what has to be compared between them.
 struct Reader<'a, 't> {
     names: &'a Names<'t>,
-    subnets: &'a mut Vec<Claimed<'t>>,
-    snats: &'a mut Vec<Snat<'t>>,
+    between: &'a mut Between<'t>,
     report: &'a mut Report,
 }
 
@@ -94,9 +99,13 @@ impl<'t> Reader<'_, 't> {
             Some(node) => mtu(node, self.report),
             None => Some(DEFAULT_MTU),
         };
+        let host = match section.get("host") {
+            Some(node) => host(node, self.report),
+            None => Some(HostAccess::default()),
+        };
         let nets = section
             .require("subnets", "write subnets = [\"10.10.0.0/24\"]", self.report)
-            .and_then(|node| self.nets(name, node));
+            .and_then(|node| self.nets(name, host, node));
         let given = match section.get("gateway") {
             Some(node) => list_of(node, self.report, |node, report| {
                 let text = string(node, report)?;
@@ -108,15 +117,12 @@ impl<'t> Reader<'_, 't> {
             Some(node) => self.connect(name, node),
             None => Some(BTreeSet::new()),
         };
-        let host = match section.get("host") {
-            Some(node) => host(node, self.report),
-            None => Some(HostAccess::default()),
-        };
         let clamp_mss = match section.get("clamp_mss") {
             Some(node) => boolean(node, self.report),
             None => Some(false),
         };
-        let way_out = way_out(&section, Whose { name, kind, names: self.names }, self.snats, self.report);
+        let whose = Whose { name, kind, names: self.names };
+        let way_out = way_out(&section, whose, &mut self.between.leaving, self.report);
         let subnets = place_gateways(&nets?, &given?, self.report)?;
         let way_out = way_out?;
         Some(Network {
@@ -134,7 +140,12 @@ impl<'t> Reader<'_, 't> {
         })
     }
 
-    fn nets(&mut self, name: &'t str, node: Node<'t>) -> Option<Vec<Placed<IpNet>>> {
+    fn nets(
+        &mut self,
+        name: &'t str,
+        host: Option<HostAccess>,
+        node: Node<'t>,
+    ) -> Option<Vec<Placed<IpNet>>> {
         let nets = list_of(node, self.report, |node, report| Some((subnet(node, report)?, node.span())))?;
         if nets.is_empty() {
             let help = "name at least one: subnets = [\"10.10.0.0/24\"]";
@@ -142,13 +153,17 @@ impl<'t> Reader<'_, 't> {
                 .error(node.span(), Mistake::new(format!("network `{name}` has no subnet")).help(help));
             return None;
         }
-        self.subnets.extend(nets.iter().map(|(net, span)| (*net, span.clone(), name)));
+        // Whether the host is in it may be said wrong: then nothing follows from it.
+        let host = host.unwrap_or(HostAccess::Excluded);
+        let claimed =
+            |(net, place): &Placed<IpNet>| Claimed { net: *net, place: place.clone(), network: name, host };
+        self.between.subnets.extend(nets.iter().map(claimed));
         Some(nets)
     }
 
     fn connect(&mut self, name: &'t str, node: Node<'t>) -> Option<BTreeSet<String>> {
         let mut joined = BTreeSet::new();
-        let known = &self.names.networks;
+        let (known, joints) = (&self.names.networks, &mut self.between.joints);
         list_of(node, self.report, |node, report| {
             let other = string(node, report)?;
             report.keep(node.span(), check_joint(name, other, known))?;
@@ -157,6 +172,7 @@ impl<'t> Reader<'_, 't> {
                 report.error(node.span(), mistake.help("remove one of them"));
                 return None;
             }
+            joints.push(Joint { network: name, other, place: node.span() });
             Some(())
         })?;
         Some(joined)
@@ -259,32 +275,6 @@ fn special_ranges() -> [IpNet; 7] {
     let v4 = |a, len| IpNet::new_assert(Ipv4Addr::new(a, 0, 0, 0).into(), len);
     let v6 = |a, len| IpNet::new_assert(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0).into(), len);
     [v4(0, 8), v4(127, 8), v4(224, 3), v6(0, 64), v6(0xfe80, 10), v6(0xfec0, 10), v6(0xff00, 8)]
-}
-
-fn overlap(a: IpNet, b: IpNet) -> bool {
-    a.contains(&b) || b.contains(&a)
-}
-
-fn report_overlaps(claimed: &[Claimed<'_>], report: &mut Report) {
-    let mut sorted: Vec<_> = claimed.iter().collect();
-    // Prefixes either nest or are disjoint: one that overlaps others overlaps the last that still reaches it.
-    sorted.sort_by_key(|(net, span, _)| (net.network(), net.prefix_len(), span.start));
-    let mut outer: Option<&Claimed<'_>> = None;
-    for inner in sorted {
-        let Some(widest) = outer.filter(|outer| outer.0.contains(&inner.0)) else {
-            outer = Some(inner);
-            continue;
-        };
-        let (first, second) = if widest.1.start < inner.1.start { (widest, inner) } else { (inner, widest) };
-        let message = if first.0 == second.0 {
-            format!("the subnet {} is given twice", second.0)
-        } else {
-            format!("the subnet {} overlaps {} of network `{}`", second.0, first.0, first.2)
-        };
-        let mistake = Mistake::new(message).help("choose subnets that have no address in common");
-        let finding = Finding::new(second.1.clone(), mistake);
-        report.errors.push(finding.related(first.1.clone(), format!("network `{}` has it", first.2)));
-    }
 }
 
 /// Each subnet with its gateway: the one given for it, else its first host address.

@@ -52,7 +52,8 @@ pub(super) fn ports(
 /// What only one port may have.
 #[derive(Default)]
 struct Claims {
-    addresses: Owners<IpAddr>,
+    /// In each network its own.
+    addresses: Owners<(String, IpAddr)>,
     macs: Owners<MacAddr>,
     interfaces: Owners<(PathBuf, String)>,
     devices: Owners<String>,
@@ -110,6 +111,7 @@ impl Reader<'_, '_> {
     }
 
     fn addresses(&mut self, port: &str, network: Option<&str>, node: Node<'_>) -> Option<Vec<IpAddr>> {
+        let known = network.unwrap_or_default();
         let network = network.and_then(|name| Some((name, self.networks.get(name)?)));
         let claims = &mut self.claims.addresses;
         let addresses = list_of(node, self.report, |node, report| {
@@ -118,7 +120,10 @@ impl Reader<'_, '_> {
             if let Some((name, network)) = network {
                 report.keep(node.span(), check_address(addr, name, network))?;
             }
-            claim(claims, addr, "the address", (port, node.span()), report)?;
+            let claimed = try_claim(claims, (known.to_owned(), addr), (port, node.span()), |(_, addr)| {
+                format!("the address {addr}")
+            });
+            claimed.map_err(|finding| report.errors.push(finding)).ok()?;
             Some(addr)
         })?;
         if addresses.is_empty() {

@@ -5,6 +5,7 @@ mod backends;
 mod damaged;
 mod json;
 mod mistakes;
+mod overlaps;
 mod schema;
 mod translation;
 mod unadmitted;

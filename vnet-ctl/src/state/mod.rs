@@ -13,7 +13,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{ErrorKind, Write as _},
-    net::IpAddr,
     path::Path,
 };
 
@@ -43,6 +42,9 @@ pub struct State {
     /// The addresses assigned to each port, so that it keeps them.
     #[serde(default)]
     pub addresses: Assigned,
+    /// The networks in which ports have them; older files do not tell.
+    #[serde(default)]
+    pub networks: BTreeMap<String, String>,
     /// The namespaces that vnet created, by name or path.
     #[serde(default)]
     pub namespaces: BTreeSet<String>,
@@ -68,6 +70,7 @@ impl Default for State {
         Self {
             version: VERSION,
             addresses: BTreeMap::new(),
+            networks: BTreeMap::new(),
             namespaces: BTreeSet::new(),
             namespace_ids: BTreeMap::new(),
             devices: BTreeSet::new(),
@@ -79,18 +82,23 @@ impl Default for State {
 }
 
 impl State {
-    /// Makes `assigned` the addresses of ports. Those that ports lose are not forgotten at once.
-    pub fn set_addresses(&mut self, assigned: &Assigned) {
-        let held: BTreeSet<IpAddr> = assigned.values().flatten().copied().collect();
-        self.released.retain(|released| !held.contains(&released.address));
+    /// Makes `assigned` the addresses of ports, in their `networks`. Those that ports lose are not forgotten at once.
+    pub fn set_addresses(&mut self, assigned: &Assigned, networks: BTreeMap<String, String>) {
+        let place = |networks: &BTreeMap<String, String>, port: &String| networks.get(port).cloned();
+        let all =
+            assigned.iter().flat_map(|(port, addresses)| addresses.iter().map(move |addr| (port, *addr)));
+        let held: BTreeSet<_> = all.map(|(port, addr)| (place(&networks, port), addr)).collect();
+        let is_held = |network: &Option<String>, addr| held.contains(&(network.clone(), addr));
+        self.released.retain(|released| !is_held(&released.network, released.address));
         for (port, addresses) in &self.addresses {
-            for &address in addresses.iter().filter(|address| !held.contains(address)) {
-                self.released.retain(|released| released.address != address);
-                self.released.push(Released { address, port: port.clone() });
+            let network = place(&self.networks, port);
+            for &address in addresses.iter().filter(|address| !is_held(&network, **address)) {
+                self.released.retain(|released| (released.address, &released.network) != (address, &network));
+                self.released.push(Released { address, port: port.clone(), network: network.clone() });
             }
         }
         self.released.drain(..self.released.len().saturating_sub(RELEASED));
-        self.addresses.clone_from(assigned);
+        (self.addresses, self.networks) = (assigned.clone(), networks);
     }
 
     /// The state kept in `dir`; an empty one where none was kept yet.
