@@ -59,6 +59,7 @@ pub(super) fn admit<A: Address + Default, T: Tables>(
         // What another device has taken over is another's: nothing of it is kept.
         case.before = Decision::TRUST;
     }
+    route::abroad(snapshot, case);
     case.decision = judge::both_ends(snapshot, case)?;
     translate::source(snapshot, case)?;
     translate::leaves(snapshot, case, is_answer)?;
