@@ -68,6 +68,8 @@ fn records_of_ports_networks_and_endpoints() {
         (NetworkFlags::ENDPOINT_INDEPENDENT, 16),
         (NetworkFlags::EXTENDS, 32),
         (NetworkFlags::ROUTED, 64),
+        (NetworkFlags::BRIDGED, 128),
+        (NetworkFlags::SHARES_ADDRESSES, 256),
         (NetworkFlags::LEADS_OUTSIDE.and(NetworkFlags::JOINED), 5),
     ];
     for (flags, number) in flags {
@@ -82,6 +84,12 @@ fn records_of_ports_networks_and_endpoints() {
     assert_eq!(endpoint, [words(&[3, 17, 9]), MAC.0.to_vec(), vec![1, 2]].concat());
     let gateway = bytes(&Endpoint::gateway(5, MAC, 17));
     assert_eq!(gateway, [words(&[5, 17, 0]), MAC.0.to_vec(), vec![2, 3]].concat());
+    let apart = Endpoint::gateway(5, MAC, 17).apart_from_host();
+    assert_eq!(bytes(&apart), [words(&[5, 17, 0]), MAC.0.to_vec(), vec![0x82, 3]].concat());
+    assert!(apart.is_gateway() && apart.is_apart_from_host() && !apart.is_elsewhere());
+    let station = Endpoint::station(6, MAC, 17).apart_from_host();
+    assert!(station.is_station() && station.is_stranger() && !station.is_outside());
+    assert_eq!(EndpointKey::ABROAD, 1 << 31);
     let outside = bytes(&Endpoint::outside(6, 17));
     assert_eq!(outside, [words(&[6, 17, 0]), vec![0; 6], vec![4, 4]].concat());
     assert_eq!((Delivery::Peer as u32, Delivery::Device as u32, Delivery::Host as u32), (1, 2, 3));

@@ -264,7 +264,7 @@ fn try_asking(lines: &mut [Line]) {
     }
 }
 
-/// `count` networks, each with one workload in the namespace `@wN`.
+/// `count` networks with the same addresses, each with one workload in the namespace `@wN`.
 fn many_networks(count: u8) -> String {
     let mut policy = "version = 1\n".to_owned();
     for n in 0..count {
@@ -274,11 +274,12 @@ fn many_networks(count: u8) -> String {
 [networks.n{n}]
 type = "nat"
 uplink = "eth0"
-subnets = ["10.{n}.0.0/24", "fd00:{n:x}::/64"]
+subnets = ["10.10.0.0/24", "fd00:10::/64"]
+host = false
 
 [ports.w{n}]
 network = "n{n}"
-addresses = ["10.{n}.0.10", "fd00:{n:x}::a"]
+addresses = ["10.10.0.10", "fd00:10::a"]
 attach = {{ netns = "@w{n}", create = true }}
 "#
         );
@@ -287,7 +288,7 @@ attach = {{ netns = "@w{n}", create = true }}
 }
 
 #[test]
-fn nat_tells_a_hundred_networks_with_the_same_source_port_apart() {
+fn nat_tells_a_hundred_workloads_with_the_same_address_and_port_apart() {
     let networks = 100;
     let world = World::running_with_outside(&many_networks(networks));
     let _teller = Teller::serve(&world.outside(), 80);
@@ -313,5 +314,7 @@ fn nat_tells_a_hundred_networks_with_the_same_source_port_apart() {
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), usize::from(networks), "{probe:?}: {first:?}");
+        let all_public = first.iter().all(|seen| UPLINK.contains(&seen.ip().to_string().as_str()));
+        assert!(all_public, "{probe:?}: {first:?}");
     }
 }

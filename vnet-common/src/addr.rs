@@ -19,6 +19,7 @@ impl MacAddr {
     }
 
     /// The link-local address that a host derives from this one (modified EUI-64, RFC 4291 appendix A).
+    #[inline(always)]
     #[must_use]
     pub const fn link_local(self) -> Ip {
         let [a, b, c, d, e, f] = self.0;

@@ -129,6 +129,8 @@ impl NetworkFlags {
     pub const ROUTED: Self = Self(1 << 6);
     /// It is a LAN's: its gateway is somebody else, whom it may reach by any address.
     pub const BRIDGED: Self = Self(1 << 7);
+    /// Another network has addresses of its subnets, too: elsewhere they tell nothing.
+    pub const SHARES_ADDRESSES: Self = Self(1 << 8);
 
     /// The bits of both.
     #[inline(always)]
@@ -183,12 +185,18 @@ impl NetworkRecord {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointKey {
-    /// The network's bridge.
+    /// The network's bridge; with [`EndpointKey::ABROAD`] as other networks know the endpoint.
     pub network: u32,
     /// Which copy.
     pub side: Side,
     /// The endpoint's address.
     pub addr: Ip,
+}
+
+impl EndpointKey {
+    /// The bit of `network` under which a port of a network that shares addresses has the identity that counts in
+    /// others: by its groups and its network, not by prefixes. No device has such an index.
+    pub const ABROAD: u32 = 1 << 31;
 }
 
 /// What has an address.
@@ -232,7 +240,8 @@ pub enum Delivery {
 
 /// Who has an address, how to reach them, and who they are to the rules of others.
 ///
-/// Layout: `device` u32, `identity` u32, `group_set` u32, `mac` [u8; 6], `kind` u8, `delivery` u8.
+/// Layout: `device` u32, `identity` u32, `group_set` u32, `mac` [u8; 6], `kind` u8, with bit 7 set if it is apart from the
+/// host, `delivery` u8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -313,7 +322,7 @@ impl Endpoint {
     #[inline(always)]
     #[must_use]
     pub const fn is_station(&self) -> bool {
-        self.kind == EndpointKind::Station as u8
+        self.is(EndpointKind::Station)
     }
 
     /// Whether no rule of the policy is its own: it is beyond an uplink, or a station that the policy does not know.
@@ -323,25 +332,47 @@ impl Endpoint {
         self.is_outside() || self.is_station()
     }
 
+    /// The bit of `kind` that tells [`Self::is_apart_from_host`].
+    const APART_FROM_HOST: u8 = 1 << 7;
+
+    /// The same in a subnet in which the host has neither an address nor a route.
+    #[must_use]
+    pub const fn apart_from_host(self) -> Self {
+        Self { kind: self.kind | Self::APART_FROM_HOST, ..self }
+    }
+
+    /// Whether the host has neither an address in its subnet nor a route there: what the host sent to its address would
+    /// be for somebody else.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_apart_from_host(&self) -> bool {
+        self.kind & Self::APART_FROM_HOST != 0
+    }
+
+    #[inline(always)]
+    const fn is(&self, kind: EndpointKind) -> bool {
+        self.kind & !Self::APART_FROM_HOST == kind as u8
+    }
+
     /// Whether it is beyond an uplink.
     #[inline(always)]
     #[must_use]
     pub const fn is_outside(&self) -> bool {
-        self.kind == EndpointKind::Outside as u8
+        self.is(EndpointKind::Outside)
     }
 
     /// Whether it is the host under such an address, which no port can have asked for.
     #[inline(always)]
     #[must_use]
     pub const fn is_elsewhere(&self) -> bool {
-        self.kind == EndpointKind::Elsewhere as u8
+        self.is(EndpointKind::Elsewhere)
     }
 
     /// Whether the endpoint is the host itself, under whatever address.
     #[inline(always)]
     #[must_use]
     pub const fn is_gateway(&self) -> bool {
-        self.kind == EndpointKind::Gateway as u8 || self.kind == EndpointKind::Elsewhere as u8
+        self.is(EndpointKind::Gateway) || self.is_elsewhere()
     }
 
     /// How to reach it.

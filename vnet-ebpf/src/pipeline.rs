@@ -19,8 +19,7 @@
 //! to_host        what the bridge floods to the host: it passes, unless the network keeps the host out
 //! ```
 //!
-//! A hit skips the sender stage safely: the key holds the device, and the entry the MACs, that the
-//! check was made for.
+//! A hit skips the sender stage safely: that check was made for the key's device and the entry's MACs.
 
 mod answer;
 mod errors;

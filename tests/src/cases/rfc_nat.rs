@@ -3,7 +3,7 @@
 //!
 //! `crate::requirements` tells which requirement each case proves.
 
-use vnet_common::{DropReason, FlowState, Ip};
+use vnet_common::{DropReason, FlowState};
 
 use super::{
     frame::{ACK, FIN, ICMP, RST, SYN, SYN_ACK, Segment, TCP, carried, fix_ipv4_checksum, icmp, routed, tcp},
@@ -136,7 +136,7 @@ fn errors(version: Version) -> Vec<Case> {
     // An identifier that the network may not leave with is replaced.
     let (first, _) = PORTS;
     let id = 50_000;
-    let seen_id = first + (Ip::from_std(C.addr(version)).digest().wrapping_add(u32::from(id)) % 10) as u16;
+    let seen_id = first + (C.mac.link_local().digest().wrapping_add(u32::from(id)) % 10) as u16;
     let (protocol, request, reply) = echo(version);
     let message = |of: &Way, kind: u8, id: u16| {
         let [high, low] = id.to_be_bytes();

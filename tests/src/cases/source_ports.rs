@@ -1,7 +1,7 @@
 //! Which source port a workload's packets leave with: kept, replaced, the same for everybody, or none left (RFC 4787
 //! REQ-1 to REQ-3, RFC 5508 REQ-8).
 
-use vnet_common::{DropReason, Ip};
+use vnet_common::DropReason;
 
 use super::{
     frame::{ACK, RST, SYN, SYN_ACK},
@@ -21,8 +21,8 @@ fn of_version(version: Version) -> Vec<Case> {
     let independent = |text: &str| Case::new(name(text)).commit(Policy::NatIndependent);
     let to = |service, port| way(version, (C, port), (O, service));
     let seen_by = |service, port| way(version, (U, port), (O, service));
-    // Where the search for another port than its own begins depends on the address.
-    let digest = Ip::from_std(C.addr(version)).digest();
+    // Where the search for another port than its own begins depends on the workload.
+    let digest = C.mac.link_local().digest();
     let place = |port: u16, attempt: u32| {
         first + (digest.wrapping_add(u32::from(port)).wrapping_add(attempt) % 10) as u16
     };

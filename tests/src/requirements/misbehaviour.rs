@@ -100,8 +100,8 @@ pub const MISBEHAVIOUR: &[Misbehaviour] = &[
         ],
     ),
     row(
-        "A hundred workloads of a hundred networks with the same source port, behind one address: all work.",
-        &["netns_nat::nat_tells_a_hundred_networks_with_the_same_source_port_apart"],
+        "A hundred workloads with the same private address and source port, in a network each, behind one address: all work.",
+        &["netns_nat::nat_tells_a_hundred_workloads_with_the_same_address_and_port_apart"],
     ),
     row(
         "Ten thousand short connections to one server: no error.",

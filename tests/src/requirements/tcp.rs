@@ -98,7 +98,7 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
         Met("As RFC 4787 REQ-3."),
         &[
             "the_port_of_a_flow_that_has_ended_is_free",
-            "netns_nat::nat_tells_a_hundred_networks_with_the_same_source_port_apart",
+            "netns_nat::nat_tells_a_hundred_workloads_with_the_same_address_and_port_apart",
             "netns_nat_addresses::nat_drops_what_finds_no_free_port_and_keeps_the_others",
         ],
     ),

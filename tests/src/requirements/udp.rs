@@ -40,7 +40,7 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
         &[
             "a_port_that_is_not_in_the_pool_gets_one_that_is_free",
             "an_exhausted_pool_refuses_and_the_others_go_on",
-            "netns_nat::nat_tells_a_hundred_networks_with_the_same_source_port_apart",
+            "netns_nat::nat_tells_a_hundred_workloads_with_the_same_address_and_port_apart",
             "netns_nat_addresses::nat_drops_what_finds_no_free_port_and_keeps_the_others",
         ],
     ),

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::seats::{is_declared, is_remote, networks_of};
+use super::seats::{is_declared, is_remote, network_of, networks_of};
 use crate::policy::{Network, NetworkKind, Policy, Port, Subnet};
 
 /// The addresses of each port, by its name.
@@ -49,6 +49,17 @@ pub struct Released {
     pub address: IpAddr,
     /// The port.
     pub port: String,
+    /// The network in which it had it; older files do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+impl Released {
+    /// Whether it was, or may have been, an address of `network`.
+    #[must_use]
+    pub fn was_in(&self, network: &str) -> bool {
+        self.network.as_deref().is_none_or(|own| own == network)
+    }
 }
 
 /// The same, but addresses that others had come last, those first that were released first: whoever still
@@ -62,15 +73,19 @@ pub fn assign_rested(
     kept: &Assigned,
     released: &[Released],
 ) -> Result<Assigned, AssignError> {
-    let resting: BTreeSet<IpAddr> = released.iter().map(|released| released.address).collect();
-    let mut taken: BTreeSet<IpAddr> =
-        policy.ports.values().flat_map(|port| port.addresses.iter().copied()).collect();
+    let resting: BTreeSet<(Option<&str>, IpAddr)> =
+        released.iter().map(|released| (released.network.as_deref(), released.address)).collect();
+    let declared = policy
+        .ports
+        .values()
+        .flat_map(|port| port.addresses.iter().map(|addr| (network_of(policy, port, *addr), *addr)));
+    let mut taken: Taken<'_> = declared.collect();
     let mut assigned = Assigned::new();
     // What ports had comes before what others may get.
     for (name, port) in &policy.ports {
         let mut addresses = port.addresses.clone();
-        for (_, network) in waiting(policy, port) {
-            addresses.extend(still_fitting(network, kept.get(name), &mut taken));
+        for place in waiting(policy, port) {
+            addresses.extend(still_fitting(place, kept.get(name), &mut taken));
         }
         assigned.insert(name.clone(), addresses);
     }
@@ -80,25 +95,31 @@ pub fn assign_rested(
             .flat_map(|(place, network)| missing(network, addresses).map(move |subnet| (place, subnet)))
             .collect();
         for (place, subnet) in missing {
-            let cursor = next.entry(subnet.net).or_insert_with(|| subnet.net.network());
-            let is_free = |addr: &IpAddr| subnet.has_room_for(*addr) && !taken.contains(addr);
-            let mut old = released.iter().filter(|released| is_free(&released.address));
+            let cursor = next.entry((place, subnet.net)).or_insert_with(|| subnet.net.network());
+            let is_free = |addr: &IpAddr| subnet.has_room_for(*addr) && !taken.contains(&(place, *addr));
+            let rests =
+                |addr: &IpAddr| resting.contains(&(Some(place), *addr)) || resting.contains(&(None, *addr));
+            let mut old =
+                released.iter().filter(|released| released.was_in(place) && is_free(&released.address));
             let own = old.clone().find(|released| released.port == *name);
             let addr = own
                 .map(|released| released.address)
-                .or_else(|| lowest_free(subnet, |addr| is_free(addr) && !resting.contains(addr), cursor))
+                .or_else(|| lowest_free(subnet, |addr| is_free(addr) && !rests(addr), cursor))
                 .or_else(|| old.next().map(|released| released.address))
                 .ok_or_else(|| AssignError {
                     port: name.clone(),
                     network: place.to_owned(),
                     subnet: subnet.net,
                 })?;
-            taken.insert(addr);
+            taken.insert((place, addr));
             addresses.push(addr);
         }
     }
     Ok(assigned)
 }
+
+/// The addresses that somebody has in each network.
+type Taken<'a> = BTreeSet<(&'a str, IpAddr)>;
 
 /// The networks in which `port` gets addresses.
 fn waiting<'a>(policy: &'a Policy, port: &'a Port) -> impl Iterator<Item = (&'a str, &'a Network)> {
@@ -109,13 +130,17 @@ fn waiting<'a>(policy: &'a Policy, port: &'a Port) -> impl Iterator<Item = (&'a 
 }
 
 /// The addresses of `kept` that the network still has room for, one of each subnet.
-fn still_fitting(network: &Network, kept: Option<&Vec<IpAddr>>, taken: &mut BTreeSet<IpAddr>) -> Vec<IpAddr> {
+fn still_fitting<'a>(
+    (name, network): (&'a str, &Network),
+    kept: Option<&Vec<IpAddr>>,
+    taken: &mut Taken<'a>,
+) -> Vec<IpAddr> {
     let of_subnet = |subnet: &Subnet| {
         let mut candidates = kept.into_iter().flatten().copied();
-        candidates.find(|addr| subnet.has_room_for(*addr) && !taken.contains(addr))
+        candidates.find(|addr| subnet.has_room_for(*addr) && !taken.contains(&(name, *addr)))
     };
     let addresses: Vec<_> = network.subnets.iter().filter_map(of_subnet).collect();
-    taken.extend(&addresses);
+    taken.extend(addresses.iter().map(|addr| (name, *addr)));
     addresses
 }
 

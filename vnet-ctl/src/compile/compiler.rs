@@ -26,7 +26,7 @@ use super::{
     translation,
     work::{Lists, Rules, Work},
 };
-use crate::policy::{ElasticIp as PublicIp, Forward as Forwarded, Metadata, Network, Policy, Port};
+use crate::policy::{ElasticIp as PublicIp, Forward as Forwarded, Metadata, Network, Overlaps, Policy, Port};
 
 /// Compiles policies that follow one another.
 #[derive(Debug, Default)]
@@ -188,21 +188,22 @@ impl Compiler {
 
         let mut identities = None;
         if moved || known.atoms.changed() {
+            let overlaps = Overlaps::of(&policy.networks);
             let seats = seats::seats(policy, devices, &Members::of(policy, devices, &self.tables));
-            let owners = records::owners(policy, assigned, devices, &seats);
+            let owners = records::owners(policy, &overlaps, assigned, devices, &seats);
             let members: Vec<Member<'_>> = owners.iter().map(|owner| owner.member(&self.tables)).collect();
             let new = Identities::number(&known.atoms, &members, &known.identities, &self.tables.peers);
             let group_set = |name: &str| sets_now.of_port(name) | world.gates;
             let records = Tables {
                 ports: records::ports(policy, &seats, group_set),
-                networks: records::networks(policy, devices),
+                networks: records::networks(policy, &overlaps, devices),
                 endpoints: records::endpoints(&owners, new.of_members(), group_set),
                 peers: records::peers(new.of_prefixes()),
                 joins: records::joins(policy, devices),
                 uplinks: translation::uplinks(policy, devices),
                 exits: translation::exits(policy, devices),
                 elastic_ips: translation::elastic_ips(policy, assigned, devices),
-                forwards: translation::forwards(policy, assigned, devices),
+                forwards: translation::forwards(policy, &overlaps, assigned, devices),
                 links: segments::links(policy, devices, &seats)?,
                 stations: segments::stations(policy, devices, &seats),
                 vteps: segments::vteps(policy),

@@ -9,12 +9,12 @@ use vnet_common::{Direction, DropReason};
 use super::{
     Assigned,
     evaluate::{Deciding, Packet, PeerView, deciding_entry, deciding_rule, failsafe},
-    records,
-    seats::network_of,
 };
-use crate::policy::{
-    AclAction, HostAccess, Mistake, Network, NetworkKind, Policy, Port, Protocol, Rule, closest,
-};
+use crate::policy::{AclAction, HostAccess, Mistake, NetworkKind, Overlaps, Policy, Protocol, Rule};
+
+mod places;
+
+use self::places::{Place, ends};
 
 /// One end of an imagined packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,7 +236,11 @@ fn obstacle(policy: &Policy, from: &Place<'_>, to: &Place<'_>, packet: Packet) -
         return Some(Obstacle { reason, help: to.network.map(|to| apart(policy, own, to)) });
     }
     let excludes = network.is_some_and(|network| network.host == HostAccess::Excluded);
-    let is_failsafe = to.is_host() && failsafe(policy, packet).is_some();
+    let is_apart = || {
+        let overlaps = Overlaps::of(&policy.networks);
+        [from, to].into_iter().any(|place| place.is_apart_from_host(policy, &overlaps))
+    };
+    let is_failsafe = to.is_host() && failsafe(policy, packet).is_some() && !is_apart();
     ((from.is_host() || to.is_host()) && excludes && !is_failsafe).then(|| DropReason::HostExcluded.into())
 }
 
@@ -292,122 +296,4 @@ fn value(question: &Question) -> Result<u16, Mistake> {
         (_, _, Some(_)) => Err(Mistake::new(format!("protocol {protocol} has no ICMP type"))),
         (_, None, None) | (_, Some(_), None) => Ok(0),
     }
-}
-
-/// An address and who has it.
-#[derive(Clone, Copy, Debug)]
-struct Place<'a> {
-    addr: IpAddr,
-    /// The network, unless outside of all.
-    network: Option<&'a str>,
-    /// The port; in a network, none is the gateway.
-    port: Option<&'a str>,
-    /// The network beyond whose segment it is, if the policy does not know who has it.
-    beyond: Option<&'a str>,
-}
-
-impl<'a> Place<'a> {
-    /// Whether it is a gateway.
-    const fn is_host(&self) -> bool {
-        self.network.is_some() && self.port.is_none()
-    }
-
-    /// Whether it is in no network, as far as vnet knows.
-    const fn is_outside(&self) -> bool {
-        self.network.is_none() && self.beyond.is_none()
-    }
-
-    fn groups(&self, policy: &'a Policy) -> &'a [String] {
-        self.port.and_then(|name| policy.ports.get(name)).map_or(&[], |port| &port.security_groups)
-    }
-}
-
-/// Both ends of the packet: the first addresses of the same version that they have.
-fn ends<'a>(
-    policy: &'a Policy,
-    assigned: &Assigned,
-    question: &Question,
-) -> Result<(Place<'a>, Place<'a>), ExplainError> {
-    let from = places(policy, assigned, &question.from)?;
-    let to = places(policy, assigned, &question.to)?;
-    let (from, to) = match (from, to) {
-        (None, None) => {
-            return Err(Mistake::new("both ends are the host").help("name a port for one of them").into());
-        }
-        (Some(from), None) => {
-            let to = gateways(policy, &from)?;
-            (from, to)
-        }
-        (None, Some(to)) => (gateways(policy, &to)?, to),
-        (Some(from), Some(to)) => (from, to),
-    };
-    let fits = |place: &&Place<'_>| question.protocol.fits(place.addr.is_ipv4());
-    let pair = from.iter().filter(fits).find_map(|from| {
-        let to = to.iter().find(|to| to.addr.is_ipv4() == from.addr.is_ipv4())?;
-        Some((*from, *to))
-    });
-    pair.ok_or_else(|| {
-        Mistake::new("the two ends have no addresses of the same IP version that fit the protocol")
-            .help("icmp is for IPv4, icmpv6 for IPv6; `vnet-ctl port list` shows the addresses")
-            .into()
-    })
-}
-
-/// Every address of `party`; `None` for the host, which has one in each network.
-fn places<'a>(
-    policy: &'a Policy,
-    assigned: &Assigned,
-    party: &Party,
-) -> Result<Option<Vec<Place<'a>>>, ExplainError> {
-    match party {
-        Party::Host => Ok(None),
-        Party::Addr(addr) => Ok(Some(vec![whose(policy, assigned, addr.to_canonical())])),
-        Party::Port(name) => {
-            let Some((name, port)) = policy.ports.get_key_value(name) else {
-                let similar = closest(name, policy.ports.keys().map(String::as_str)).map(str::to_owned);
-                return Err(ExplainError::NoSuchPort { name: name.clone(), similar });
-            };
-            let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
-            if addresses.is_empty() {
-                let message = format!("port `{name}` has no address yet, and vnet has heard of none");
-                return Err(Mistake::new(message)
-                    .help("give it `addresses`, or ask again when it has some")
-                    .into());
-            }
-            let place = |addr: &IpAddr| {
-                let network = Some(network_of(policy, port, *addr));
-                Place { addr: *addr, network, port: Some(name), beyond: None }
-            };
-            Ok(Some(addresses.iter().map(place).collect()))
-        }
-    }
-}
-
-/// Who has `addr`: a port, a gateway, or nobody here.
-fn whose<'a>(policy: &'a Policy, assigned: &Assigned, addr: IpAddr) -> Place<'a> {
-    let has =
-        |(name, _): &(&String, &Port)| assigned.get(*name).is_some_and(|addresses| addresses.contains(&addr));
-    if let Some((name, port)) = policy.ports.iter().find(has) {
-        return Place { addr, network: Some(network_of(policy, port, addr)), port: Some(name), beyond: None };
-    }
-    let is_gateway = |network: &Network| records::gateways(network).any(|gateway| gateway == addr);
-    let gateway = policy.networks.iter().find(|(_, network)| is_gateway(network));
-    let is_beyond = |network: &Network| network.segment.is_some() && network.subnet_of(addr).is_some();
-    let beyond = policy.networks.iter().filter(|_| gateway.is_none()).find(|(_, network)| is_beyond(network));
-    let name = |(name, _): (&'a String, &'a Network)| name.as_str();
-    Place { addr, network: gateway.map(name), port: None, beyond: beyond.map(name) }
-}
-
-/// The host's addresses in the network of the other end.
-fn gateways<'a>(policy: &'a Policy, other: &[Place<'a>]) -> Result<Vec<Place<'a>>, Mistake> {
-    let network = other.iter().find_map(|place| place.network.or(place.beyond));
-    let Some((name, network)) = network.and_then(|name| policy.networks.get_key_value(name)) else {
-        return Ok(Vec::new());
-    };
-    if network.kind == NetworkKind::Bridged {
-        let message = format!("the host is nobody in network `{name}`, which is bridged");
-        return Err(Mistake::new(message).help("name the address that it has on that LAN, if it has one"));
-    }
-    let place = |addr| Place { addr, network: Some(name), port: None, beyond: None };
-    Ok(records::gateways(network).map(place).collect())
 }

@@ -152,8 +152,8 @@ pub(super) struct Member<'a> {
     pub(super) groups: &'a [String],
     /// Its network.
     pub(super) network: &'a str,
-    /// The address.
-    pub(super) addr: IpAddr,
+    /// The address, where that tells who it is.
+    pub(super) addr: Option<IpAddr>,
     /// The identity that it had, if any.
     pub(super) before: u32,
 }
@@ -238,7 +238,8 @@ impl<'a> Containing<'a> {
     fn of_member(&self, member: &Member<'_>) -> Vec<AtomId> {
         let groups = member.groups.iter().filter_map(|name| self.atoms.in_use(self.atoms.groups.get(name)));
         let network = self.atoms.in_use(self.atoms.networks.get(member.network));
-        sorted(groups.chain(network).chain(self.around(IpNet::from(member.addr))))
+        let prefixes = member.addr.into_iter().flat_map(|addr| self.around(addr.into()));
+        sorted(groups.chain(network).chain(prefixes))
     }
 
     /// What an address of `prefix`, and of no longer one, is part of, in order.

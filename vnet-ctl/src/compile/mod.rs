@@ -27,7 +27,7 @@ pub use assign::{AssignError, Assigned, Released, assign, assign_rested};
 pub use compiler::Compiler;
 pub use difference::{Change, Changes, Difference};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
-pub(crate) use seats::{learns, network_of, networks_of};
+pub(crate) use seats::{is_declared, learns, network_of, networks_of};
 pub use tables::{
     Bridge, Devices, ExitPlace, PortDevice, SegmentDevice, Tables, TooLarge, UplinkDevice, compile,
 };

@@ -7,8 +7,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use vnet_common::{
-    Direction, Endpoint, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, Ip, MacAddr, NetworkFlags,
-    NetworkRecord, PortFlags, PortRecord,
+    Direction, Endpoint, EndpointKey, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GroupSet, Identity, Ip,
+    NetworkFlags, NetworkRecord, PortFlags, PortRecord,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     seats::{Seat, extending, is_remote, learns},
     translation,
 };
-use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Policy, Port, Segment};
+use crate::policy::{HostAccess, Mapping, Network, NetworkKind, Overlaps, Policy, Port, Segment};
 
 /// The bridge in the keys of prefixes that are some network's, whichever asks.
 const NO_NETWORK: u32 = 0;
@@ -52,7 +52,11 @@ pub(super) fn ports(
 }
 
 /// The records of networks by their bridge.
-pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, NetworkRecord> {
+pub(super) fn networks(
+    policy: &Policy,
+    overlaps: &Overlaps<'_>,
+    devices: &Devices,
+) -> BTreeMap<u32, NetworkRecord> {
     let extending = extending(policy);
     let record = |(name, network): (&String, &Network)| {
         let bridge = devices.bridges.get(name)?;
@@ -70,6 +74,7 @@ pub(super) fn networks(policy: &Policy, devices: &Devices) -> BTreeMap<u32, Netw
             (extending.contains(name.as_str()), NetworkFlags::EXTENDS),
             (is_routed, NetworkFlags::ROUTED),
             (is_bridged, NetworkFlags::BRIDGED),
+            (overlaps.concern(name), NetworkFlags::SHARES_ADDRESSES),
         ];
         let set = flags.into_iter().filter(|(is_set, _)| *is_set);
         let flags = set.fold(NetworkFlags::NONE, |flags, (_, flag)| flags.and(flag));
@@ -132,51 +137,78 @@ pub(super) struct Owner<'a> {
     bridge: Bridge,
     /// The port, its device and its name; `None` is the gateway.
     port: Option<(&'a Port, PortDevice, &'a str)>,
+    /// Whether the host has a route to it.
+    is_near_host: bool,
+    /// Whether it is as networks that do not know it by its address see it.
+    is_abroad: bool,
 }
 
 impl Owner<'_> {
+    /// Where its record is.
+    const fn place(&self) -> (u32, IpAddr) {
+        let network = self.bridge.ifindex | if self.is_abroad { EndpointKey::ABROAD } else { 0 };
+        (network, self.addr)
+    }
+
     fn endpoint(&self, identity: u32, group_set: &impl Fn(&str) -> GroupSet) -> Endpoint {
-        match self.port {
+        let endpoint = match self.port {
             Some((port, device, name)) => {
                 Endpoint::port(device.ifindex, device.delivery, port.mac, identity, group_set(name))
             }
             None => Endpoint::gateway(self.bridge.ifindex, self.bridge.mac, identity),
-        }
+        };
+        if self.is_near_host { endpoint } else { endpoint.apart_from_host() }
     }
 
     /// What tells who it is to rules; `before` has the identity that it had.
     pub(super) fn member(&self, before: &Tables) -> Member<'_> {
-        let known = before.endpoints.get(&(self.bridge.ifindex, self.addr));
+        let known = before.endpoints.get(&self.place());
         Member {
             groups: self.port.map_or(&[], |(port, ..)| &port.security_groups),
             network: self.network,
-            addr: self.addr,
+            addr: (!self.is_abroad).then_some(self.addr),
             before: known.map_or(Identity::UNKNOWN.0, |endpoint| endpoint.identity),
         }
     }
 }
 
-/// All addresses of ports in their `seats`, and of gateways that have devices, link-local ones included.
+/// All addresses of ports in their `seats`, and of gateways that have devices, link-local ones included; those of ports in
+/// networks that share addresses once more, as others see them.
 pub(super) fn owners<'a>(
     policy: &'a Policy,
+    overlaps: &Overlaps<'_>,
     assigned: &Assigned,
     devices: &Devices,
     seats: &[Seat<'a>],
 ) -> Vec<Owner<'a>> {
     let mut owners = Vec::new();
-    let mut add =
-        |network, bridge: Bridge, port, mac: MacAddr, addresses: &mut dyn Iterator<Item = IpAddr>| {
-            let all = addresses.chain([mac.link_local().to_std()]);
-            owners.extend(all.map(|addr| Owner { addr, network, bridge, port }));
-        };
     for seat in seats {
         let Seat { name, port, network, bridge, device, .. } = *seat;
-        let own = seat.addresses(policy, assigned);
-        add(network, bridge, Some((port, device, name)), port.mac, &mut own.into_iter());
+        let owner = |addr| Owner {
+            addr,
+            network,
+            bridge,
+            port: Some((port, device, name)),
+            is_near_host: !overlaps.host_is_apart(network, addr),
+            is_abroad: false,
+        };
+        let addresses = seat.addresses(policy, assigned);
+        owners.extend(addresses.iter().copied().chain([port.mac.link_local().to_std()]).map(owner));
+        if overlaps.concern(network) {
+            owners.extend(addresses.into_iter().map(|addr| Owner { is_abroad: true, ..owner(addr) }));
+        }
     }
     for (name, network) in policy.networks.iter().filter(|(_, it)| it.kind != NetworkKind::Bridged) {
         let Some(bridge) = devices.bridges.get(name) else { continue };
-        add(name, *bridge, None, bridge.mac, &mut gateways(network));
+        let owner = |addr| Owner {
+            addr,
+            network: name,
+            bridge: *bridge,
+            port: None,
+            is_near_host: !overlaps.host_is_apart(name, addr),
+            is_abroad: false,
+        };
+        owners.extend(gateways(network).chain([bridge.mac.link_local().to_std()]).map(owner));
     }
     owners
 }
@@ -187,9 +219,8 @@ pub(super) fn endpoints(
     identities: &[u32],
     group_set: impl Fn(&str) -> GroupSet,
 ) -> BTreeMap<(u32, IpAddr), Endpoint> {
-    let record = |(owner, identity): (&Owner<'_>, &u32)| {
-        ((owner.bridge.ifindex, owner.addr), owner.endpoint(*identity, &group_set))
-    };
+    let record =
+        |(owner, identity): (&Owner<'_>, &u32)| (owner.place(), owner.endpoint(*identity, &group_set));
     owners.iter().zip(identities).map(record).collect()
 }
 

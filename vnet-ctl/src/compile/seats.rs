@@ -69,7 +69,7 @@ pub(crate) fn network_of<'a>(policy: &Policy, port: &'a Port, addr: IpAddr) -> &
 }
 
 /// Whether `port` names an address of its own in `network`.
-pub(super) fn is_declared(policy: &Policy, port: &Port, network: &str) -> bool {
+pub(crate) fn is_declared(policy: &Policy, port: &Port, network: &str) -> bool {
     port.addresses.iter().any(|addr| network_of(policy, port, *addr) == network)
 }
 

@@ -4,6 +4,7 @@ mod assigning;
 mod backends;
 mod explaining;
 mod following;
+mod overlaps;
 mod random;
 mod segments;
 mod tables;

@@ -22,7 +22,7 @@ use super::{
     seats::network_of,
 };
 use crate::policy::{
-    self, Affinity, Backend, Network, NetworkKind, OnChange, Policy, PortRange, Protocol, fnv1a,
+    self, Affinity, Backend, Network, NetworkKind, OnChange, Overlaps, Policy, PortRange, Protocol, fnv1a,
 };
 
 /// The side that keys of tables have before it is known where they go.
@@ -177,14 +177,17 @@ pub(super) fn elastic_ips(
 /// Heads and blocks of all that is translated on the way in, and slots and members of lists of backends.
 pub(super) fn forwards(
     policy: &Policy,
+    overlaps: &Overlaps<'_>,
     assigned: &Assigned,
     devices: &Devices,
 ) -> BTreeMap<ForwardKey, Forward> {
     let mut table = ForwardTable::default();
+    let gateways = scoped_gateways(policy, overlaps, devices);
     // What listens on one address comes before what listens on all of them.
     for is_wildcard in [true, false] {
         for forward in policy.forwards.iter().filter(|it| it.listen.is_unspecified() == is_wildcard) {
-            table.forward(policy, assigned, devices, forward);
+            let listened_on = listened_on(devices, &gateways, forward.listen);
+            table.forward((policy, assigned, devices), forward, &listened_on);
         }
     }
     for Association { addr, on_change, bridge, private, .. } in associations(policy, assigned, devices) {
@@ -217,10 +220,9 @@ struct ForwardTable {
 impl ForwardTable {
     fn forward(
         &mut self,
-        policy: &Policy,
-        assigned: &Assigned,
-        devices: &Devices,
+        (policy, assigned, devices): (&Policy, &Assigned, &Devices),
         forward: &policy::Forward,
+        listened_on: &BTreeSet<(u32, IpAddr)>,
     ) {
         let (first, last) = forward.ports;
         let backends: Vec<Present<'_>> = forward
@@ -239,8 +241,8 @@ impl ForwardTable {
             _ => self.list(forward, &backends),
         };
         let blocks = split(PortRange { first, last });
-        for (scope, addr) in listened_on(policy, devices, forward.listen) {
-            self.add(head(scope, addr, forward.protocol.0), &blocks, to);
+        for (scope, addr) in listened_on {
+            self.add(head(*scope, *addr, forward.protocol.0), &blocks, to);
         }
     }
 
@@ -299,9 +301,30 @@ const fn head(scope: u32, addr: IpAddr, protocol: u8) -> ForwardKey {
     ForwardKey::head(scope, NO_SIDE, Ip::from_std(addr), protocol)
 }
 
+/// The gateways, each with its scope: one that the host does not have is one for the networks that know it.
+fn scoped_gateways(policy: &Policy, overlaps: &Overlaps<'_>, devices: &Devices) -> BTreeSet<(u32, IpAddr)> {
+    let mut scoped = BTreeSet::new();
+    for (name, network) in &policy.networks {
+        for gateway in gateways(network) {
+            if !overlaps.host_is_apart(name, gateway) {
+                scoped.insert((0, gateway));
+                continue;
+            }
+            let near = policy.joined(name).into_iter().chain([name.as_str()]);
+            let bridges = near.filter_map(|network| devices.bridges.get(network));
+            scoped.extend(bridges.map(|bridge| (bridge.ifindex, gateway)));
+        }
+    }
+    scoped
+}
+
 /// The addresses that lead to what listens on `listen`, each with its scope. Only the host's own processes reach
 /// its loopback: what they ask for is translated before it is a packet.
-fn listened_on(policy: &Policy, devices: &Devices, listen: IpAddr) -> BTreeSet<(u32, IpAddr)> {
+fn listened_on(
+    devices: &Devices,
+    gateways: &BTreeSet<(u32, IpAddr)>,
+    listen: IpAddr,
+) -> BTreeSet<(u32, IpAddr)> {
     if listen.is_loopback() {
         return [(ForwardKey::HOST, listen)].into();
     }
@@ -310,8 +333,8 @@ fn listened_on(policy: &Policy, devices: &Devices, listen: IpAddr) -> BTreeSet<(
     }
     let loopback: IpAddr =
         if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    let all = devices.addresses.iter().copied().chain(policy.networks.values().flat_map(gateways));
-    let all = all.filter(|addr| addr.is_ipv4() == listen.is_ipv4()).map(|addr| (0, addr));
+    let all = devices.addresses.iter().map(|addr| (0, *addr)).chain(gateways.iter().copied());
+    let all = all.filter(|(_, addr)| addr.is_ipv4() == listen.is_ipv4());
     all.chain([(ForwardKey::HOST, loopback)]).collect()
 }
 

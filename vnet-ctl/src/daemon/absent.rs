@@ -9,7 +9,7 @@ use super::declared::{Conflict, Conflicts};
 use crate::{
     compile::Released,
     plan::{self, Absent, Desired, Observed, Obstacle, Obstacles, Plan, Segment, Uplink},
-    state::State,
+    state::{State, place_of},
 };
 
 /// The ports and what else is not in force, and why.
@@ -166,7 +166,10 @@ pub(super) fn leave_out(
 pub(super) fn rested(state: &State, conflicts: &Conflicts) -> Vec<Released> {
     let kept = conflicts.0.iter().flat_map(|Conflict { port, .. }| {
         let addresses = state.addresses.get(port).into_iter().flatten();
-        addresses.map(|&address| Released { address, port: port.clone() })
+        addresses.map(|&address| {
+            let network = place_of(&state.places, port, address).map(str::to_owned);
+            Released { address, port: port.clone(), network }
+        })
     });
     state.released.iter().cloned().chain(kept).collect()
 }
@@ -174,7 +177,7 @@ pub(super) fn rested(state: &State, conflicts: &Conflicts) -> Vec<Released> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Attach, NetnsRef, Network, Port};
+    use crate::plan::{Addressing, Attach, NetnsRef, Network, Port};
 
     fn desired() -> Desired {
         let network = Network {
@@ -193,6 +196,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             gateways: Vec::new(),
+            addressing: Addressing::Given,
             attach,
         };
         let netns = NetnsRef::Name("gone".to_owned());

@@ -16,7 +16,7 @@ use vnet_common::MacAddr;
 
 use crate::{
     api::types::RuntimePort,
-    compile::Assigned,
+    compile::{Assigned, is_declared, network_of},
     policy::{Attach, DEFAULT_INTERFACE, Mistake, NetnsRef, Network, Policy, Port, parse_port},
 };
 
@@ -199,7 +199,8 @@ fn judge(name: &str, declared: &RuntimePort, policy: &Policy) -> Result<Arc<Port
 #[derive(Default)]
 struct Claims {
     names: BTreeSet<String>,
-    addresses: BTreeMap<IpAddr, String>,
+    /// In each network its own.
+    addresses: BTreeMap<(String, IpAddr), String>,
     macs: BTreeMap<MacAddr, String>,
     places: BTreeMap<(PathBuf, String), String>,
 }
@@ -208,7 +209,8 @@ impl Claims {
     fn add(&mut self, name: &str, port: &Port, kept: &Assigned, policy: &Policy) {
         self.names.insert(name.to_owned());
         for addr in addresses(name, port, kept, policy) {
-            self.addresses.insert(addr, name.to_owned());
+            let network = network_of(policy, port, addr).to_owned();
+            self.addresses.insert((network, addr), name.to_owned());
         }
         self.macs.insert(port.mac, name.to_owned());
         if let Some(place) = place(&port.attach) {
@@ -225,7 +227,8 @@ impl Claims {
             reasons.extend(owner.map(reason));
         };
         for addr in addresses(name, port, kept, policy) {
-            taken(format!("the address {addr}"), self.addresses.get(&addr));
+            let network = network_of(policy, port, addr).to_owned();
+            taken(format!("the address {addr}"), self.addresses.get(&(network, addr)));
         }
         taken(format!("the MAC address {}", port.mac), self.macs.get(&port.mac));
         taken(port.attach.describe(), place(&port.attach).and_then(|place| self.places.get(&place)));
@@ -241,17 +244,18 @@ fn place(attach: &Attach) -> Option<(PathBuf, String)> {
     attach.place().map(|(netns, device)| (netns, device.to_owned()))
 }
 
-/// The addresses that the port has: those declared, else those it keeps.
+/// The addresses that the port has: those declared, and in networks of which it declares none those it keeps.
 fn addresses<'a>(
     name: &str,
     port: &'a Port,
     kept: &'a Assigned,
     policy: &'a Policy,
 ) -> impl Iterator<Item = IpAddr> + use<'a> {
-    let kept = kept.get(name).filter(|_| port.addresses.is_empty()).into_iter().flatten();
+    let kept = kept.get(name).into_iter().flatten();
     let fits = |addr: &&IpAddr| {
-        let network = policy.networks.get(&port.network);
-        network.and_then(|network| network.subnet_of(**addr)).is_some_and(|net| net.has_room_for(**addr))
+        let name = network_of(policy, port, **addr);
+        let subnet = policy.networks.get(name).and_then(|network| network.subnet_of(**addr));
+        !is_declared(policy, port, name) && subnet.is_some_and(|subnet| subnet.has_room_for(**addr))
     };
     port.addresses.iter().chain(kept.filter(fits)).copied()
 }

@@ -164,3 +164,15 @@ fn an_edit_that_takes_an_assigned_address_conflicts() {
     let text = declared.join(&kept).conflicts.to_string();
     assert!(text.contains("the address 10.10.0.3 belongs to port `p1` already"), "{text}");
 }
+
+#[test]
+fn networks_that_overlap_have_the_same_address_each() {
+    let text = FILE.replace("\"10.20.0.0/24\"]", "\"10.10.0.0/24\"]\nhost = false");
+    let conflicts = |network: &str| {
+        let mut declared = declared(&text);
+        declared.set_runtime("c1", Some(port(network, Some("10.10.0.10"), netns("c1"))));
+        declared.join(&kept()).conflicts.to_string()
+    };
+    assert_eq!(conflicts("db"), "");
+    assert!(conflicts("web").contains("10.10.0.10 belongs to port `p1` already"));
+}

@@ -10,36 +10,47 @@ use std::{
 use ipnet::IpNet;
 use vnet_common::MacAddr;
 
-use crate::{compile::Assigned, plan, policy};
+use crate::{
+    compile::{Assigned, learns, network_of},
+    plan,
+    policy::{self, Overlaps},
+};
 
 /// The bridges and devices of `policy`, whose ports have the addresses `assigned`.
 pub(super) fn desired(policy: &policy::Policy, assigned: &Assigned) -> plan::Desired {
+    let overlaps = Overlaps::of(&policy.networks);
     let networks = policy.networks.iter().map(|(name, network)| {
-        let stations = network.segment.as_ref().map(|_| stations(policy, name, network)).unwrap_or_default();
-        let groups = groups(policy, name, network);
-        (name.clone(), plan::Network { groups, stations, ..bridge(name, network) })
+        let of_host = network.subnets.iter().filter(|subnet| overlaps.host_is_in(name, subnet));
+        let desired = plan::Network {
+            gateways: of_host.map(|subnet| in_subnet(subnet.gateway, subnet)).collect(),
+            groups: groups(policy, name, network),
+            stations: network.segment.as_ref().map(|_| stations(policy, name, network)).unwrap_or_default(),
+            ..bridge(name, network)
+        };
+        (name.clone(), desired)
     });
     let ports = policy.ports.iter().filter_map(|(name, port)| {
         let network = policy.networks.get(&port.network)?;
         let addresses = assigned.get(name).map_or(&[][..], Vec::as_slice);
         let attach = place(&port.attach)?;
-        Some((name.clone(), device(port, network, addresses, attach)))
+        let own = addresses.iter().copied().filter(|addr| network_of(policy, port, *addr) == port.network);
+        let device = device(port, network, &own.collect::<Vec<_>>(), attach);
+        let addressing = match learns(policy, port, &port.network) {
+            true => plan::Addressing::Own,
+            false => plan::Addressing::Given,
+        };
+        Some((name.clone(), plan::Port { addressing, ..device }))
     });
     plan::Desired { networks: networks.collect(), ports: ports.collect(), spared: BTreeMap::new() }
 }
 
 /// The bridge of a network, and where it leads; without what depends on the rest of the policy.
 pub(super) fn bridge(name: &str, network: &policy::Network) -> plan::Network {
-    let gateway = |subnet: &policy::Subnet| in_subnet(subnet.gateway, subnet);
     plan::Network {
         bridge: policy::bridge_name(name),
         mac: gateway_mac(name, network),
         mtu: network.mtu,
-        gateways: match network.kind {
-            // Its gateway is somebody else.
-            policy::NetworkKind::Bridged => Vec::new(),
-            _ => network.subnets.iter().map(gateway).collect(),
-        },
+        gateways: Vec::new(),
         uplink: if leads_outside(network) { way(network.uplink.as_ref()) } else { plan::Uplink::None },
         groups: BTreeSet::new(),
         segment: network.segment.as_ref().map(|segment| reach(segment, network)),
@@ -97,24 +108,31 @@ fn way(device: Option<&String>) -> plan::Uplink {
     device.map_or(plan::Uplink::DefaultRoute, |device| plan::Uplink::Device(device.clone()))
 }
 
+/// The device of a port whose `addresses` in its own network are these. Those that it has in others are for whoever makes
+/// the tagged interfaces there.
 fn device(
     port: &policy::Port,
     network: &policy::Network,
     addresses: &[IpAddr],
     attach: plan::Attach,
 ) -> plan::Port {
-    let subnets = || addresses.iter().filter_map(|&addr| Some((addr, network.subnet_of(addr)?)));
+    let with_length = |&addr: &IpAddr| match network.subnet_of(addr) {
+        Some(subnet) => Some(in_subnet(addr, subnet)),
+        // Of a LAN without subnets nothing more is known.
+        None => network.subnets.is_empty().then(|| addr.into()),
+    };
     // One default route for each IP version: that of the first address.
     let mut gateways = BTreeMap::new();
-    for (_, subnet) in subnets() {
+    for subnet in addresses.iter().filter_map(|addr| network.subnet_of(*addr)) {
         gateways.entry(subnet.gateway.is_ipv6()).or_insert(subnet.gateway);
     }
     plan::Port {
         network: port.network.clone(),
         mac: port.mac,
         mtu: network.mtu,
-        addresses: subnets().map(|(addr, subnet)| in_subnet(addr, subnet)).collect(),
+        addresses: addresses.iter().filter_map(with_length).collect(),
         gateways: gateways.into_values().collect(),
+        addressing: plan::Addressing::Given,
         attach,
     }
 }
@@ -263,5 +281,26 @@ attach = { device = "tap0" }
         assert_eq!(underlay(Some("eth2"), Some("eth1")), device("eth2"));
         assert_eq!(underlay(None, Some("eth1")), device("eth1"));
         assert_eq!(underlay(None, None), plan::Uplink::DefaultRoute);
+    }
+
+    #[test]
+    fn the_host_has_no_address_where_it_is_kept_out_and_others_have_the_same() {
+        let closed = |name: &str, subnet: &str| {
+            format!("[networks.{name}]\ntype = \"nat\"\nsubnets = [{subnet}]\nhost = false\n")
+        };
+        let addresses = |more: &str| {
+            let (policy, _) = policy::parse(&format!("{POLICY}{more}"), Path::new("policy.toml")).unwrap();
+            let desired = desired(&policy, &Assigned::new());
+            let texts = |network: &plan::Network| network.gateways.iter().map(ToString::to_string).collect();
+            let of = desired.networks.iter().map(|(name, network)| (name.clone(), texts(network)));
+            of.collect::<BTreeMap<String, Vec<String>>>()
+        };
+        let alone = addresses(&closed("x", "\"10.66.0.0/24\", \"fd66::/64\""));
+        assert_eq!(alone["x"], ["10.66.0.1/24", "fd66::1/64"]);
+        let both = addresses(&closed("x", "\"10.10.0.0/16\", \"fd66::/64\""));
+        assert_eq!(both["x"], ["fd66::1/64"]);
+        assert_eq!(both["web"], ["10.10.0.1/24", "10.20.0.1/16", "fd00:10::1/64"]);
+        let neither = addresses(&[closed("x", "\"10.66.0.0/24\""), closed("y", "\"10.66.0.0/16\"")].concat());
+        assert_eq!((neither["x"].len(), neither["y"].len()), (0, 0));
     }
 }

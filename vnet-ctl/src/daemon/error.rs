@@ -137,6 +137,14 @@ pub(crate) enum PortError {
     /// No port has the address.
     #[error("no port has the address {0}")]
     NoLease(IpAddr),
+    /// Ports of several networks have the address.
+    #[error("several networks have {address}: it is that of the ports {}; nothing was changed", .ports.join(", "))]
+    SeveralLeases {
+        /// The address.
+        address: IpAddr,
+        /// The ports that have it.
+        ports: Vec<String>,
+    },
     /// It is the file's.
     #[error("port {name} is declared in {}; nothing was changed", origin.display())]
     InFile {
@@ -178,6 +186,8 @@ impl From<PortError> for Refusal {
             }
             PortError::NoLease(_) => Self::new(StatusCode::NOT_FOUND, message)
                 .help("`vnet-ctl ipam show` lists all that are given out"),
+            PortError::SeveralLeases { .. } => Self::new(StatusCode::CONFLICT, message)
+                .help("remove the one that you mean with `vnet-ctl port delete NAME`"),
             PortError::InFile { name, origin } => Self::new(StatusCode::CONFLICT, message).help(format!(
                 "remove it from {}, or with `vnet-ctl port delete {name}`; or choose another name",
                 origin.display()

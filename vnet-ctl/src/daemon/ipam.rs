@@ -15,10 +15,10 @@ use ipnet::IpNet;
 use super::{Daemon, absent::Waiting, desired::desired, error::PortError, view::View};
 use crate::{
     api::types::{IpamFinding, Lease, LeaseState, POLICY_ORIGIN, Pool, PortRemoved},
-    compile::Assigned,
+    compile::{Assigned, network_of},
     plan,
-    policy::Subnet,
-    state::State,
+    policy::{Network, Subnet},
+    state::{Places, State, place_of},
 };
 
 impl Daemon {
@@ -31,22 +31,31 @@ impl Daemon {
 
     /// What is not as it should be.
     pub(crate) async fn check_addresses(&self) -> Result<Vec<IpamFinding>> {
-        let (kept, waiting) = {
+        let (kept, places, waiting) = {
             let engine = self.engine.lock().await;
             let engine = engine.as_ref().context("the daemon is shutting down")?;
-            (engine.state.addresses.clone(), engine.waiting.clone())
+            let State { addresses, places, .. } = &engine.state;
+            (addresses.clone(), places.clone(), engine.waiting.clone())
         };
         let view = self.view();
         let gone = self.gone(&view).await?;
-        Ok(findings(&view, &gone, &kept, &waiting))
+        Ok(findings(&view, &gone, (&kept, &places), &waiting))
     }
 
     /// Gives back an address whose workload is gone: removes the port that a runtime created for it.
     pub(crate) async fn release(self: &Arc<Self>, address: IpAddr) -> Result<PortRemoved, PortError> {
         let view = self.view();
-        let owner = view.assigned.iter().find(|(_, addresses)| addresses.contains(&address));
-        let Some((port, _)) = owner else { return Err(PortError::NoLease(address)) };
-        let (port, origin) = (port.clone(), view.origin(port).to_owned());
+        let owners = view.assigned.iter().filter(|(_, addresses)| addresses.contains(&address));
+        let owners: Vec<&String> = owners.map(|(port, _)| port).collect();
+        let port = match &owners[..] {
+            [] => return Err(PortError::NoLease(address)),
+            [port] => (*port).clone(),
+            several => {
+                let ports = several.iter().map(|port| (*port).clone()).collect();
+                return Err(PortError::SeveralLeases { address, ports });
+            }
+        };
+        let origin = view.origin(&port).to_owned();
         if origin == POLICY_ORIGIN {
             return Err(PortError::InFile { name: port, origin: self.options.policy.clone() });
         }
@@ -70,8 +79,9 @@ impl Daemon {
 fn pools(view: &View, gone: &BTreeSet<String>) -> Vec<Pool> {
     let mut leases: BTreeMap<&str, Vec<(IpAddr, &str)>> = BTreeMap::new();
     for (name, port) in &view.policy.ports {
-        let addresses = view.assigned.get(name).into_iter().flatten();
-        leases.entry(&port.network).or_default().extend(addresses.map(|addr| (*addr, name.as_str())));
+        for addr in view.assigned.get(name).into_iter().flatten() {
+            leases.entry(network_of(&view.policy, port, *addr)).or_default().push((*addr, name.as_str()));
+        }
     }
     let mut pools = Vec::new();
     for (name, network) in &view.policy.networks {
@@ -112,15 +122,28 @@ fn size(subnet: &Subnet) -> u64 {
     all.map_or(u64::MAX, |all| all.saturating_sub(reserved.len() as u64))
 }
 
-fn findings(view: &View, gone: &BTreeSet<String>, kept: &Assigned, waiting: &Waiting) -> Vec<IpamFinding> {
+fn findings(
+    view: &View,
+    gone: &BTreeSet<String>,
+    (kept, places): (&Assigned, &Places),
+    waiting: &Waiting,
+) -> Vec<IpamFinding> {
     let mut findings = Vec::new();
-    let mut owners: BTreeMap<IpAddr, &str> = BTreeMap::new();
+    let mut owners: BTreeMap<IpAddr, Vec<(Option<&str>, &str)>> = BTreeMap::new();
     for (port, addresses) in kept {
+        let declared = view.policy.ports.get(port);
         for &address in addresses {
+            let network = declared.map(|port| network_of(&view.policy, port, address));
+            let network = network.or_else(|| place_of(places, port, address));
             let mut tell = |problem: String, help: String| {
                 findings.push(IpamFinding { address, port: port.clone(), problem, help });
             };
-            if let Some(other) = owners.insert(address, port) {
+            let others = owners.entry(address).or_default();
+            // Networks that share addresses have one each; where the network is not known, it may be any.
+            let is_same = |of: Option<&str>| of.is_none() || network.is_none() || of == network;
+            let other = others.iter().find(|(of, _)| is_same(*of)).map(|(_, other)| *other);
+            others.push((network, port));
+            if let Some(other) = other {
                 tell(
                     format!("port {other} has the address as well"),
                     format!(
@@ -128,7 +151,7 @@ fn findings(view: &View, gone: &BTreeSet<String>, kept: &Assigned, waiting: &Wai
                     ),
                 );
             }
-            let Some(declared) = view.policy.ports.get(port) else {
+            let Some(declared) = declared else {
                 match waiting.reason(port) {
                     Some(reason) => tell(format!("port {port} is not in force: {reason}"), waits(port)),
                     None => tell(
@@ -138,8 +161,12 @@ fn findings(view: &View, gone: &BTreeSet<String>, kept: &Assigned, waiting: &Wai
                 }
                 continue;
             };
-            let network = view.policy.networks.get(&declared.network);
-            if network.and_then(|network| network.subnet_of(address)).is_none() {
+            let network = network.and_then(|name| view.policy.networks.get(name));
+            let fits = |network: &Network| {
+                network.subnet_of(address).is_some()
+                    || !network.is_routed_here() && network.subnets.is_empty()
+            };
+            if !network.is_some_and(fits) {
                 tell(
                     format!("the address is in no subnet of network {}", declared.network),
                     format!("give port {port} an address of its network"),
@@ -213,7 +240,9 @@ attach = { netns = "c1" }
         };
         let find = |gone: &[&str], kept: Assigned| {
             let gone = gone.iter().map(|port| (*port).to_owned()).collect();
-            let findings = findings(&view, &gone, &kept, &Waiting::default());
+            let there = [("10.10.0.5".parse().unwrap(), "db".to_owned())].into();
+            let places = [("y".to_owned(), there)].into();
+            let findings = findings(&view, &gone, (&kept, &places), &Waiting::default());
             findings.iter().map(|found| format!("{}; {}", found.problem, found.help)).collect::<Vec<_>>()
         };
         assert!(find(&[], kept(&[])).is_empty());
@@ -222,6 +251,7 @@ attach = { netns = "c1" }
         assert!(texts.last().unwrap().contains("remove port p1 from the policy"), "{texts:?}");
         assert!(find(&[], kept(&[("x", "10.10.0.9")]))[0].contains("nobody declares"));
         assert!(find(&[], kept(&[("x", "10.10.0.5")]))[0].contains("has the address as well"));
+        assert!(!find(&[], kept(&[("y", "10.10.0.5")]))[0].contains("as well"), "in another network");
         assert!(find(&[], kept(&[("p1", "10.20.0.5")]))[0].contains("in no subnet of network web"));
     }
 }

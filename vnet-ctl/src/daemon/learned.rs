@@ -13,7 +13,7 @@ use vnet_common::MacAddr;
 
 use crate::{
     compile::{Assigned, Devices, learns, network_of, networks_of},
-    policy::{Policy, Port},
+    policy::{Overlaps, Policy, Port},
     state::{Learned, LearnedAddresses},
 };
 
@@ -30,7 +30,10 @@ pub(super) struct Owners<'a> {
     policy: &'a Policy,
     /// Those of ports that are declared or assigned, by the network.
     of_ports: BTreeMap<(&'a str, IpAddr), &'a str>,
-    /// Those of the host, of routers, and those that vnet answers for.
+    /// The routers of networks; those that are the host.
+    gateways: BTreeSet<(&'a str, IpAddr)>,
+    of_host: BTreeSet<IpAddr>,
+    /// Those of the host beside, of the routers behind its uplinks, and those that vnet answers for.
     others: BTreeSet<IpAddr>,
 }
 
@@ -43,11 +46,21 @@ impl<'a> Owners<'a> {
                 of_ports.insert((network_of(policy, port, *addr), *addr), name.as_str());
             }
         }
-        let subnets = policy.networks.values().flat_map(|network| &network.subnets);
+        let subnets = policy
+            .networks
+            .iter()
+            .flat_map(|(name, network)| network.subnets.iter().map(move |subnet| (name.as_str(), subnet)));
+        let overlaps = Overlaps::of(&policy.networks);
+        let of_host = subnets.clone().filter(|(name, subnet)| overlaps.host_is_in(name, subnet));
         let snat = policy.networks.values().flat_map(|network| network.snat.iter().copied());
         let elastic = policy.elastic_ips.keys().copied();
-        let others = subnets.map(|subnet| subnet.gateway).chain(snat).chain(elastic).collect();
-        Self { policy, of_ports, others }
+        Self {
+            policy,
+            of_ports,
+            of_host: of_host.map(|(_, subnet)| subnet.gateway).collect(),
+            gateways: subnets.map(|(name, subnet)| (name, subnet.gateway)).collect(),
+            others: snat.chain(elastic).collect(),
+        }
     }
 
     /// The same with what there is on the host, and beyond its uplinks.
@@ -74,6 +87,9 @@ impl<'a> Owners<'a> {
             && (is_link_local || is_inside)
             && network_of(self.policy, port, addr) == network
             && !self.others.contains(&addr)
+            && !self.gateways.contains(&(network, addr))
+            // What is of the LAN's own subnets is what it is there, whoever else has it elsewhere.
+            && !(place.subnets.is_empty() && self.of_host.contains(&addr))
             && !self.of_ports.contains_key(&(network, addr))
             && !(is_link_local && self.has_made_of_mac(network, addr))
     }

@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-use vnet_common::{UplinkRecord, link};
+use vnet_common::{EndpointKey, UplinkRecord, link};
 
 use crate::{
     compile::{Difference, Tables},
@@ -61,7 +61,8 @@ fn outside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
 fn inside(difference: &Difference, after: &Tables) -> Vec<Announcement> {
     let newcomers = difference.endpoints.iter().filter_map(|(place, change)| {
         let endpoint = change.after.filter(|now| change.before.is_none_or(|old| old.mac != now.mac))?;
-        (!is_made_of_its_mac(place.1)).then_some((place, endpoint))
+        let is_of_interest = place.0 & EndpointKey::ABROAD == 0 && !is_made_of_its_mac(place.1);
+        is_of_interest.then_some((place, endpoint))
     });
     let newcomers: Vec<_> = newcomers.collect();
     let mut listeners: BTreeMap<u32, Vec<u32>> = BTreeMap::new();

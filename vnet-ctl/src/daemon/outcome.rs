@@ -1,6 +1,6 @@
 //! A policy on its way into force, and what came of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use super::{
     absent::Waiting,
@@ -9,11 +9,11 @@ use super::{
     view::View,
 };
 use crate::{
-    compile::Assigned,
+    compile::{Assigned, network_of},
     datapath::Committed,
     plan::{Desired, Located, Observed, Plan, Role},
     policy::Policy,
-    state::{LearnedAddresses, State},
+    state::{LearnedAddresses, Places, State},
 };
 
 /// A policy on its way into force.
@@ -50,15 +50,27 @@ impl Change {
         self.plan.as_ref().unwrap_or(&NOTHING)
     }
 
+    /// In which networks ports have their addresses.
+    fn places(&self) -> Places {
+        let places_of = |(name, addresses): (&String, &Vec<IpAddr>)| {
+            let port = self.policy.ports.get(name)?;
+            let place = |addr: &IpAddr| (*addr, network_of(&self.policy, port, *addr).to_owned());
+            Some((name.clone(), addresses.iter().map(place).collect()))
+        };
+        self.assigned.iter().filter_map(places_of).collect()
+    }
+
     /// `state` with the addresses of all ports; those that wait keep theirs.
     pub(super) fn record(&self, mut state: State) -> State {
         let mut assigned = self.assigned.clone();
+        let mut places = self.places();
         for name in self.waiting.names() {
             if let (None, Some(kept)) = (assigned.get(name), state.addresses.get(name)) {
                 assigned.insert(name.clone(), kept.clone());
+                places.extend(state.places.get(name).map(|places| (name.clone(), places.clone())));
             }
         }
-        state.set_addresses(&assigned);
+        state.set_addresses(&assigned, places);
         state.learned.clone_from(&self.learned);
         state
     }

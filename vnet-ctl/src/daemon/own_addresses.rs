@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{apply::Occasion, declared::PolicyFile, error::ApplyError};
 use crate::{
     plan::Located,
-    policy::{Mistake, Policy, Segment, Subject, placed},
+    policy::{Mistake, Overlaps, Policy, Segment, Subject, placed},
 };
 
 /// What a policy `file` says that does not go with the host's addresses: in a sentence each with its place, by what
@@ -38,9 +38,13 @@ type Misfit = (String, Subject, Mistake);
 
 fn find(policy: &Policy, located: &Located) -> Vec<Misfit> {
     let host = &located.addresses;
-    let own = policy.networks.values().filter(|network| network.is_routed_here());
-    let gateways = own.flat_map(|network| &network.subnets);
-    let gateways: Vec<IpAddr> = gateways.map(|subnet| subnet.gateway).collect();
+    let overlaps = Overlaps::of(&policy.networks);
+    let subnets = policy
+        .networks
+        .iter()
+        .flat_map(|(name, network)| network.subnets.iter().map(move |subnet| (name, subnet)));
+    let of_host = subnets.filter(|(name, subnet)| overlaps.host_is_in(name, subnet));
+    let gateways: Vec<IpAddr> = of_host.map(|(_, subnet)| subnet.gateway).collect();
     let is_the_hosts = |addr: &IpAddr| {
         addr.is_unspecified() || addr.is_loopback() || host.contains_key(addr) || gateways.contains(addr)
     };

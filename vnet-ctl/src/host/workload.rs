@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rtnetlink::LinkUnspec;
 
 use super::{addresses, links, links::kernel, namespace::Netns, routes};
-use crate::plan::Workload;
+use crate::plan::{Addressing, Workload};
 
 /// Gives the interface its settings, addresses and routes; what is right already stays as it is.
 pub(super) async fn configure(workload: &Workload) -> Result<()> {
@@ -23,6 +23,9 @@ pub(super) async fn configure(workload: &Workload) -> Result<()> {
     let settings = LinkUnspec::new_with_index(ifindex).address(workload.mac.0.to_vec()).mtu(workload.mtu);
     let settings = if workload.up { settings.up() } else { settings.down() };
     netlink.link().set(settings.build()).execute().await.map_err(kernel).context("set MAC and MTU")?;
+    if workload.addressing == Addressing::Own {
+        return Ok(());
+    }
     addresses::set(&netlink, ifindex, &workload.addresses, crate::plan::is_link_local).await?;
     if workload.up {
         routes::set(&netlink, ifindex, &workload.gateways, &workload.addresses).await?;

@@ -61,7 +61,7 @@ pub struct Network {
     pub mac: MacAddr,
     /// Bytes of IP packet that a frame carries.
     pub mtu: u32,
-    /// The gateway's addresses with the length of their subnets.
+    /// The gateway's addresses with the length of their subnets, in as far as they are the host's.
     pub gateways: Vec<IpNet>,
     /// The device that its packets leave by.
     pub uplink: Uplink,
@@ -164,8 +164,20 @@ pub struct Port {
     pub addresses: Vec<IpNet>,
     /// The next hops of the workload's default routes, at most one for each IP version.
     pub gateways: Vec<IpAddr>,
+    /// Whether those are all that it has.
+    pub addressing: Addressing,
     /// Where the workload is.
     pub attach: Attach,
+}
+
+/// Who gives a workload its addresses and default routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Addressing {
+    /// vnet: it has those that it should have, and no others.
+    #[default]
+    Given,
+    /// Itself, by DHCP or otherwise: vnet leaves them alone.
+    Own,
 }
 
 /// How a port reaches its workload.
@@ -222,6 +234,8 @@ pub struct Workload {
     pub addresses: Vec<IpNet>,
     /// The next hops of its default routes.
     pub gateways: Vec<IpAddr>,
+    /// Whether those are all that it has.
+    pub addressing: Addressing,
     /// Whether it is up.
     pub up: bool,
 }
@@ -237,6 +251,7 @@ impl Workload {
             mtu: port.mtu,
             addresses: with_link_local(&port.addresses, port.mac),
             gateways: port.gateways.clone(),
+            addressing: port.addressing,
             up: true,
         }
     }

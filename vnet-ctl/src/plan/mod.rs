@@ -36,7 +36,10 @@ use self::planner::Planner;
 pub(crate) use self::ports::is_link_local;
 pub use self::{
     action::{Action, Step, Target},
-    desired::{Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Segment, Uplink, Workload, port_device},
+    desired::{
+        Addressing, Attach, Desired, NETNS_DIR, NetnsRef, Network, Port, Segment, Uplink, Workload,
+        port_device,
+    },
     leftovers::spared,
     observed::{
         DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer, Role,

@@ -14,7 +14,8 @@ use super::{
     Segment, bridge_name,
     diagnostic::Finding,
     names::{check_interface, is_not_loopback},
-    networks::{Claimed, parse_address},
+    networks::parse_address,
+    overlaps::Claimed,
     parse::Names,
     rule::parse_cidr,
     section::{Named, Node, Report, Schema, Section, integer, list_of, one_of, string},
@@ -40,6 +41,14 @@ pub(super) struct WayOut {
 /// An address that a network leaves with, its place, and the network.
 pub(super) type Snat<'t> = (IpAddr, Range<usize>, &'t str);
 
+/// What networks leave with, and where, as far as it has to be compared between them.
+#[derive(Default)]
+pub(super) struct Leaving<'t> {
+    pub(super) snats: Vec<Snat<'t>>,
+    /// The prefixes to which they leave with their own addresses, their places, and the networks.
+    pub(super) exempt: Vec<(IpNet, Range<usize>, &'t str)>,
+}
+
 /// Whose way out it is.
 pub(super) struct Whose<'a, 't> {
     pub(super) name: &'t str,
@@ -47,11 +56,11 @@ pub(super) struct Whose<'a, 't> {
     pub(super) names: &'a Names<'t>,
 }
 
-/// How a network leads outside; the addresses that it leaves with go to `snats`, too.
+/// How a network leads outside; what it leaves with goes to `leaving`, too.
 pub(super) fn way_out<'t>(
     section: &Section<'t>,
     Whose { name, names, .. }: &Whose<'_, 't>,
-    snats: &mut Vec<Snat<'t>>,
+    leaving: &mut Leaving<'t>,
     report: &mut Report,
 ) -> Option<WayOut> {
     let uplink = match section.get("uplink") {
@@ -59,7 +68,7 @@ pub(super) fn way_out<'t>(
         None => Some(None),
     };
     let snat = match section.get("snat") {
-        Some(node) => snat(name, node, snats, report),
+        Some(node) => snat(name, node, &mut leaving.snats, report),
         None => Some(Vec::new()),
     };
     let snat_ports = match section.get("snat_ports") {
@@ -69,7 +78,9 @@ pub(super) fn way_out<'t>(
     let no_snat = match section.get("no_snat") {
         Some(node) => list_of(node, report, |node, report| {
             let text = string(node, report)?;
-            report.keep(node.span(), parse_cidr(text))
+            let net = report.keep(node.span(), parse_cidr(text))?;
+            leaving.exempt.push((net, node.span(), name));
+            Some(net)
         }),
         None => Some(Vec::new()),
     };
@@ -206,10 +217,10 @@ pub(super) fn check_snats(
     report: &mut Report,
 ) {
     for (addr, place, name) in snats {
-        let inside = |(net, _, owner): &&Claimed<'_>| {
-            net.contains(addr) && networks.get(*owner).is_none_or(Network::is_routed_here)
+        let inside = |subnet: &&Claimed<'_>| {
+            subnet.net.contains(addr) && networks.get(subnet.network).is_none_or(Network::is_routed_here)
         };
-        if let Some((net, there, owner)) = subnets.iter().find(inside) {
+        if let Some(Claimed { net, place: there, network: owner, .. }) = subnets.iter().find(inside) {
             let message = format!("{addr} is in the subnet {net} of network `{owner}`, not outside");
             let mistake =
                 Mistake::new(message).help("`snat` takes addresses that others know as this host's");

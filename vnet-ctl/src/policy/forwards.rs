@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr, ops::Range};
 
 use super::{
-    Affinity, Backend, Forward, Listen, MAX_BACKENDS, Mistake, Protocol, Target, USUAL_WEIGHT,
+    Affinity, Backend, Forward, HostAccess, Listen, MAX_BACKENDS, Mistake, Protocol, Target, USUAL_WEIGHT,
     backends::check_weight,
     diagnostic::Finding,
+    overlaps::overlapping,
     section::{Node, Report, Schema, Section, integer, list_of, one_of, string},
     targets::{Targets, entries},
     tree::Kind,
@@ -43,7 +44,7 @@ fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Op
     let listen = section.require("listen", "write listen = \"0.0.0.0:8080\"", report).and_then(|node| {
         let text = string(node, report)?;
         let listen: Listen = report.keep(node.span(), text.parse())?;
-        report.keep(node.span(), is_not_a_workloads(listen.addr, targets))?;
+        report.keep(node.span(), targets.check_hosts(listen.addr))?;
         Some((listen, node.span()))
     });
     let protocol = section
@@ -60,6 +61,9 @@ fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Op
     let (to, places): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
     let ports = (listen.ports.first, listen.ports.last);
     let forward = Forward { listen: listen.addr, ports, protocol: protocol?, to, affinity: affinity? };
+    if let Some(mistake) = is_for_nobody(&forward, targets) {
+        report.warnings.push(Finding::new(there.clone(), mistake));
+    }
     if forward.to.iter().all(Backend::drains) {
         let message =
             format!("forward {} brings no new connections: all of its backends drain", forward.name());
@@ -67,6 +71,22 @@ fn forward(node: Node<'_>, targets: &Targets<'_, '_>, report: &mut Report) -> Op
         report.warnings.push(Finding::new(there, Mistake::new(message).help(help)));
     }
     Some((forward, place, places))
+}
+
+/// What is wrong with a forward for the host's processes alone that leads to where they are kept out.
+fn is_for_nobody(forward: &Forward, targets: &Targets<'_, '_>) -> Option<Mistake> {
+    let network = |backend: &Backend| Some(&targets.ports.get(&backend.port)?.network);
+    let keeps_host_out = |backend: &Backend| {
+        let network = network(backend).and_then(|name| targets.networks.get(name));
+        network.is_some_and(|network| network.host == HostAccess::Excluded)
+    };
+    let is_closed = forward.listen.is_loopback() && forward.to.iter().all(keeps_host_out);
+    let network = network(forward.to.first()?).filter(|_| is_closed)?;
+    let message = format!(
+        "nobody can use the forward {}: it is for the host alone, which network `{network}` keeps out",
+        forward.name()
+    );
+    Some(Mistake::new(message).help("listen on another address, or let the host in: host = true"))
 }
 
 /// What a forward wants of its backends, as far as it is known.
@@ -103,7 +123,34 @@ impl Wanted<'_, '_, '_> {
             return None;
         }
         report_repeated(&backends, report)?;
+        self.report_alike(&backends, report)?;
         Some(backends)
+    }
+
+    /// Records each backend whose address may be that of another one: a flow is known by where it goes.
+    fn report_alike(&self, backends: &[(Backend, Range<usize>)], report: &mut Report) -> Option<()> {
+        let network = |backend: &Backend| Some(self.targets.ports.get(&backend.port)?.network.as_str());
+        let mut before: BTreeMap<&str, (&str, &Range<usize>)> = BTreeMap::new();
+        let count = report.errors.len();
+        for (backend, place) in backends {
+            let Some(own) = network(backend) else { continue };
+            let clash = before.iter().find_map(|(other, first)| {
+                (*other != own).then_some(())?;
+                Some((other, first, overlapping(self.targets.networks, own, other)?))
+            });
+            if let Some((other, (port, there), (one, two))) = clash {
+                let message = format!(
+                    "ports `{port}` and `{}` cannot be backends of one forward: {two} of network `{other}` overlaps \
+                     {one} of `{own}`",
+                    backend.port
+                );
+                let mistake = Mistake::new(message).help("give each of the networks a forward of its own");
+                let finding = Finding::new(place.clone(), mistake);
+                report.errors.push(finding.related((*there).clone(), "named here"));
+            }
+            before.entry(own).or_insert((&backend.port, place));
+        }
+        (report.errors.len() == count).then_some(())
     }
 
     /// `{ port = "web-1:80", weight = 3 }`
@@ -152,18 +199,6 @@ fn report_repeated(backends: &[(Backend, Range<usize>)], report: &mut Report) ->
 fn protocol(node: Node<'_>, report: &mut Report) -> Option<Protocol> {
     let words = [("tcp", Protocol::TCP), ("udp", Protocol::UDP), ("sctp", Protocol::SCTP)];
     one_of(node, "a protocol with ports", words, report)
-}
-
-/// An address in a network is the host's only if it is a gateway; but a bridged network is a LAN that the host may have
-/// an address in, too.
-fn is_not_a_workloads(addr: IpAddr, targets: &Targets<'_, '_>) -> Result<(), Mistake> {
-    let own = targets.networks.values().filter(|network| network.is_routed_here());
-    let subnets = own.filter_map(|network| network.subnet_of(addr));
-    match subnets.into_iter().find(|subnet| subnet.gateway != addr) {
-        None => Ok(()),
-        Some(subnet) => Err(Mistake::new(format!("{addr} is no address of the host"))
-            .help(format!("in the subnet {} the host has {}", subnet.net, subnet.gateway))),
-    }
 }
 
 /// What the first port becomes.

@@ -7,12 +7,18 @@ use std::{
 
 use super::{
     Mistake, Network,
+    diagnostic::Finding,
+    overlaps::clash,
     parse::unknown,
     section::{Node, Report, list_of, string},
 };
 
-/// A network, one that it is joined with, and where it says so.
-pub(super) type Joint<'t> = (&'t str, &'t str, Range<usize>);
+/// That a network names another one to be connected with, and where.
+pub(super) struct Joint<'t> {
+    network: &'t str,
+    other: &'t str,
+    place: Range<usize>,
+}
 
 /// The networks that `name` says it is joined with, of those that are `known`; they go to `joints`, too.
 pub(super) fn connect<'t>(
@@ -30,7 +36,7 @@ pub(super) fn connect<'t>(
             report.error(node.span(), mistake.help("remove one of them"));
             return None;
         }
-        joints.push((name, other, node.span()));
+        joints.push(Joint { network: name, other, place: node.span() });
         Some(())
     })?;
     Some(joined)
@@ -52,13 +58,46 @@ fn check_joint(network: &str, other: &str, known: &BTreeSet<&str>) -> Result<(),
     })
 }
 
-/// Records joints with bridged networks: vnet is no router there.
+/// Records each connection with a bridged network, where vnet is no router; each between networks that overlap, and each
+/// that leads from one network to two that do. Where the networks cannot overlap at all, that is told already.
 pub(super) fn check_joints(joints: &[Joint<'_>], networks: &BTreeMap<String, Network>, report: &mut Report) {
-    for (name, other, place) in joints {
+    let mut near: BTreeMap<&str, Vec<(&str, &Range<usize>)>> = BTreeMap::new();
+    let mut in_order: Vec<_> = joints.iter().collect();
+    in_order.sort_by_key(|joint| joint.place.start);
+    for Joint { network, other, place } in in_order {
+        if near.get(network).is_some_and(|known| known.iter().any(|(known, _)| known == other)) {
+            continue;
+        }
         if networks.get(*other).is_some_and(|network| !network.is_routed_here()) {
-            let message = format!("network `{name}` cannot be connected with `{other}`, which is bridged");
+            let message = format!("network `{network}` cannot be connected with `{other}`, which is bridged");
             let help = format!("the router of its LAN leads to `{other}`, and back; take it out here");
             report.error(place.clone(), Mistake::new(message).help(help));
+            continue;
+        }
+        if let Some((own, others)) = clash(networks, network, other) {
+            let message = format!(
+                "network `{network}` cannot be connected with `{other}`: {own} overlaps {others} there"
+            );
+            let help = "each would take the other's addresses for its own: give one of them other subnets";
+            report.error(place.clone(), Mistake::new(message).help(help));
+            continue;
+        }
+        for (network, other) in [(network, other), (other, network)] {
+            let before = near.entry(network).or_default();
+            let found = before
+                .iter()
+                .find_map(|(earlier, there)| Some((*earlier, *there, clash(networks, earlier, other)?)));
+            if let Some((earlier, there, (one, two))) = found {
+                let message = format!(
+                    "network `{network}` cannot be connected with both `{earlier}` and `{other}`: {one} and {two} \
+                     overlap"
+                );
+                let help = "an address would lead to either: give one of them other subnets, or take one of the \
+                            connections out";
+                let finding = Finding::new(place.clone(), Mistake::new(message).help(help));
+                report.errors.push(finding.related(there.clone(), format!("connects it with `{earlier}`")));
+            }
+            before.push((other, place));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Listen, Metadata, Mistake, Network,
+    Listen, Metadata, Mistake, Network, Overlaps,
     diagnostic::Finding,
     listen::single,
     parse::{Names, unknown},
@@ -60,7 +60,7 @@ fn service(
         let text = string(node, report)?;
         let listen = report.keep(node.span(), check_listen(text, targets))?;
         let network = network.and_then(|name| targets.networks.get(name).map(|network| (name, network)));
-        report.keep(node.span(), network.map_or(Ok(()), |network| has_gateway(network, listen)))?;
+        report.keep(node.span(), network.map_or(Ok(()), |network| has_gateway(network, listen, targets)))?;
         Some((listen, node.span()))
     });
     let to = section.require("to", "write to = \"host:PORT\"", report).and_then(|node| {
@@ -93,13 +93,29 @@ fn check_listen(text: &str, targets: &Targets<'_, '_>) -> Result<SocketAddr, Mis
 }
 
 /// The service is the host's at the network's gateway of the same IP version.
-fn has_gateway((name, network): (&str, &Network), listen: SocketAddr) -> Result<(), Mistake> {
-    if network.subnets.iter().any(|subnet| subnet.net.addr().is_ipv4() == listen.is_ipv4()) {
-        return Ok(());
-    }
+fn has_gateway(
+    (name, network): (&str, &Network),
+    listen: SocketAddr,
+    targets: &Targets<'_, '_>,
+) -> Result<(), Mistake> {
     let version = version(listen.is_ipv4());
-    Err(Mistake::new(format!("network `{name}` has no {version} subnet, so nobody asks {}", listen.ip()))
-        .help(format!("add an {version} subnet, or take this service out")))
+    let subnets = || network.subnets.iter().filter(|subnet| subnet.net.addr().is_ipv4() == listen.is_ipv4());
+    if subnets().next().is_none() {
+        return Err(Mistake::new(format!(
+            "network `{name}` has no {version} subnet, so nobody asks {}",
+            listen.ip()
+        ))
+        .help(format!("add an {version} subnet, or take this service out")));
+    }
+    let overlaps = Overlaps::of(targets.networks);
+    let Some(subnet) = subnets().find(|subnet| !overlaps.host_is_in(name, subnet)) else { return Ok(()) };
+    let other = overlaps.other(name, subnet).unwrap_or_default();
+    let message = format!(
+        "network `{name}` cannot have a service of the host: {} overlaps a subnet of network `{other}`, so the host \
+         has no way there",
+        subnet.net
+    );
+    Err(Mistake::new(message).help("give the network a subnet of its own, or take this service out"))
 }
 
 fn to_host(text: &str) -> Result<u16, Mistake> {

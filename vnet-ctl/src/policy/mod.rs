@@ -23,6 +23,7 @@ mod model;
 mod names;
 mod networks;
 mod outline;
+mod overlaps;
 mod parse;
 mod parser;
 mod patch;
@@ -57,6 +58,7 @@ pub use model::{
 };
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, OVERLAY_DEVICE, bridge_name, closest, parse_mac, port_mac};
+pub use overlaps::Overlaps;
 pub use parse::parse;
 pub use parser::Parser;
 pub(crate) use placed::{Subject, placed};

@@ -203,7 +203,8 @@ pub struct Network {
     /// Its way out.
     #[serde(rename = "type")]
     pub kind: NetworkKind,
-    /// Its subnets: at least one, but for a bridged network, which may have none; none overlaps another of any network.
+    /// Its subnets: at least one, but for a bridged network, which may have none. None overlaps another of it; those of
+    /// other networks, see [`super::Overlaps`].
     pub subnets: Vec<Subnet>,
     /// Bytes of IP packet that a frame carries, 1280 to 65535.
     pub mtu: u32,
@@ -310,7 +311,8 @@ impl Network {
 pub struct Subnet {
     /// The prefix, without host bits.
     pub net: IpNet,
-    /// The gateway: the host itself; in a bridged network whoever is the LAN's router.
+    /// The gateway: the host itself, if [`super::Overlaps::host_is_in`] the subnet; in a bridged network whoever is the
+    /// LAN's router.
     pub gateway: IpAddr,
 }
 

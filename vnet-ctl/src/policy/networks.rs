@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use super::{
     HostAccess, Mistake, Network, NetworkKind, Subnet, closest,
     diagnostic::Finding,
-    exits::{Snat, Whose, check_snats, refuse_keys, way_out},
+    exits::{Leaving, Whose, check_snats, refuse_keys, way_out},
     joints::{self, Joint, check_joints},
     model::is_reserved,
     names::check_network,
+    overlaps::{Claimed, KnownTo, check_no_snat, overlap, report_overlaps},
     parse::Names,
     rule::{host_bits, parse_cidr},
     section::{Named, Node, Report, Schema, Section, boolean, integer, list_of, string},
@@ -70,22 +71,20 @@ pub(super) fn networks(
             networks.insert((*name).to_owned(), network);
         }
     }
-    report_overlaps(&found.subnets, report);
-    check_snats(&found.snats, &found.subnets, &networks, report);
+    report_overlaps(&mut found.subnets, report);
     check_joints(&found.joints, &networks, report);
+    check_snats(&found.leaving.snats, &found.subnets, &networks, report);
+    check_no_snat(&found.leaving.exempt, &networks, report);
     let places = check_segments(found.segments, &found.subnets, &networks, report);
     (networks, places)
 }
-
-/// A subnet, its place, and the network that it is in.
-pub(super) type Claimed<'t> = (IpNet, Range<usize>, &'t str);
 
 /// What has to be compared between networks.
 #[derive(Default)]
 struct Found<'t> {
     subnets: Vec<Claimed<'t>>,
-    snats: Vec<Snat<'t>>,
     joints: Vec<Joint<'t>>,
+    leaving: Leaving<'t>,
     segments: Segments<'t>,
 }
 
@@ -113,16 +112,16 @@ impl<'t> Reader<'_, 't> {
             Some(node) => mtu(node, self.report).map(Some),
             None => Some(None),
         };
-        let subnets = self.subnets(&section, &whose);
+        let host = match section.get("host") {
+            Some(node) => host(node, self.report),
+            None => Some(HostAccess::default()),
+        };
+        let subnets = self.subnets(&section, &whose, host);
         let connect = match section.get("connect") {
             Some(node) => {
                 joints::connect((name, node), &self.names.networks, &mut self.found.joints, self.report)
             }
             None => Some(BTreeSet::new()),
-        };
-        let host = match section.get("host") {
-            Some(node) => host(node, self.report),
-            None => Some(HostAccess::default()),
         };
         let clamp_mss = match section.get("clamp_mss") {
             Some(node) => boolean(node, self.report),
@@ -130,7 +129,7 @@ impl<'t> Reader<'_, 't> {
         };
         // What does not go with the type is told once.
         fitting?;
-        let way_out = way_out(&section, &whose, &mut self.found.snats, self.report);
+        let way_out = way_out(&section, &whose, &mut self.found.leaving, self.report);
         let uplink = way_out.as_ref().and_then(|way_out| way_out.uplink.as_deref());
         let segment = segment(&section, &whose, uplink, (&mut self.found.segments, self.report));
         let (way_out, segment) = (way_out?, segment?);
@@ -151,7 +150,12 @@ impl<'t> Reader<'_, 't> {
     }
 
     /// The subnets with their gateways. A bridged network may do without: its LAN has them.
-    fn subnets(&mut self, section: &Section<'t>, whose: &Whose<'_, 't>) -> Option<Vec<Subnet>> {
+    fn subnets(
+        &mut self,
+        section: &Section<'t>,
+        whose: &Whose<'_, 't>,
+        host: Option<HostAccess>,
+    ) -> Option<Vec<Subnet>> {
         let is_bridged = whose.kind == Some(NetworkKind::Bridged);
         let nets = match section.get("subnets") {
             None if is_bridged => {
@@ -165,7 +169,7 @@ impl<'t> Reader<'_, 't> {
             }
             _ => section
                 .require("subnets", "write subnets = [\"10.10.0.0/24\"]", self.report)
-                .and_then(|node| self.nets(whose.name, node)),
+                .and_then(|node| self.nets(whose, host, node)),
         };
         let given = match section.get("gateway") {
             Some(node) => list_of(node, self.report, |node, report| {
@@ -177,7 +181,12 @@ impl<'t> Reader<'_, 't> {
         place_gateways(&nets?, &given?, self.report)
     }
 
-    fn nets(&mut self, name: &'t str, node: Node<'t>) -> Option<Vec<Placed<IpNet>>> {
+    fn nets(
+        &mut self,
+        Whose { name, kind, .. }: &Whose<'_, 't>,
+        host: Option<HostAccess>,
+        node: Node<'t>,
+    ) -> Option<Vec<Placed<IpNet>>> {
         let nets = list_of(node, self.report, |node, report| Some((subnet(node, report)?, node.span())))?;
         if nets.is_empty() {
             let help = "name at least one: subnets = [\"10.10.0.0/24\"]";
@@ -185,7 +194,15 @@ impl<'t> Reader<'_, 't> {
                 .error(node.span(), Mistake::new(format!("network `{name}` has no subnet")).help(help));
             return None;
         }
-        self.found.subnets.extend(nets.iter().map(|(net, span)| (*net, span.clone(), name)));
+        // What kind of network it is may be said wrong: then nothing follows from it.
+        let known_to = kind.zip(host).map_or(KnownTo::Lan, |(kind, host)| KnownTo::of(kind, host));
+        let claimed = |(net, place): &Placed<IpNet>| Claimed {
+            net: *net,
+            place: place.clone(),
+            network: name,
+            known_to,
+        };
+        self.found.subnets.extend(nets.iter().map(claimed));
         Some(nets)
     }
 }
@@ -271,32 +288,6 @@ fn special_ranges() -> [IpNet; 7] {
     let v4 = |a, len| IpNet::new_assert(Ipv4Addr::new(a, 0, 0, 0).into(), len);
     let v6 = |a, len| IpNet::new_assert(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0).into(), len);
     [v4(0, 8), v4(127, 8), v4(224, 3), v6(0, 64), v6(0xfe80, 10), v6(0xfec0, 10), v6(0xff00, 8)]
-}
-
-fn overlap(a: IpNet, b: IpNet) -> bool {
-    a.contains(&b) || b.contains(&a)
-}
-
-fn report_overlaps(claimed: &[Claimed<'_>], report: &mut Report) {
-    let mut sorted: Vec<_> = claimed.iter().collect();
-    // Prefixes either nest or are disjoint: one that overlaps others overlaps the last that still reaches it.
-    sorted.sort_by_key(|(net, span, _)| (net.network(), net.prefix_len(), span.start));
-    let mut outer: Option<&Claimed<'_>> = None;
-    for inner in sorted {
-        let Some(widest) = outer.filter(|outer| outer.0.contains(&inner.0)) else {
-            outer = Some(inner);
-            continue;
-        };
-        let (first, second) = if widest.1.start < inner.1.start { (widest, inner) } else { (inner, widest) };
-        let message = if first.0 == second.0 {
-            format!("the subnet {} is given twice", second.0)
-        } else {
-            format!("the subnet {} overlaps {} of network `{}`", second.0, first.0, first.2)
-        };
-        let mistake = Mistake::new(message).help("choose subnets that have no address in common");
-        let finding = Finding::new(second.1.clone(), mistake);
-        report.errors.push(finding.related(first.1.clone(), format!("network `{}` has it", first.2)));
-    }
 }
 
 /// Each subnet with its gateway: the one given for it, else its first host address.

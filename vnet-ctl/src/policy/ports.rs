@@ -16,6 +16,7 @@ use super::{
     diagnostic::Finding,
     names::{check_port, parse_mac, port_mac},
     networks::parse_address,
+    overlaps::clash,
     parse::{Names, unknown},
     section::{Named, Node, Report, Schema, Section, list_of, string},
     special::check_plain,
@@ -48,7 +49,8 @@ pub(super) fn ports(
 /// What only one port may have.
 #[derive(Default)]
 pub(super) struct Claims {
-    addresses: Owners<IpAddr>,
+    /// In each network its own.
+    addresses: Owners<(String, IpAddr)>,
     macs: Owners<MacAddr>,
     pub(super) interfaces: Owners<(PathBuf, String)>,
     pub(super) devices: Owners<String>,
@@ -126,11 +128,14 @@ impl Reader<'_, '_> {
                 report.error(node.span(), mistake.help("take it out here"));
                 return None;
             }
-            if !names.insert(name) {
+            if names.contains(name) {
                 let mistake = Mistake::new(format!("network `{name}` is given twice"));
                 report.error(node.span(), mistake.help("remove one of them"));
                 return None;
             }
+            let before = own.into_iter().chain(names.iter().copied());
+            report.keep(node.span(), are_apart(networks, port, before, name))?;
+            names.insert(name);
             // What is wrong with the others is told at their own places.
             let Some(network) = networks.get(name) else { return Some(name.to_owned()) };
             let tag = report.keep(node.span(), tag_of(name, network))?;
@@ -154,6 +159,7 @@ impl Reader<'_, '_> {
         networks: Option<(&String, &Vec<String>)>,
         node: Node<'_>,
     ) -> Option<Vec<IpAddr>> {
+        let known = networks.map(|(own, _)| own.as_str()).unwrap_or_default();
         // Of networks that are not right nothing is known.
         let networks = networks.and_then(|(own, vlans)| {
             let names = std::iter::once(own).chain(vlans);
@@ -163,10 +169,14 @@ impl Reader<'_, '_> {
         let addresses = list_of(node, self.report, |node, report| {
             let text = string(node, report)?;
             let addr = report.keep(node.span(), parse_address(text))?;
-            if let Some(networks) = &networks {
-                report.keep(node.span(), check_address(addr, networks))?;
-            }
-            claim(claims, addr, "the address", (port, node.span()), report)?;
+            let network = match &networks {
+                Some(networks) => report.keep(node.span(), check_address(addr, networks))?,
+                None => known,
+            };
+            let claimed = try_claim(claims, (network.to_owned(), addr), (port, node.span()), |(_, addr)| {
+                format!("the address {addr}")
+            });
+            claimed.map_err(|finding| report.errors.push(finding)).ok()?;
             Some(addr)
         })?;
         if addresses.is_empty() {
@@ -267,14 +277,34 @@ fn tag_of(name: &str, network: &Network) -> Result<u16, Mistake> {
     }
 }
 
-/// Whether a port of `networks` may have `addr`.
-fn check_address(addr: IpAddr, networks: &[(&str, &Network)]) -> Result<(), Mistake> {
-    let subnet =
-        |(name, network): &(&'_ str, &'_ Network)| Some(((*name).to_owned(), *network.subnet_of(addr)?));
+/// Whether a port that takes part in those `before` may take part in `network`, too: what it has an address for is told by
+/// the address.
+fn are_apart<'n>(
+    networks: &BTreeMap<String, Network>,
+    port: &str,
+    before: impl Iterator<Item = &'n str>,
+    network: &str,
+) -> Result<(), Mistake> {
+    for other in before {
+        if let Some((one, two)) = clash(networks, network, other) {
+            let message = format!(
+                "port `{port}` cannot take part in both `{other}` and `{network}`: {two} and {one} overlap"
+            );
+            return Err(Mistake::new(message).help(
+                "an address of the port would be one of either: give one of them other subnets, or a port of its own",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// In which of `networks` a port of them all has `addr`, if it may.
+fn check_address<'n>(addr: IpAddr, networks: &[(&'n str, &Network)]) -> Result<&'n str, Mistake> {
+    let subnet = |(name, network): &(&'n str, &'_ Network)| Some((*name, *network.subnet_of(addr)?));
     let Some((name, subnet)) = networks.iter().find_map(subnet) else {
         let is_open = |network: &Network| !network.is_routed_here() && network.subnets.is_empty();
-        if networks.iter().any(|(_, network)| is_open(network)) {
-            return check_plain(addr, "a port's address", &[]).map(|_| ());
+        if let Some((name, _)) = networks.iter().find(|(_, network)| is_open(network)) {
+            return check_plain(addr, "a port's address", &[]).map(|_| *name);
         }
         let subnets = networks.iter().flat_map(|(_, network)| &network.subnets);
         let subnets: Vec<_> = subnets.map(|subnet| subnet.net.to_string()).collect();
@@ -291,7 +321,7 @@ fn check_address(addr: IpAddr, networks: &[(&str, &Network)]) -> Result<(), Mist
     } else if !subnet.has_room_for(addr) {
         format!("the broadcast address of {net}")
     } else {
-        return Ok(());
+        return Ok(name);
     };
     Err(Mistake::new(format!("{addr} is {what}"))
         .help("choose another address, or take it out to have one assigned"))

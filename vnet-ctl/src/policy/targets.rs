@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Mistake, Network, NetworkKind, Port, closest,
+    Mistake, Network, NetworkKind, Overlaps, Port, closest,
     section::{Node, Report, list},
     special::version,
 };
@@ -56,6 +56,25 @@ impl Targets<'_, '_> {
         let (version, network) = (version(is_ipv4), &port.network);
         Err(Mistake::new(format!("port `{name}` has no {version} address"))
             .help(format!("give it one; network `{network}` needs an {version} subnet for that")))
+    }
+
+    /// Whether `addr`, which is to be one of the host's own, can be. What a bridged network is in the host may have an
+    /// address in, too.
+    pub(super) fn check_hosts(&self, addr: IpAddr) -> Result<(), Mistake> {
+        let own = self.networks.iter().filter(|(_, network)| network.is_routed_here());
+        let subnets: Vec<_> =
+            own.filter_map(|(name, network)| Some((name, network.subnet_of(addr)?))).collect();
+        let Some((network, first)) = subnets.first() else { return Ok(()) };
+        let overlaps = Overlaps::of(self.networks);
+        let help = match subnets.iter().find(|(name, subnet)| overlaps.host_is_in(name, subnet)) {
+            Some((_, subnet)) if subnet.gateway == addr => return Ok(()),
+            Some((_, subnet)) => format!("in the subnet {} the host has {}", subnet.net, subnet.gateway),
+            None => format!(
+                "it is kept out of network `{network}`, and has no address in {}, which other networks overlap",
+                first.net
+            ),
+        };
+        Err(Mistake::new(format!("{addr} is no address of the host")).help(help))
     }
 
     /// Whether `addr`, which is to be `what`, is in no network: there it would be a workload's, or the gateway. What a

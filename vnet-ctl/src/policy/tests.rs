@@ -6,6 +6,7 @@ mod backends;
 mod damaged;
 mod json;
 mod mistakes;
+mod overlaps;
 mod schema;
 mod segments;
 mod translation;

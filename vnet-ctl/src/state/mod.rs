@@ -38,6 +38,15 @@ const VERSION: u32 = 1;
 /// Released addresses that are remembered: as many as a large host gives out in days.
 const RELEASED: usize = 1024;
 
+/// The network in which a port has an address, by the port's name and the address.
+pub type Places = BTreeMap<String, BTreeMap<IpAddr, String>>;
+
+/// The network in which `port` has `addr`, if `places` tells.
+#[must_use]
+pub fn place_of<'a>(places: &'a Places, port: &str, addr: IpAddr) -> Option<&'a str> {
+    places.get(port)?.get(&addr).map(String::as_str)
+}
+
 /// What vnet remembers between runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -45,6 +54,9 @@ pub struct State {
     /// The addresses assigned to each port, so that it keeps them.
     #[serde(default)]
     pub addresses: Assigned,
+    /// The networks in which ports have them; older files do not tell.
+    #[serde(default)]
+    pub places: Places,
     /// The namespaces that vnet created, by name or path.
     #[serde(default)]
     pub namespaces: BTreeSet<String>,
@@ -77,6 +89,7 @@ impl Default for State {
         Self {
             version: VERSION,
             addresses: BTreeMap::new(),
+            places: BTreeMap::new(),
             namespaces: BTreeSet::new(),
             namespace_ids: BTreeMap::new(),
             devices: BTreeSet::new(),
@@ -90,18 +103,28 @@ impl Default for State {
 }
 
 impl State {
-    /// Makes `assigned` the addresses of ports. Those that ports lose are not forgotten at once.
-    pub fn set_addresses(&mut self, assigned: &Assigned) {
-        let held: BTreeSet<IpAddr> = assigned.values().flatten().copied().collect();
-        self.released.retain(|released| !held.contains(&released.address));
+    /// Makes `assigned` the addresses of ports, in the networks that `places` tells. Those that ports lose are not
+    /// forgotten at once.
+    pub fn set_addresses(&mut self, assigned: &Assigned, places: Places) {
+        let all =
+            assigned.iter().flat_map(|(port, addresses)| addresses.iter().map(move |addr| (port, *addr)));
+        let held: BTreeSet<_> = all.map(|(port, addr)| (place_of(&places, port, addr), addr)).collect();
+        let is_held = |network: Option<&str>, addr| held.contains(&(network, addr));
+        self.released.retain(|released| !is_held(released.network.as_deref(), released.address));
         for (port, addresses) in &self.addresses {
-            for &address in addresses.iter().filter(|address| !held.contains(address)) {
-                self.released.retain(|released| released.address != address);
-                self.released.push(Released { address, port: port.clone() });
+            for &address in addresses {
+                let network = place_of(&self.places, port, address);
+                if is_held(network, address) {
+                    continue;
+                }
+                let is_it = |old: &Released| (old.address, old.network.as_deref()) == (address, network);
+                self.released.retain(|released| !is_it(released));
+                let network = network.map(str::to_owned);
+                self.released.push(Released { address, port: port.clone(), network });
             }
         }
         self.released.drain(..self.released.len().saturating_sub(RELEASED));
-        self.addresses.clone_from(assigned);
+        (self.addresses, self.places) = (assigned.clone(), places);
     }
 
     /// Forgets which addresses ports were heard with in another boot than `boot_id`: whoever still has one says so when

@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, net::IpAddr};
 
 use super::*;
 
@@ -83,15 +83,23 @@ fn removing_forgets_and_tolerates_absence() {
 fn released_addresses_are_remembered_in_order() {
     let addr = |n: u8| IpAddr::from([10, 0, 0, n]);
     let mut state = State::default();
-    state.set_addresses(&[("a".to_owned(), vec![addr(2)]), ("b".to_owned(), vec![addr(3)])].into());
-    state.set_addresses(&[("b".to_owned(), vec![addr(3)])].into());
-    state.set_addresses(&Assigned::new());
-    let order: Vec<_> = state.released.iter().map(|released| released.address).collect();
-    assert_eq!(order, [addr(2), addr(3)]);
-
-    state.set_addresses(&[("c".to_owned(), vec![addr(2)])].into());
-
-    assert_eq!(state.released, [Released { address: addr(3), port: "b".to_owned() }]);
+    let mut set = |has: &[(&str, u8)], networks: &[(&str, &str)]| {
+        let assigned: Assigned = has.iter().map(|&(port, n)| (port.to_owned(), vec![addr(n)])).collect();
+        let networks: BTreeMap<_, _> = networks.iter().copied().collect();
+        let place =
+            |&(port, n): &(&str, u8)| (port.to_owned(), [(addr(n), networks[port].to_owned())].into());
+        state.set_addresses(&assigned, has.iter().map(place).collect());
+        let released = state.released.iter();
+        released.map(|released| (released.port.clone(), released.address)).collect::<Vec<_>>()
+    };
+    let web = [("a", "web"), ("b", "web")];
+    assert_eq!(set(&[("a", 2), ("b", 3)], &web), []);
+    set(&[("b", 3)], &web);
+    let both = [("a".to_owned(), addr(2)), ("b".to_owned(), addr(3))];
+    assert_eq!(set(&[], &[]), both);
+    assert_eq!(set(&[("c", 2)], &[("c", "db")]), both, "another network has the address, too");
+    assert_eq!(set(&[("c", 2), ("d", 2)], &[("c", "db"), ("d", "web")]), both[1..]);
+    assert_eq!(state.released[0].network.as_deref(), Some("web"));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use vnet_common::MacAddr;
 use vnet_ctl::{
     host::{Attach as Datapath, Host},
     plan::{
-        self, Attach, Desired, Located, NetnsRef, Network, Observed, Obstacles, Plan, Port, Role, Step,
-        Uplink,
+        self, Addressing, Attach, Desired, Located, NetnsRef, Network, Observed, Obstacles, Plan, Port, Role,
+        Step, Uplink,
     },
     state::State,
 };
@@ -187,6 +187,7 @@ pub(crate) fn port(last: u8, attach: Attach) -> Port {
         mtu: 1400,
         addresses: vec![net(&format!("10.0.0.{last}/24")), net(&format!("fd00::{last:x}/64"))],
         gateways: [net("10.0.0.1/24"), net("fd00::1/64")].iter().map(IpNet::addr).collect(),
+        addressing: Addressing::Given,
         attach,
     }
 }

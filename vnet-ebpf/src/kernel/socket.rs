@@ -11,12 +11,14 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use vnet_common::{Address as _, Be16, Ip, SocketAddress, SocketKey, V4};
-use vnet_ebpf::pipeline::socket;
+use vnet_ebpf::pipeline::socket::{self, Destination};
 
 use super::{maps, tables::Kernel};
 
 /// The system call goes on.
 const ALLOW: i32 = 1;
+/// The system call fails with EPERM.
+const REFUSE: i32 = 0;
 
 /// Where the context of a socket of an address family has its peer's address.
 trait Family {
@@ -85,35 +87,40 @@ fn set_peer<F: Family>(context: &mut bpf_sock_addr, peer: SocketAddress) {
 
 /// A process tells its socket whom to speak to.
 #[inline(always)]
-fn ask<F: Family>(context: &mut SockAddrContext) -> Option<()> {
+fn ask<F: Family>(context: &mut SockAddrContext) -> i32 {
     let cookie = cookie(context);
-    let sock_addr = of_host(context)?;
+    let Some(sock_addr) = of_host(context) else { return ALLOW };
     let asked = peer::<F>(sock_addr);
-    let target = socket::destination(&Kernel, asked, sock_addr.protocol as u8, cookie)?;
-    set_peer::<F>(sock_addr, target);
-    // If there is no room, the process sees the workload's own address.
-    _ = maps::SOCKETS.insert(SocketKey::new(cookie, target), asked, 0);
-    Some(())
+    match socket::destination(&Kernel, asked, sock_addr.protocol as u8, cookie) {
+        Destination::Itself => ALLOW,
+        Destination::Workload(target) => {
+            set_peer::<F>(sock_addr, target);
+            // If there is no room, the process sees the workload's own address.
+            _ = maps::SOCKETS.insert(SocketKey::new(cookie, target), asked, 0);
+            ALLOW
+        }
+        Destination::Closed => REFUSE,
+    }
 }
 
 /// A process asks whom its socket speaks to, or who sent what it receives.
 #[inline(always)]
-fn tell<F: Family>(context: &mut SockAddrContext) -> Option<()> {
+fn tell<F: Family>(context: &mut SockAddrContext) -> i32 {
     let cookie = cookie(context);
-    let sock_addr = of_host(context)?;
+    let Some(sock_addr) = of_host(context) else { return ALLOW };
     let key = SocketKey::new(cookie, peer::<F>(sock_addr));
     // SAFETY: it is copied at once; what an element holds that is used anew meanwhile is another socket's.
-    let asked = *unsafe { maps::SOCKETS.get(key) }?;
-    set_peer::<F>(sock_addr, asked);
-    Some(())
+    if let Some(asked) = unsafe { maps::SOCKETS.get(key) } {
+        set_peer::<F>(sock_addr, *asked);
+    }
+    ALLOW
 }
 
 macro_rules! programs {
     ($($name:ident: $attach:ident, $work:ident::<$family:ident>;)+) => {$(
         #[cgroup_sock_addr($attach)]
         fn $name(mut context: SockAddrContext) -> i32 {
-            _ = $work::<$family>(&mut context);
-            ALLOW
+            $work::<$family>(&mut context)
         }
     )+};
 }

@@ -67,6 +67,7 @@ fn judge<A: Address + Default, T: Tables>(
         // What another device has taken over is another's: nothing of it is kept.
         case.before = Decision::TRUST;
     }
+    route::abroad(snapshot, case);
     case.decision = judge::both_ends(snapshot, case)?;
     Ok(())
 }

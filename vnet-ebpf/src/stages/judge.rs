@@ -3,11 +3,12 @@
 //! Decides whether a packet that opens a flow may do so, and whether a flow that is judged again may go on:
 //!
 //! ```text
-//! 1  the host's failsafe ports, for what goes to the host     admitted
-//! 2  `host = false`, for what goes to or comes from the host  dropped
-//! 3  the host itself                                          trusted
-//! 4  the acl of each end, its first rule that matches         dropped or admitted
-//! 5  the groups of each end                                   admitted, else dropped
+//! 1  what goes to the host from where that has no route to    dropped
+//! 2  the host's failsafe ports, for what goes to the host     admitted
+//! 3  `host = false`, for what goes to or comes from the host  dropped
+//! 4  the host itself                                          trusted
+//! 5  the acl of each end, its first rule that matches         dropped or admitted
+//! 6  the groups of each end                                   admitted, else dropped
 //! ```
 //!
 //! A metadata service is open to whoever it was made for. Sender and receiver each have to agree, as far as they
@@ -46,6 +47,9 @@ pub fn both_ends<A: Copy, T: Tables>(
         return Ok(Decision::TRUST);
     }
     if to.is_gateway() {
+        if from.is_apart_from_host() || to.is_apart_from_host() {
+            return Err(DropReason::HostExcluded);
+        }
         let failsafe = failsafe(snapshot, service);
         if failsafe.is_found() {
             return Ok(Decision { rules: [failsafe.rule(), 0], keep: Ops::NONE });

@@ -5,13 +5,14 @@
 //! itself is switched, one addressed to the gateway is routed; between networks there is only routing.
 
 use vnet_common::{
-    Address, Delivery, DropReason, Endpoint, Ip, JOIN_OUTSIDE, LinkFlags, LinkKey, MacAddr, MacPair,
-    NetworkFlags, NetworkRecord, Ops, Tuple, UplinkRecord, link,
+    Address, Delivery, DropReason, Endpoint, EndpointKey, Identity, Ip, JOIN_OUTSIDE, LinkFlags, LinkKey,
+    MacAddr, MacPair, NetworkFlags, NetworkRecord, Ops, Tuple, UplinkRecord, link,
 };
 
 use crate::{
     case::Case,
     hop::Hop,
+    stages::segment,
     tables::{Snapshot, Tables},
 };
 
@@ -53,7 +54,8 @@ fn beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>)
     let endpoint = snapshot.endpoint(network, addr).ok_or(DropReason::NoRoute)?;
     if endpoint.is_gateway() {
         // The host answers by the asker's own network, where the flow is.
-        case.to = Endpoint::gateway(case.network, case.gateway_mac, endpoint.identity);
+        case.to = *endpoint;
+        (case.to.device, case.to.mac) = (case.network, case.gateway_mac);
         return Ok(());
     }
     case.to = *endpoint;
@@ -126,6 +128,34 @@ pub fn target<A: Address, T: Tables>(
     Ok(())
 }
 
+/// Leaves of who asks and who is asked what counts in networks that know neither by its address: what leads from one
+/// network to another under an address outside comes from somebody who may have the address of anybody there.
+#[inline(always)]
+pub fn abroad<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
+    let (from, to) = (case.asker_network, case.target.network);
+    if to == 0 || from == to {
+        return;
+    }
+    case.asker.identity = known_abroad(snapshot, from, case.asker_tuple.src, case.asker.identity);
+    case.asked.identity = known_abroad(snapshot, to, case.asked_tuple.dst, case.asked.identity);
+}
+
+/// What counts in other networks of who has `addr` in `network`, where `identity` counts in its own.
+#[inline(always)]
+fn known_abroad<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    network: u32,
+    addr: A,
+    identity: u32,
+) -> u32 {
+    let shares = |record: &NetworkRecord| record.flags.has(NetworkFlags::SHARES_ADDRESSES);
+    if !snapshot.network(network).is_ok_and(shares) {
+        return identity;
+    }
+    let endpoint = snapshot.endpoint(network | EndpointKey::ABROAD, addr.ip());
+    endpoint.map_or(Identity::UNKNOWN.0, |endpoint| endpoint.identity)
+}
+
 /// Fills in who opened a translated flow, or one with the outside, for an answer that is judged again: whoever is
 /// now where its first packet came from, under the same address.
 ///
@@ -163,7 +193,7 @@ fn beyond_segment<A: Address, T: Tables>(
     case.to = match snapshot.endpoint(network, addr) {
         Some(endpoint) if endpoint.device == number => *endpoint,
         Some(_) => return Err(DropReason::NoRoute),
-        None => Endpoint::station(number, case.before_mac, snapshot.peer(addr)),
+        None => segment::stranger(snapshot, network, (number, case.before_mac), addr)?,
     };
     (case.to_network, case.to_gateway_mac) = (network, snapshot.network(network)?.gateway_mac);
     Ok(())

@@ -5,8 +5,8 @@
 //! source port it gets is found by the install stage, which reserves it.
 
 use vnet_common::{
-    Address, Be16, DropReason, Forward, ForwardKey, ForwardKind, JOIN_OUTSIDE, NetworkFlags, Ops, Ports,
-    Tuple,
+    Address, Be16, DropReason, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, NetworkFlags,
+    NetworkRecord, Ops, Ports, Tuple,
 };
 
 use crate::{
@@ -29,8 +29,7 @@ pub fn destination<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut
     let mut scope = 0;
     if !case.asker.is_outside() {
         scope = case.asker_network;
-        // A port of its own network stands for itself.
-        if snapshot.endpoint(scope, case.asker_tuple.dst.ip()).is_some_and(|to| !to.is_gateway()) {
+        if stands_for_itself(snapshot, scope, case.asker_tuple.dst.ip()) {
             return false;
         }
     }
@@ -68,6 +67,27 @@ fn is_routed<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<
         case.target.network = network;
     }
     is_routed
+}
+
+/// Whether `addr` is somebody's in `network`, here or beyond its segment, or a port's of one joined to it: that stands for
+/// itself, also where the host has the same address elsewhere. On a LAN any address may be somebody's.
+#[inline(always)]
+fn stands_for_itself<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, addr: Ip) -> bool {
+    if let Some(endpoint) = snapshot.endpoint(network, addr) {
+        return !endpoint.is_gateway();
+    }
+    let Ok(&NetworkRecord { flags, .. }) = snapshot.network(network) else { return false };
+    if flags.has(NetworkFlags::BRIDGED) {
+        return true;
+    }
+    if !flags.has(NetworkFlags::JOINED) && !flags.has(NetworkFlags::EXTENDS) {
+        return false;
+    }
+    match snapshot.join(network, addr) {
+        None | Some(JOIN_OUTSIDE) => false,
+        Some(other) if other == network => true,
+        Some(other) => snapshot.endpoint(other, addr).is_some_and(|endpoint| !endpoint.is_gateway()),
+    }
 }
 
 /// Leaves a flow that is judged again with whom it was, where that is what becomes of flows whose destination stands
@@ -195,9 +215,12 @@ pub fn source<A: Address, T: Tables>(
         return Ok(());
     }
     let Some(mut exit) = snapshot.exit::<A>(network, 0) else {
-        // Without a way out a port of the network is still reached by its own address, but not by itself.
+        // Without a way out a port of the network is still reached by its own address, but not by itself; nor in another
+        // network, if it may be somebody else's there.
         let is_other = is_hairpin && case.asked.device != case.asker.device;
-        return if is_other { Ok(()) } else { Err(DropReason::Untranslated) };
+        let shares = snapshot.network(network)?.flags.has(NetworkFlags::SHARES_ADDRESSES);
+        let is_its_own = is_other && (case.target.network == network || !shares);
+        return if is_its_own { Ok(()) } else { Err(DropReason::Untranslated) };
     };
     if exit.slots > 1 {
         // RFC 4787 REQ-2: always the same address for a workload.

@@ -101,6 +101,7 @@ fn released_addresses_come_last_and_go_back_to_their_port() {
         let released = |&(n, port): &(u8, &str)| Released {
             address: IpAddr::from([10, 0, 0, n]),
             port: port.to_owned(),
+            network: None,
         };
         list.iter().map(released).collect()
     };

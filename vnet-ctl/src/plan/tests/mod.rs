@@ -36,6 +36,7 @@ fn desired() -> Desired {
             format!("fd00::{last}/64").parse().unwrap(),
         ],
         gateways: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        addressing: Addressing::Given,
         attach,
     };
     Desired {

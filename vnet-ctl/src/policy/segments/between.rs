@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    super::{Mistake, Network, diagnostic::Finding, networks::Claimed, section::Report},
+    super::{Mistake, Network, diagnostic::Finding, overlaps::Claimed, section::Report},
     Lan, Places, Segments, tags,
 };
 
@@ -32,10 +32,10 @@ pub(in super::super) fn check_segments(
     let mut places = Places::new();
     for (peer, place, network) in segments.peers {
         places.insert((network.to_owned(), peer), place.clone());
-        let inside = subnets.iter().find(|(net, _, owner)| {
-            net.contains(&peer) && networks.get(*owner).is_none_or(Network::is_routed_here)
+        let inside = subnets.iter().find(|subnet| {
+            subnet.net.contains(&peer) && networks.get(subnet.network).is_none_or(Network::is_routed_here)
         });
-        let Some((net, there, owner)) = inside else { continue };
+        let Some(Claimed { net, place: there, network: owner, .. }) = inside else { continue };
         let message = format!("the peer {peer} is in the subnet {net} of network `{owner}`, not outside");
         let help = "`peers` takes addresses that other hosts have on the way to them";
         let finding = Finding::new(place, Mistake::new(message).help(help));

@@ -14,7 +14,7 @@ const TRIES: u32 = 65;
 
 /// Reserves a source port for the flow that the packet of `case` opens: one under which answers are nobody else's yet,
 /// by the entry for those. Its own comes first if it is among those that it may get; others from a place that differs
-/// for each flow.
+/// for each workload and port.
 ///
 /// Where mappings are endpoint-independent, the port belongs to the packet's own whoever that speaks to (RFC 4787
 /// REQ-1, RFC 5382 REQ-1). The mapping is a pair of entries as a flow is, under keys that no packet has.
@@ -63,7 +63,8 @@ pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
 }
 
 /// The source port to be tried after so many others; `None` if those were all. Many workloads may have the same port of
-/// their own, as servers of DNS or VPNs do, so where one looks for another depends on its address.
+/// their own, as servers of DNS or VPNs do, and the same address too, in a network each; so where one looks for another
+/// depends on its MAC, which no other has.
 #[inline(always)]
 fn choice<A: Address>(case: &Case<A>, attempt: u32) -> Option<Be16> {
     let Source { first_port, last_port, .. } = case.source;
@@ -74,7 +75,8 @@ fn choice<A: Address>(case: &Case<A>, attempt: u32) -> Option<Be16> {
     if attempt == 0 && (first_port..=last_port).contains(&own) {
         return Some(Be16::new(own));
     }
-    let place = case.key.src.ip().digest().wrapping_add(u32::from(own)).wrapping_add(attempt) % span;
+    let whose = case.asker.mac.link_local().digest();
+    let place = whose.wrapping_add(u32::from(own)).wrapping_add(attempt) % span;
     Some(Be16::new(first_port.wrapping_add(place as u16)))
 }
 
