@@ -9,7 +9,7 @@ use vnet_tests::cases::{
 };
 
 /// Any distinct numbers will do.
-const DEVICES: Devices = Devices([2, 3, 10, 11, 13, 12, 20, 99]);
+const DEVICES: Devices = Devices([2, 3, 10, 11, 13, 12, 20, 99, 21]);
 
 #[test]
 fn every_case_holds() {
@@ -61,8 +61,10 @@ fn a_frame_cut_anywhere_goes_nowhere() {
                 arrive_at(&mut model, &case, number);
                 let mut packet = arriving(&entry, 1, frame[..len].to_vec());
                 let seen = model.verdict(&entry, &mut packet);
+                // What the host sends to many is its own, whatever it is.
+                let is_copied = !packet.copies.is_empty() && entry.hook != Hook::ToSegment;
                 assert!(
-                    !matches!(seen, Seen::Send(..)) || len >= announced_len(frame),
+                    !matches!(seen, Seen::Send(..)) && !is_copied || len >= announced_len(frame),
                     "{}, step {}: {len} bytes of {} were sent:\n{}",
                     case.name,
                     number + 1,
@@ -87,10 +89,12 @@ fn announced_len(frame: &[u8]) -> usize {
     let word = |at: usize| {
         frame.get(at..at + 2).map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])))
     };
-    match word(12) {
-        0x0800 => 14 + word(16),
-        0x86dd => 14 + 40 + word(18),
-        0x0806 => 14 + 28,
+    let tags = (0..3).take_while(|tag| matches!(word(12 + 4 * tag), 0x8100 | 0x88a8)).count();
+    let ip = 14 + 4 * tags;
+    match word(ip - 2) {
+        0x0800 => ip + word(ip + 2),
+        0x86dd => ip + 40 + word(ip + 4),
+        0x0806 => ip + 28,
         _ => frame.len(),
     }
 }

@@ -81,7 +81,17 @@ fn the_verifier_has_half_of_its_limit_to_spare() {
         println!("{counts:?}");
         assert_eq!(
             counts.keys().copied().collect::<Vec<_>>(),
-            ["expire", "from_host", "from_port", "from_uplink", "to_host", "to_port"]
+            [
+                "expire",
+                "from_host",
+                "from_port",
+                "from_segment",
+                "from_underlay",
+                "from_uplink",
+                "to_host",
+                "to_port",
+                "to_segment",
+            ]
         );
         for (program, count) in counts {
             assert!(count < MAX_VERIFIED, "{program} takes {count} instructions to verify");
@@ -159,7 +169,7 @@ fn expiry_marks_an_idle_entry_which_no_packet_uses_any_more() {
         }
         mark_each::<V4>(kernel);
         mark_each::<V6>(kernel);
-        let seen = frames.map(|frame| kernel.run(&entry, &frame).0);
+        let seen = frames.map(|frame| kernel.run(&entry, &frame).seen);
         assert_eq!(seen, [Seen::Drop(DropReason::FlowExpiring); 2]);
     });
 }
