@@ -140,6 +140,15 @@ impl Lan {
         case.drops(self.entry(), self.arriving(frame), reason)
     }
 
+    /// `frame` comes from there for many, and for nobody here. The host judges for itself what it hears on its own LAN.
+    fn refuses_many(&self, case: Case, frame: &[u8], reason: DropReason) -> Case {
+        if self.is_shared() {
+            case.passes(self.entry(), frame.to_vec())
+        } else {
+            self.refuses(case, frame, reason)
+        }
+    }
+
     /// `frame` comes from there and is answered.
     fn answers(&self, case: Case, frame: &[u8], answer: &[u8]) -> Case {
         let answer = self.leaving(answer);

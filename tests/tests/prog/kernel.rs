@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
+use aya::programs::{ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
@@ -258,20 +258,21 @@ const PROGRAMS: [&str; 9] = [
     "expire",
 ];
 
-/// The programs that use one of the maps of these ids.
-fn programs_of(maps: [u32; 4]) -> BTreeMap<&'static str, SchedClassifier> {
-    let mut programs = BTreeMap::new();
+/// The programs of the object of which some use one of the maps of these ids.
+fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     // Programs of others may go away while they are looked through.
-    for info in loaded_programs().filter_map(Result::ok) {
-        let uses_map =
-            info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)));
-        let name = PROGRAMS.into_iter().find(|name| info.name_as_str() == Some(name));
-        if let (true, Some(name)) = (uses_map, name) {
-            let program = SchedClassifier::from_program_info(info, name.into()).expect("a tc program");
-            programs.insert(name, program);
-        }
-    }
-    programs
+    let infos: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
+    let uses_map = |info: &&ProgramInfo| {
+        info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)))
+    };
+    // One of them uses no map at all; what an object describes of its types is its own.
+    let types = infos.iter().find(uses_map).and_then(ProgramInfo::btf_id).expect("the object's types");
+    let own = infos.into_iter().filter(|info| info.btf_id() == Some(types));
+    let named = own.filter_map(|info| {
+        let name = PROGRAMS.into_iter().find(|name| info.name_as_str() == Some(name))?;
+        Some((name, SchedClassifier::from_program_info(info, name.into()).expect("a tc program")))
+    });
+    named.collect()
 }
 
 /// The one counter that differs.

@@ -115,8 +115,8 @@ impl Maps {
     }
 
     /// The kernel's ids of maps of which every program reads one.
-    pub(crate) fn ids(&self) -> [u32; 4] {
-        [self.flows4.map(), self.ports.map(), self.networks.map(), self.drops.map()]
+    pub(crate) fn ids(&self) -> [u32; 3] {
+        [self.flows4.map(), self.ports.map(), self.networks.map()]
             .map(|map| map.info().expect("map info").id())
     }
 

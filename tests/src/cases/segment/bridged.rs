@@ -88,6 +88,10 @@ fn shared(lan: Lan, version: Version) -> Vec<Case> {
         .begin("what_the_host_and_its_lan_say_to_each_other_is_their_own", version)
         .passes(lan.entry(), to_host.clone())
         .passes(lan_host(), of_host)
+        .no_flows();
+    let cut = lan
+        .begin("what_is_cut_is_the_hosts_too_where_it_is_its_own", version)
+        .model_only()
         .passes(lan.entry(), to_host[..20].to_vec())
         .passes(lan_host(), to_host[..14].to_vec())
         .no_flows();
@@ -100,7 +104,7 @@ fn shared(lan: Lan, version: Version) -> Vec<Case> {
         .passes(lan_host(), sent.clone())
         .copied(vec![Sent::by(Device::W, sent)])
         .no_flows();
-    vec![own, spoofed, many]
+    vec![own, cut, spoofed, many]
 }
 
 /// What the host forwards from elsewhere to its LAN, with its own MAC.

@@ -55,12 +55,18 @@ fn of_version(lan: Lan, version: Version) -> Vec<Case> {
         let case = out(case, seen_by_c.syn_ack(), &R);
         into_x(case, &seen_by_r.ack()).state(FlowState::Established).commit(Policy::Beyond(lan.policy))
     };
-    let back = seen_by_c.back(ACK, SERVER + 1, CLIENT + 1, 10);
+    let back = || seen_by_c.back(ACK, SERVER + 1, CLIENT + 1, 10);
     let forth = seen_by_r.forth(ACK, CLIENT + 1, SERVER + 1, 10);
     let asker_first = into_x(begin("a_station_reaches_a_port_of_a_joined_network"), &forth);
-    let asker_first = out(asker_first, back.clone(), &R).state(FlowState::Established);
-    let answer_first = out(begin("an_answer_to_a_station_from_a_joined_network_outlives_a_commit"), back, &R);
+    let asker_first = out(asker_first, back(), &R).state(FlowState::Established);
+    let answer_first =
+        out(begin("an_answer_to_a_station_from_a_joined_network_outlives_a_commit"), back(), &R);
     let answer_first = into_x(answer_first, &forth).state(FlowState::Established);
+
+    let apart = begin("an_answer_to_a_station_of_a_network_that_is_joined_no_more_is_dropped")
+        .commit(Policy::Beyond(Beyond::RemotePort))
+        .drops(from(&C), back(), DropReason::Untranslated)
+        .state(FlowState::Closed);
 
     let last_hop = packet_with_ttl(1, R.addr(version), C.addr(version), UDP, &udp((1, 53)));
     let told = Told { macs: (G.mac, R.mac), ends: (G.addr(version), R.addr(version)), about: &last_hop };
@@ -70,5 +76,5 @@ fn of_version(lan: Lan, version: Version) -> Vec<Case> {
         reach(trunk(), &R),
         vlan(&told.time_exceeded(), VLAN),
     );
-    vec![case, asker_first, answer_first, told]
+    vec![case, asker_first, answer_first, apart, told]
 }

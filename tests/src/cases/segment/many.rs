@@ -46,13 +46,9 @@ fn groups(lan: Lan, version: Version) -> Vec<Case> {
     let spoofed =
         |mac: &Party, addr: &Party| multicast_from(mac, addr.addr(version), group(version), (1, 5000));
     let lies = lan.begin("a_group_hides_nobody_beyond_either", version);
-    let refused = |case: Case, frame: Vec<u8>, reason| {
-        // The host judges for itself what it hears on its own LAN.
-        if lan.is_shared() { case.passes(lan.entry(), frame) } else { lan.refuses(case, &frame, reason) }
-    };
-    let lies = refused(lies, spoofed(&R, &A), DropReason::SpoofedAddress);
-    let lies = refused(lies, spoofed(&A, &A), DropReason::SpoofedMac);
-    vec![sent, heard, refused(lies, spoofed(&A, &R), DropReason::SpoofedMac)]
+    let lies = lan.refuses_many(lies, &spoofed(&R, &A), DropReason::SpoofedAddress);
+    let lies = lan.refuses_many(lies, &spoofed(&A, &A), DropReason::SpoofedMac);
+    vec![sent, heard, lan.refuses_many(lies, &spoofed(&A, &R), DropReason::SpoofedMac)]
 }
 
 fn of_the_host(lan: Lan, version: Version) -> Vec<Case> {

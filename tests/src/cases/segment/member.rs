@@ -112,7 +112,6 @@ fn lies(lan: Lan, version: Version) -> Vec<Case> {
         .drops(from(&T), as_from(&T, &TX, &B), DropReason::SpoofedAddress)
         .drops(from(&T), in_x(&as_from(&C, &TX, &C)), DropReason::SpoofedMac)
         .drops(from(&T), in_x(&as_from(&C, &C, &C)), DropReason::SpoofedMac)
-        .drops(from(&T), in_x(&as_from(&TX, &TX, &B)), DropReason::NoRoute)
         .no_flows();
     let frame = as_from(&TX, &TX, &C);
     let tags = lan

@@ -111,32 +111,34 @@ fn lies(lan: Lan) -> Vec<Case> {
     };
     let mut case = lan.begin("arp_from_beyond_does_not_claim_who_is_here", V4);
     for operation in [REQUEST, REPLY] {
-        case = lan.refuses(case, &claim(operation, R.mac, A.v4), DropReason::SpoofedArp);
-        case = lan.refuses(case, &claim(operation, A.mac, R.v4), DropReason::SpoofedArp);
+        case = lan.refuses_many(case, &claim(operation, R.mac, A.v4), DropReason::SpoofedArp);
+        case = lan.refuses_many(case, &claim(operation, A.mac, R.v4), DropReason::SpoofedArp);
         if !lan.is_bridged() {
-            case = lan.refuses(case, &claim(operation, R.mac, G.v4), DropReason::SpoofedArp);
+            case = lan.refuses_many(case, &claim(operation, R.mac, G.v4), DropReason::SpoofedArp);
         }
     }
     // To one of the ports only.
     let aimed = arp(B.mac, REPLY, (R.mac, A.v4), (B.mac, B.v4));
     let case = lan.refuses(case, &aimed, DropReason::SpoofedArp);
-    let case = lan.refuses(case, &gratuitous_arp(&A), DropReason::SpoofedMac);
+    let case = lan.refuses_many(case, &gratuitous_arp(&A), DropReason::SpoofedMac);
     let others = [(TARGET_LINK, A.mac.0)];
     let own = [(TARGET_LINK, R.mac.0)];
     let spoofed = lan.begin("discovery_from_beyond_does_not_claim_who_is_here", V6);
-    let spoofed = lan.refuses(spoofed, &announce(&R, R.v6, A.v6, &own).frame(), DropReason::SpoofedNeighbour);
-    let spoofed = lan.refuses(spoofed, &announce(&R, A.v6, A.v6, &own).frame(), DropReason::SpoofedNeighbour);
     let spoofed =
-        lan.refuses(spoofed, &announce(&R, R.v6, R.v6, &others).frame(), DropReason::SpoofedNeighbour);
+        lan.refuses_many(spoofed, &announce(&R, R.v6, A.v6, &own).frame(), DropReason::SpoofedNeighbour);
+    let spoofed =
+        lan.refuses_many(spoofed, &announce(&R, A.v6, A.v6, &own).frame(), DropReason::SpoofedNeighbour);
+    let spoofed =
+        lan.refuses_many(spoofed, &announce(&R, R.v6, R.v6, &others).frame(), DropReason::SpoofedNeighbour);
     let question = solicit(&R, A.v6, B.v6, &[(SOURCE_LINK, R.mac.0)]).frame();
-    let spoofed = lan.refuses(spoofed, &question, DropReason::SpoofedNeighbour);
+    let spoofed = lan.refuses_many(spoofed, &question, DropReason::SpoofedNeighbour);
     let question = solicit(&R, R.v6, B.v6, &[(SOURCE_LINK, A.mac.0)]).frame();
-    let spoofed = lan.refuses(spoofed, &question, DropReason::SpoofedNeighbour);
-    let spoofed = lan.refuses(spoofed, &announced(&A), DropReason::SpoofedMac);
+    let spoofed = lan.refuses_many(spoofed, &question, DropReason::SpoofedNeighbour);
+    let spoofed = lan.refuses_many(spoofed, &announced(&A), DropReason::SpoofedMac);
     let spoofed = if lan.is_bridged() {
         spoofed
     } else {
-        lan.refuses(spoofed, &announce(&R, R.v6, G.v6, &own).frame(), DropReason::SpoofedNeighbour)
+        lan.refuses_many(spoofed, &announce(&R, R.v6, G.v6, &own).frame(), DropReason::SpoofedNeighbour)
     };
     vec![case, spoofed]
 }
@@ -151,12 +153,7 @@ fn told(lan: Lan) -> Vec<Case> {
     let answers = lan.comes(answers, &here_is(&R, &A), &A);
     let routed = Message { hop_limit: 254, ..announce(&R, R.v6, R.v6, &[(TARGET_LINK, R.mac.0)]) }.frame();
     let malformed = lan.begin("a_neighbour_message_from_beyond_that_was_routed_is_malformed", V6);
-    let malformed = if lan.is_shared() {
-        // It is still the host's to judge.
-        malformed.passes(lan.entry(), routed)
-    } else {
-        lan.refuses(malformed, &routed, DropReason::MalformedHeader)
-    };
+    let malformed = lan.refuses_many(malformed, &routed, DropReason::MalformedHeader);
     vec![case, answers, malformed]
 }
 

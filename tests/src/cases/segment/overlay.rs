@@ -210,7 +210,6 @@ fn underlay(lan: Lan, version: Version) -> Vec<Case> {
         .passes(entry, tcp)
         .passes(entry, other)
         .passes(entry, tagged(&of((1, OVERLAY)), &[(CUSTOMER, 10)]))
-        .passes(entry, of((1, OVERLAY))[..30].to_vec())
         .passes(entry, who_has(&O, U.v4))
         .no_flows();
     vec![case]
@@ -229,7 +228,9 @@ fn lengths(lan: Lan, version: Version) -> Vec<Case> {
     let to = |receiver: &Party, len| carried(A.mac, receiver.mac, &datagram(version, receiver, len));
     let tells = |case: Case, receiver: &Party| {
         let about = datagram(version, receiver, MTU_OVERLAY + 1);
-        let told = Told { macs: (G.mac, A.mac), ends: (G.addr(version), A.addr(version)), about: &about };
+        // It goes back to where the frame came from, from where that went.
+        let macs = (receiver.mac, A.mac);
+        let told = Told { macs, ends: (G.addr(version), A.addr(version)), about: &about };
         let told = told.too_big(MTU_OVERLAY);
         let entry = (from(&A), to(receiver, MTU_OVERLAY + 1));
         case.tells(entry, DropReason::TooBig, (Device::A, Delivery::Device), told)
