@@ -1,6 +1,6 @@
 //! What neighbours say and ask: ARP, and what ICMPv6 has in its place.
 
-use vnet_common::{Delivery, DropReason, MacAddr, NetworkFlags, UplinkRecord, V6, link};
+use vnet_common::{Delivery, DropReason, MacAddr, MacPair, NetworkFlags, UplinkRecord, V6, link};
 
 use super::segment;
 use crate::{
@@ -35,7 +35,7 @@ pub(super) fn discovery<P: Packet, T: Tables>(
     if !segment::extends(&snapshot, speaker.network)? {
         judge::host_may_speak(&snapshot, speaker.network)?;
     }
-    onwards(&snapshot, speaker)
+    onwards(packet, &snapshot, speaker)
 }
 
 /// Answers an ARP request, and lets what else is true pass. A function of its own in the kernel too, for
@@ -51,7 +51,7 @@ pub(super) fn answer_arp<P: Packet, T: Tables>(
             rewrite::arp_reply(packet, endpoint.mac)?;
             answer_to(packet, &snapshot, speaker)
         }
-        Ok(Neighbour::Own) => onwards(&snapshot, speaker),
+        Ok(Neighbour::Own) => onwards(packet, &snapshot, speaker),
         Err(reason) => unknown(&snapshot, speaker, reason),
     }
 }
@@ -66,7 +66,7 @@ fn answer_discovery<P: Packet, T: Tables>(
 ) -> Outcome {
     let endpoint = match neighbour::discovery(packet, snapshot, speaker, &case.datagram) {
         Ok(Neighbour::Ask(endpoint)) => endpoint,
-        Ok(Neighbour::Own) => return onwards(&snapshot, speaker),
+        Ok(Neighbour::Own) => return onwards(packet, &snapshot, speaker),
         Err(reason) => return unknown(&snapshot, speaker, reason),
     };
     let target = V6::from_octets(packet.read(case.datagram.payload_offset()? + 8)?);
@@ -79,12 +79,21 @@ fn answer_discovery<P: Packet, T: Tables>(
 /// beyond. Others here do not have to hear who it is, vnet tells them; and the bridge would carry whatever else the frame
 /// says.
 #[inline(always)]
-fn onwards<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker) -> Outcome {
+fn onwards<P: Packet, T: Tables>(
+    packet: &P,
+    snapshot: &Snapshot<'_, T>,
+    speaker: &Speaker,
+) -> Outcome {
     if speaker.is_host() {
         return Ok(Verdict::PASS);
     }
-    let delivery =
-        if segment::extends(snapshot, speaker.network)? { Delivery::Beyond } else { Delivery::Host };
+    let network = snapshot.network(speaker.network)?;
+    let is_for_host = packet.read::<MacPair>(0)?.dst() == network.gateway_mac;
+    let delivery = if network.flags.has(NetworkFlags::EXTENDS) && !is_for_host {
+        Delivery::Beyond
+    } else {
+        Delivery::Host
+    };
     Ok(Verdict::send(speaker.network, delivery))
 }
 
@@ -92,7 +101,7 @@ fn onwards<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker) -> Outcome 
 #[inline(always)]
 fn unknown<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker, reason: DropReason) -> Outcome {
     if reason == DropReason::UnknownNeighbour && segment::extends(snapshot, speaker.network)? {
-        return Ok(Verdict::send(speaker.network, Delivery::Beyond));
+        return Ok(Verdict::send(speaker.network, Delivery::Link));
     }
     Err(reason)
 }
