@@ -4,7 +4,7 @@
 //! A drop is a drop: it is decided and counted before anybody comes here, and the packet's buffer is what is left of
 //! it. So nothing is rewritten before a packet is sure to go on: the error quotes it as it was sent.
 
-use vnet_common::{Address, Delivery, DropReason, Ip, V4, V6};
+use vnet_common::{Address, Delivery, DropReason, Ip, V4, V6, link};
 
 use super::Arrival;
 use crate::{
@@ -12,7 +12,10 @@ use crate::{
     headers::{Carries, ETHERNET_LEN, Kind},
     packet::{Ipv4Wire, Ipv6Wire, Packet},
     rewrite::{self, Quote},
-    stages::parse::{self, Version},
+    stages::{
+        parse::{self, Version},
+        replay,
+    },
     tables::{FlowTable, Snapshot, Tables},
     verdict::Verdict,
 };
@@ -65,6 +68,9 @@ fn about<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     }
     let quote = Quote { kind_code, rest, from, datagram: &case.datagram, len };
     rewrite::error_about(packet, &quote).ok()?;
+    if link::is_link(case.device) {
+        return replay::by_link(packet, snapshot, case.device, case.heard).ok();
+    }
     Some(Verdict::send(arrival.device, delivery))
 }
 
@@ -105,17 +111,19 @@ fn may_be_told<A: Address>(case: &Case<A>) -> bool {
 }
 
 /// Who tells it, and how it gets back to where the packet came from: to a workload the gateway, by the port's own
-/// device; outside whoever was asked for.
+/// device; to whoever came by a link the gateway, too, by that; outside whoever was asked for.
 #[inline(always)]
 fn origin<A: Address, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &Case<A>,
     device: u32,
 ) -> Option<(A, Delivery)> {
-    let Ok(port) = snapshot.port(device) else {
-        return Some((case.datagram.dst, Delivery::NextHop));
+    let network = match snapshot.port(device) {
+        _ if link::is_link(case.device) => case.network,
+        Ok(port) => port.network,
+        Err(_) => return Some((case.datagram.dst, Delivery::NextHop)),
     };
-    let network = snapshot.network(port.network).ok()?;
+    let network = snapshot.network(network).ok()?;
     let gateway = if A::IS_V4 { network.gateway4 } else { network.gateway6 };
     (gateway != Ip::UNSPECIFIED).then(|| (A::of(gateway), Delivery::Device))
 }
