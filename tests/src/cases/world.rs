@@ -13,6 +13,8 @@
 //!
 //! What is beyond the host in a network, by the trunk K or the uplink, is in [`segment`].
 
+mod backends;
+mod devices;
 pub mod segment;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,71 +23,16 @@ use vnet_common::{
     Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL,
     GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, Ip, JOIN_OUTSIDE, Link, LinkKey, MacAddr,
     NetworkFlags, NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortFlags, PortRecord, Station,
-    UplinkRecord, V4, V6, link,
+    UplinkRecord, V4, V6,
 };
 
-pub use segment::Beyond;
+pub use self::{
+    backends::Backends,
+    devices::{Device, Devices},
+    segment::Beyond,
+};
 
 use super::rules::{ACL, FAILSAFE, HTTP, RULES, Rule, STREAMS};
-
-/// A device of the world; its ifindex is the runner's affair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Device {
-    /// The bridge of network W.
-    W,
-    /// The bridge of network X.
-    X,
-    /// Port A's device, a veth.
-    A,
-    /// Port B's device, a veth.
-    B,
-    /// Port T's device, a tap.
-    T,
-    /// Port C's device, a veth.
-    C,
-    /// The uplink.
-    U,
-    /// A device that the policy does not know.
-    Stranger,
-    /// The trunk, or the device for overlays.
-    K,
-    /// No device but a link: that of network W's segment.
-    BeyondW,
-    /// The same for network X.
-    BeyondX,
-    /// The link by which T takes part in network X.
-    MemberT,
-}
-
-/// The ifindex of each device, those of links aside.
-#[derive(Clone, Debug)]
-pub struct Devices(pub [u32; 9]);
-
-impl Devices {
-    /// All devices, in the order of [`Devices`].
-    pub const ALL: [Device; 9] = {
-        use Device::{A, B, C, K, Stranger, T, U, W, X};
-        [W, X, A, B, T, C, U, Stranger, K]
-    };
-
-    /// The ifindex of `device`, or the number of the link that it is.
-    #[must_use]
-    pub const fn index(&self, device: Device) -> u32 {
-        match device {
-            Device::BeyondW => link::segment(self.0[Device::W as usize]),
-            Device::BeyondX => link::segment(self.0[Device::X as usize]),
-            Device::MemberT => link::member(0),
-            device => self.0[device as usize],
-        }
-    }
-
-    /// The device that has `ifindex`, or the link with that number.
-    #[must_use]
-    pub fn device(&self, ifindex: u32) -> Option<Device> {
-        let links = [Device::BeyondW, Device::BeyondX, Device::MemberT];
-        Self::ALL.into_iter().chain(links).find(|device| self.index(*device) == ifindex)
-    }
-}
 
 /// Somebody who sends and receives: a workload, or the host on a network.
 #[derive(Clone, Copy, Debug)]
@@ -244,42 +191,6 @@ pub enum Policy {
     Narrow,
     /// Networks go beyond the host.
     Beyond(Beyond),
-}
-
-/// Which of two backends new connections go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backends {
-    /// C or B: half of the connections each.
-    Both,
-    /// C or B: half of the clients each.
-    ByClient,
-    /// C, while B drains.
-    ToC,
-    /// B, while C drains.
-    ToB,
-    /// B, which is the only one.
-    OnlyB,
-    /// Neither: both drain.
-    Neither,
-}
-
-impl Backends {
-    /// Who has which slot.
-    pub(super) const fn slots(self) -> &'static [Party] {
-        match self {
-            Self::Both | Self::ByClient => &[C, B],
-            Self::ToC => &[C],
-            Self::ToB | Self::OnlyB => &[B],
-            Self::Neither => &[],
-        }
-    }
-
-    /// The entry that stands behind the listened port.
-    pub(super) fn entry(self) -> Forward {
-        /// Any number will do.
-        const LIST: u32 = 77;
-        Forward::list(LIST, self.slots().len() as u16, self == Self::ByClient)
-    }
 }
 
 /// The MTU of network W under [`Policy::Narrow`].
@@ -512,30 +423,9 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
                 let bits = if version == Version::V4 { 96 + 24 } else { 64 };
                 tables.joins.push((network, bits, prefix(O.addr(version)), JOIN_OUTSIDE));
             }
-            Policy::Backends(backends) => add_backends(tables, backends, version, devices),
+            Policy::Backends(backends) => backends.add(tables, version, devices),
             _ => {}
         }
-    }
-}
-
-/// The list behind tcp/8080 of the host.
-fn add_backends(tables: &mut Tables, backends: Backends, version: Version, devices: &Devices) {
-    let ip = |party: &Party| Ip::from_std(party.addr(version));
-    let head = ForwardKey::head(0, 0, ip(&U), 6);
-    let mut list = backends.entry();
-    // The versions have lists of their own.
-    list.network += u32::from(version == Version::V6);
-    tables.forwards.push((head, Forward::head(1 << 16)));
-    tables.forwards.push((head.block(8080, 16), list));
-    let to = |party: &Party| {
-        let (bridge, port) = if party.device == C.device { (Device::X, 80) } else { (Device::W, 8000) };
-        Forward::to(ForwardKind::Forward, devices.index(bridge), ip(party), (8080, port))
-    };
-    for (slot, party) in (0..).zip(backends.slots()) {
-        tables.forwards.push((ForwardKey::slot(list.network, 0, slot), to(party)));
-    }
-    for party in if backends == Backends::OnlyB { &[B][..] } else { &[B, C] } {
-        tables.forwards.push((ForwardKey::member(list.network, 0, ip(party)), to(party)));
     }
 }
 

@@ -14,9 +14,9 @@ use vnet_common::{DropReason, ExpireAnswer, FlowKey, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::Model,
-    run::{Runner as _, Seen, play, play_step},
+    run::{Runner as _, Seen, commit, play, play_step},
     view::{Flows, Shown},
-    world::Device,
+    world::{Beyond, Device, Policy},
 };
 
 use self::{
@@ -135,6 +135,14 @@ fn what_vnet_sent_itself_passes_and_loses_its_mark() {
             let run = kernel.run_program(&entry, &frame, mark::DECIDED);
             assert_eq!((run.action, run.mark), (PASS, 0), "{entry:?}");
             assert_eq!(run.frame, frame);
+            let unmarked = kernel.run_program(&entry, &frame, mark::DECIDED ^ 1);
+            assert_ne!(unmarked.action, PASS, "{entry:?}");
+        }
+        // On a LAN that it shares with the host, too: a copy for the host, and what goes out.
+        commit(kernel, Policy::Beyond(Beyond::Bridged));
+        for entry in [Entry::at(Hook::FromSegment, Device::U), Entry::at(Hook::ToSegment, Device::U)] {
+            let run = kernel.run_program(&entry, &frame, mark::DECIDED);
+            assert_eq!((run.action, run.mark), (PASS, 0), "{entry:?}");
             let unmarked = kernel.run_program(&entry, &frame, mark::DECIDED ^ 1);
             assert_ne!(unmarked.action, PASS, "{entry:?}");
         }
