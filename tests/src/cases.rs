@@ -26,6 +26,7 @@ mod rfc_nat;
 mod routing;
 mod rules;
 pub mod run;
+mod segment;
 mod source_ports;
 mod spoofing;
 mod step;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Case> {
         told::cases(),
         tables::cases(),
         reviewed::cases(),
+        segment::cases(),
     ];
     modules.into_iter().flatten().collect()
 }

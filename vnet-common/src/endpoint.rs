@@ -230,11 +230,12 @@ pub enum Delivery {
     /// Out of an uplink, to a router that is known: the first words of the frame, in the place of MACs, tell which,
     /// see [`crate::UplinkRecord::gateway`].
     Gateway = 5,
-    /// By a link, in the same network: endpoints have it, ways have the link's own device and tags.
+    /// By a link, in the same network: endpoints have it, ways have the link's own device and tags. In a verdict about a
+    /// network: by all of its links, and to nobody here.
     Link = 6,
     /// To all ports of a network, and to the host: verdicts only.
     Flood = 7,
-    /// By all links of a network: nobody knows by which.
+    /// By all links of a network, for nobody knows by which; in a verdict what is for many is for the host, too.
     Beyond = 8,
 }
 

@@ -45,8 +45,10 @@ pub struct ModelPacket {
     pub tag: Option<Tag>,
     /// Its priority.
     pub priority: u16,
-    /// Out of which tunnel it came, or into which it goes.
+    /// Out of which tunnel it came.
     pub tunnel: Option<Tunnel>,
+    /// Into which it goes.
+    pub entered: Option<Tunnel>,
     /// Copies of it that were sent.
     pub copies: Vec<ModelCopy>,
     /// What the controller was told of it.
@@ -194,12 +196,12 @@ impl Packet for ModelPacket {
     }
 
     fn enter_tunnel(&mut self, tunnel: Tunnel) -> Result<(), DropReason> {
-        self.tunnel = Some(tunnel);
+        self.entered = Some(tunnel);
         Ok(())
     }
 
     fn copy_to(&mut self, device: u32, delivery: Delivery) {
-        let (mark, bytes, tunnel) = (self.mark, self.on_the_wire(), self.tunnel);
+        let (mark, bytes, tunnel) = (self.mark, self.on_the_wire(), self.entered);
         self.copies.push(ModelCopy { device, delivery, mark, bytes, tunnel });
     }
 

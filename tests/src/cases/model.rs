@@ -2,20 +2,20 @@
 
 use vnet_common::{
     Address, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin,
-    PeerPrefix, PortKey, Ports, UplinkKey, V6, limits, side_of, ticks_from_secs,
+    PeerPrefix, PortKey, Ports, StationKey, UplinkKey, V6, VtepKey, limits, mark, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
-    model::{ModelFlows, ModelPacket, ModelTables},
+    model::{ModelCopy, ModelFlows, ModelPacket, ModelTables},
     packet::Tag,
     pipeline::{self, Arrival, is_answered},
     verdict::Verdict,
 };
 
 use super::{
-    run::{Runner, Seen, commit},
-    step::{Entry, Hook},
+    run::{Ran, Runner, Seen, commit},
+    step::{Entry, Hook, Sent},
     view::{self, FILLER, Flows},
-    world::{Devices, Policy, Tables},
+    world::{Device, Devices, Policy, Tables},
 };
 
 /// The tables, the clock and the devices of a modelled host.
@@ -73,6 +73,16 @@ impl Model {
             tables.elastic_ips.insert(EndpointKey { network, side, addr }, elastic);
         }
         tables.forwards.extend(new.forwards.iter().map(|(key, value)| (key.on_side(side), *value)));
+        tables.links.retain(|key, _| key.side != side);
+        tables.stations.retain(|key, _| key.side != side);
+        tables.vteps.retain(|key, _| key.side != side);
+        tables.links.extend(new.links.iter().map(|(key, link)| (key.on_side(side), *link)));
+        for &(network, mac, station) in &new.stations {
+            tables.stations.insert(StationKey::new(network, side, mac), station);
+        }
+        for &(vni, addr, number) in &new.vteps {
+            tables.vteps.insert(VtepKey { vni, side, addr }, number);
+        }
         tables.policy.extend(new.policy.iter().map(|(key, value)| (key.on_side(side), *value)));
     }
 
@@ -85,6 +95,9 @@ impl Model {
             Hook::FromHost => pipeline::from_host(packet, &self.tables, arrival),
             Hook::ToHost => pipeline::to_host(packet, &self.tables, arrival),
             Hook::FromUplink => pipeline::from_uplink(packet, &self.tables, arrival),
+            Hook::FromSegment => pipeline::from_segment(packet, &self.tables, arrival),
+            Hook::ToSegment => pipeline::to_segment(packet, &self.tables, arrival),
+            Hook::FromUnderlay => pipeline::from_underlay(packet, &self.tables, arrival),
         };
         if result.is_ok_and(Verdict::is_taken) {
             return Seen::Taken { shows: true };
@@ -93,9 +106,24 @@ impl Model {
         match result.map(|verdict| verdict.destination()) {
             Err((reason, None)) => Seen::Drop(reason),
             Err((reason, Some((device, delivery)))) => Seen::Tell(reason, device, delivery),
+            Ok(None) if entry.hook == Hook::FromUnderlay && packet.mark == mark::OVERLAY => Seen::Marked,
             Ok(None) => Seen::Pass,
             Ok(Some((device, delivery))) => Seen::Send(device, delivery),
         }
+    }
+
+    /// A copy that was sent, in the world's words.
+    ///
+    /// # Panics
+    /// When it goes to no device, or does not have the mark by which the program there knows it.
+    fn sent(&self, copy: &ModelCopy) -> Sent {
+        let device = self.devices.device(copy.device).expect("a device");
+        let wanted = match device {
+            Device::U | Device::K => mark::DECIDED,
+            _ => mark::flooded(self.tables.generation.get()),
+        };
+        assert_eq!(copy.mark, wanted, "the mark of a copy to {device:?}");
+        Sent { device, delivery: copy.delivery, frame: copy.bytes.clone(), tunnel: copy.tunnel }
     }
 
     /// Where the ICMP error goes that the dropped packet becomes, if it becomes one.
@@ -106,7 +134,8 @@ impl Model {
         arrival: Arrival,
         reason: DropReason,
     ) -> Option<(u32, Delivery)> {
-        let is_told = matches!(entry.hook, Hook::FromPort | Hook::FromUplink) && is_answered(reason);
+        let is_told = matches!(entry.hook, Hook::FromPort | Hook::FromUplink | Hook::FromSegment)
+            && is_answered(reason);
         let verdict = is_told.then(|| pipeline::answer(packet, &self.tables, arrival, reason))?;
         verdict.and_then(Verdict::destination)
     }
@@ -131,15 +160,16 @@ impl Runner for Model {
         self.tables.generation.set(generation);
     }
 
-    fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
+    fn run(&mut self, entry: &Entry, frame: &[u8]) -> Ran {
         let mut packet = arriving(entry, self.tables.generation.get(), frame.to_vec());
         let seen = self.verdict(entry, &mut packet);
+        let mut frame = packet.on_the_wire();
         if matches!(seen, Seen::Taken { .. }) {
             assert!(packet.again.iter().all(|(device, _)| *device == self.devices.index(entry.device)));
-            let again: Vec<Vec<u8>> = packet.again.into_iter().map(|(_, bytes)| bytes).collect();
-            return (seen, again.concat());
+            frame = packet.again.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
         }
-        (seen, packet.bytes)
+        let copies = packet.copies.iter().map(|copy| self.sent(copy)).collect();
+        Ran { seen, frame, priority: packet.priority, hidden: Some((packet.entered, copies)) }
     }
 
     fn advance(&mut self, secs: u32) {
@@ -181,9 +211,10 @@ impl Runner for Model {
 pub fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
     let mark = entry.mark(generation);
     let segment_payload = entry.segment_payload as u32;
-    let Entry { vlan_tag, forwarded, awaited: is_awaited, .. } = *entry;
+    let Entry { vlan_tag, forwarded, awaited: is_awaited, priority, tunnel, .. } = *entry;
     let tag = vlan_tag.then_some(Tag { protocol: Tag::CUSTOMER, control: 0 });
-    ModelPacket { tag, forwarded, mark, segment_payload, is_awaited, ..ModelPacket::new(bytes) }
+    let whole = ModelPacket::new(bytes);
+    ModelPacket { tag, forwarded, mark, segment_payload, is_awaited, priority, tunnel, ..whole }
 }
 
 /// A byte that is no delivery.

@@ -10,21 +10,21 @@ use super::{
     world::{A, B, Device, G, Party, T, Version},
 };
 
-const STREAM: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 1, 2, 3));
+pub(super) const STREAM: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 1, 2, 3));
 const OTHER_STREAM: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 2, 0, 1));
 const MDNS: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251));
-const MDNS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb));
+pub(super) const MDNS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb));
 const ALL_ROUTERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
 const ALL_MLDV2_ROUTERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
-const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(super) const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 pub(super) fn cases() -> Vec<Case> {
     [multicast(), listeners(), dhcp()].concat()
 }
 
 /// The MAC of a group (RFC 1112 section 6.4, RFC 2464 section 7), or of everybody.
-fn group_mac(group: IpAddr) -> MacAddr {
+pub(super) fn group_mac(group: IpAddr) -> MacAddr {
     match group {
         IpAddr::V4(Ipv4Addr::BROADCAST) => MacAddr::BROADCAST,
         IpAddr::V4(group) => {
@@ -38,7 +38,7 @@ fn group_mac(group: IpAddr) -> MacAddr {
     }
 }
 
-fn multicast_from(sender: &Party, src: IpAddr, group: IpAddr, ports: (u16, u16)) -> Vec<u8> {
+pub(super) fn multicast_from(sender: &Party, src: IpAddr, group: IpAddr, ports: (u16, u16)) -> Vec<u8> {
     carried(sender.mac, group_mac(group), &packet(src, group, UDP, &udp(ports)))
 }
 

@@ -11,25 +11,30 @@ use super::{
     world::{A, B, C, Device, G, Party, T, Version},
 };
 
-const REQUEST: u8 = 1;
-const REPLY: u8 = 2;
-const NO_MAC: MacAddr = MacAddr([0; 6]);
-const NO_ADDR: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
-const NO_ADDR_V6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub(super) const REQUEST: u8 = 1;
+pub(super) const REPLY: u8 = 2;
+pub(super) const NO_MAC: MacAddr = MacAddr([0; 6]);
+pub(super) const NO_ADDR: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+pub(super) const NO_ADDR_V6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
-const SOURCE_LINK: u8 = 1;
-const TARGET_LINK: u8 = 2;
+pub(super) const SOURCE_LINK: u8 = 1;
+pub(super) const TARGET_LINK: u8 = 2;
 /// RFC 3971 section 5.3.2; Linux puts it into its probes (RFC 7527).
-const NONCE: u8 = 14;
+pub(super) const NONCE: u8 = 14;
 
 pub(super) fn cases() -> Vec<Case> {
     [arp_answers(), arp_lies(), discovery_answers(), discovery_lies(), probes()].concat()
 }
 
-fn arp(dst: MacAddr, operation: u8, sender: (MacAddr, Ipv4Addr), target: (MacAddr, Ipv4Addr)) -> Vec<u8> {
+pub(super) fn arp(
+    dst: MacAddr,
+    operation: u8,
+    sender: (MacAddr, Ipv4Addr),
+    target: (MacAddr, Ipv4Addr),
+) -> Vec<u8> {
     let mut body = vec![0, 1, 8, 0, 6, 4, 0, operation];
     for (mac, addr) in [sender, target] {
         body.extend_from_slice(&mac.0);
@@ -38,7 +43,7 @@ fn arp(dst: MacAddr, operation: u8, sender: (MacAddr, Ipv4Addr), target: (MacAdd
     ether(sender.0, dst, 0x0806, &body)
 }
 
-fn who_has(asker: &Party, wanted: Ipv4Addr) -> Vec<u8> {
+pub(super) fn who_has(asker: &Party, wanted: Ipv4Addr) -> Vec<u8> {
     arp(MacAddr::BROADCAST, REQUEST, (asker.mac, asker.v4), (NO_MAC, wanted))
 }
 
@@ -48,7 +53,7 @@ pub(super) fn gratuitous_arp(party: &Party) -> Vec<u8> {
 }
 
 /// Back to the port `asker`, or up the host's stack.
-fn back_to(asker: &Party) -> (Device, Delivery) {
+pub(super) fn back_to(asker: &Party) -> (Device, Delivery) {
     let delivery = if asker.device == Device::W { Delivery::Host } else { Delivery::Device };
     (asker.device, delivery)
 }
@@ -134,19 +139,19 @@ fn arp_lies() -> Vec<Case> {
 
 /// A neighbour message as it is put together; each field may lie.
 #[derive(Clone)]
-struct Message<'a> {
-    eth: (MacAddr, MacAddr),
-    src: Ipv6Addr,
-    dst: Ipv6Addr,
-    kind: u8,
-    flags: u8,
-    target: Ipv6Addr,
-    options: &'a [(u8, [u8; 6])],
-    hop_limit: u8,
+pub(super) struct Message<'a> {
+    pub(super) eth: (MacAddr, MacAddr),
+    pub(super) src: Ipv6Addr,
+    pub(super) dst: Ipv6Addr,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) target: Ipv6Addr,
+    pub(super) options: &'a [(u8, [u8; 6])],
+    pub(super) hop_limit: u8,
 }
 
 impl Message<'_> {
-    fn frame(&self) -> Vec<u8> {
+    pub(super) fn frame(&self) -> Vec<u8> {
         let mut body = vec![self.kind, 0, 0, 0, self.flags, 0, 0, 0];
         body.extend_from_slice(&self.target.octets());
         for (kind, value) in self.options {
@@ -160,18 +165,23 @@ impl Message<'_> {
 }
 
 /// The group in which `addr` listens for solicitations (RFC 4291 section 2.7.1).
-fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
+pub(super) fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = addr.octets();
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
 
-fn group_mac(group: Ipv6Addr) -> MacAddr {
+pub(super) fn group_mac(group: Ipv6Addr) -> MacAddr {
     let [.., a, b, c, d] = group.octets();
     MacAddr([0x33, 0x33, a, b, c, d])
 }
 
 /// The question of `asker`, who calls itself `src`, for `target`.
-fn solicit<'a>(asker: &Party, src: Ipv6Addr, target: Ipv6Addr, options: &'a [(u8, [u8; 6])]) -> Message<'a> {
+pub(super) fn solicit<'a>(
+    asker: &Party,
+    src: Ipv6Addr,
+    target: Ipv6Addr,
+    options: &'a [(u8, [u8; 6])],
+) -> Message<'a> {
     let group = solicited_node(target);
     Message {
         eth: (asker.mac, group_mac(group)),
@@ -186,7 +196,7 @@ fn solicit<'a>(asker: &Party, src: Ipv6Addr, target: Ipv6Addr, options: &'a [(u8
 }
 
 /// The announcement of `speaker`, who calls itself `src`, that `target` is here.
-fn announce<'a>(
+pub(super) fn announce<'a>(
     speaker: &Party,
     src: Ipv6Addr,
     target: Ipv6Addr,
@@ -197,7 +207,12 @@ fn announce<'a>(
 }
 
 /// What vnet answers to `asker`, who calls itself `src`: `target` is at `owner`'s MAC.
-fn advert(owner: &Party, asker: &Party, (src, target): (Ipv6Addr, Ipv6Addr), has_option: bool) -> Vec<u8> {
+pub(super) fn advert(
+    owner: &Party,
+    asker: &Party,
+    (src, target): (Ipv6Addr, Ipv6Addr),
+    has_option: bool,
+) -> Vec<u8> {
     const SOLICITED_OVERRIDE: u8 = 0x60;
     const ROUTER: u8 = 0x80;
     let option = [(TARGET_LINK, owner.mac.0)];

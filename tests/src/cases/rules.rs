@@ -6,12 +6,19 @@ use super::world::{Device, number};
 
 /// The identity of 239.1.0.0/16, which a rule of B names.
 pub(super) const STREAMS: u32 = Identity::FIRST.0 + 100;
+/// The identity of some stations of network W that are beyond the host, which a rule of A names.
+pub(super) const LAN: u32 = Identity::FIRST.0 + 101;
 const ANY: [u32; 2] = [Identity::ANY_V4.0, Identity::ANY_V6.0];
 
 /// The rule that `Policy::WithoutHttp` lacks.
 pub(super) const HTTP: u32 = 0xb1;
 /// The rule by which A may send everything.
 pub(super) const A_SENDS: u32 = 0xa1;
+
+/// The rule by which A may be asked from the LAN.
+pub(super) const FROM_LAN: u32 = 0xa5;
+/// The rule by which A may ask D for tcp/80.
+pub(super) const D_SERVES: u32 = 0x92;
 
 /// A rule of a port's group, of the acl or of the host.
 pub(super) struct Rule {
@@ -44,10 +51,14 @@ pub(super) const RULES: &[Rule] = {
     const A: &[u32] = &[number(Device::A)];
     const B: &[u32] = &[number(Device::B)];
     const G: &[u32] = &[number(Device::W)];
+    // Port D's number; its own host knows its device.
+    const D: &[u32] = &[number(Device::BeyondW)];
     &[
         rule((A_SENDS, Device::A, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
         rule((0xa2, Device::A, In), B, (6, 9000, 9000)),
         rule((0xa3, Device::A, In), &ANY, (17, 5000, 5000)),
+        rule((0xa4, Device::A, In), D, (6, 9002, 9002)),
+        rule((FROM_LAN, Device::A, In), &[LAN], (6, 9500, 9500)),
         rule((HTTP, Device::B, In), A, (6, 80, 80)),
         rule((0xb2, Device::B, In), &ANY, (6, 8000, 8010)),
         rule((0xb3, Device::B, In), &ANY, (17, 53, 53)),
@@ -61,6 +72,9 @@ pub(super) const RULES: &[Rule] = {
         rule((0xc3, Device::B, Out), &[STREAMS], (17, 5000, 5000)),
         rule((0xd1, Device::T, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
         rule((0xd2, Device::T, In), A, (0, ALL_PORTS.0, ALL_PORTS.1)),
+        rule((0x91, Device::BeyondW, Out), A, (6, 9002, 9003)),
+        rule((D_SERVES, Device::BeyondW, In), A, (6, 80, 80)),
+        rule((0x93, Device::BeyondW, In), &ANY, (17, 53, 53)),
         rule((0xe1, Device::C, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
         rule((0xe2, Device::C, In), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
     ]

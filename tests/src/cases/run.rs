@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use vnet_common::{Delivery, DropReason};
+use vnet_common::{Delivery, DropReason, mark};
+use vnet_ebpf::packet::Tunnel;
 
 use super::{
-    step::{Case, Entry, Outcome, Step},
+    step::{Aside, Case, Entry, Hook, Outcome, Sent, Step},
     view::{FlowView, Flows, Shown},
     world::{Devices, Policy, Tables, tables},
 };
@@ -18,8 +19,8 @@ pub trait Runner {
     fn reset(&mut self);
     /// Puts `tables` in force as the next generation.
     fn commit(&mut self, tables: &Tables);
-    /// Runs a frame; returns what became of it and how it looks now.
-    fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>);
+    /// Runs a frame; returns what became of it.
+    fn run(&mut self, entry: &Entry, frame: &[u8]) -> Ran;
     /// Makes this many seconds pass.
     fn advance(&mut self, secs: u32);
     /// Makes a tick of the coarse clock begin.
@@ -34,6 +35,20 @@ pub trait Runner {
     fn flows(&self) -> Flows;
 }
 
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The verdict.
+    pub seen: Seen,
+    /// How it looks now.
+    pub frame: Vec<u8>,
+    /// Its priority now.
+    pub priority: u16,
+    /// What the kernel does not show: the tunnel that it enters, and the copies that were sent. Where that is not
+    /// shown, neither is the outermost tag of a frame that has been given some.
+    pub hidden: Option<(Option<Tunnel>, Vec<Sent>)>,
+}
+
 /// What a runner sees of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -45,6 +60,8 @@ pub enum Seen {
     TellRedirect(DropReason, Redirect),
     /// Passed.
     Pass,
+    /// Passed, and marked as what may be an overlay's.
+    Marked,
     /// Neither, and not counted; whether the bytes are those of the frames that arrive again.
     Taken {
         /// The kernel does not show them.
@@ -60,14 +77,44 @@ pub enum Seen {
 /// What a runner sees of a packet that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// Whether vnet marked the packet as decided.
-    pub is_marked: bool,
+    /// What vnet marked the packet as.
+    pub mark: Mark,
+}
+
+/// A mark of vnet's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// None.
+    Nothing,
+    /// As decided.
+    Decided,
+    /// As let into a bridge.
+    Flooded,
+}
+
+impl Mark {
+    /// What `mark` is while `generation` is in force.
+    #[must_use]
+    pub fn of(mark: u32, generation: u32) -> Self {
+        if mark == mark::DECIDED {
+            Self::Decided
+        } else if mark == mark::flooded(generation) {
+            Self::Flooded
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 impl Redirect {
     /// Whether it is marked as what goes by `delivery` has to be.
     fn suits(self, delivery: Delivery) -> bool {
-        self.is_marked == matches!(delivery, Delivery::Device | Delivery::Host)
+        self.mark
+            == match delivery {
+                Delivery::Device | Delivery::Host => Mark::Decided,
+                Delivery::Flood => Mark::Flooded,
+                _ => Mark::Nothing,
+            }
     }
 }
 
@@ -91,10 +138,15 @@ pub fn play(runner: &mut impl Runner, case: &Case) -> Result<(), String> {
 /// What went otherwise.
 pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
     match step {
-        Step::Packet { entry, frame, outcome } => {
-            let (seen, out) = runner.run(entry, frame);
-            let matches = matches(runner.devices(), outcome, frame, (seen, &out));
-            if matches { Ok(()) } else { Err(describe(entry, frame, outcome, (seen, &out))) }
+        Step::Packet { entry, frame, outcome, aside } => {
+            let ran = runner.run(entry, frame);
+            if !matches(runner.devices(), outcome, (entry, frame), &ran) {
+                return Err(describe(entry, frame, outcome, &ran));
+            }
+            if matches!(outcome, Outcome::Drop(_)) || leads_to(aside, &ran) {
+                return Ok(());
+            }
+            Err(format!("{}\n  expected {aside:?}", describe(entry, frame, outcome, &ran)))
         }
         Step::Advance(secs) => {
             runner.advance(*secs);
@@ -138,28 +190,55 @@ pub fn commit(runner: &mut impl Runner, policy: Policy) {
     runner.commit(&tables);
 }
 
-fn matches(devices: &Devices, outcome: &Outcome, frame: &[u8], (seen, out): (Seen, &[u8])) -> bool {
+fn matches(devices: &Devices, outcome: &Outcome, (entry, sent): (&Entry, &[u8]), ran: &Ran) -> bool {
+    let (seen, out) = (ran.seen, &ran.frame);
+    let shown =
+        |frame: &[u8]| if ran.hidden.is_some() { frame.to_vec() } else { without_outermost_tag(frame) };
     match (outcome, seen) {
         (Outcome::Drop(reason), Seen::Drop(found)) => *reason == found,
-        (Outcome::Pass, Seen::Pass) => out == frame,
-        (Outcome::Taken(again), Seen::Taken { shows }) => !shows || out == again.concat(),
+        // A frame on its way to a port has lost its tag and got it back.
+        (Outcome::Pass, Seen::Pass) if entry.hook == Hook::ToPort => *out == shown(sent),
+        (Outcome::Pass, Seen::Pass) | (Outcome::Marked, Seen::Marked) => out == sent,
+        (Outcome::Taken(again), Seen::Taken { shows }) => !shows || *out == again.concat(),
         (Outcome::Send { device, delivery, frame }, Seen::Send(ifindex, found)) => {
-            devices.index(*device) == ifindex && *delivery == found && out == frame
+            devices.index(*device) == ifindex && *delivery == found && *out == shown(frame)
         }
         (Outcome::Send { delivery, frame, .. }, Seen::Redirect(redirect)) => {
-            redirect.suits(*delivery) && out == frame
+            redirect.suits(*delivery) && *out == shown(frame)
         }
         (Outcome::Tell { reason, device, delivery, frame }, Seen::Tell(found_reason, ifindex, found)) => {
-            devices.index(*device) == ifindex && (*delivery, *reason) == (found, found_reason) && out == frame
+            let is_there = devices.index(*device) == ifindex && (*delivery, *reason) == (found, found_reason);
+            is_there && *out == shown(frame)
         }
         (Outcome::Tell { reason, delivery, frame, .. }, Seen::TellRedirect(found, redirect)) => {
-            *reason == found && redirect.suits(*delivery) && out == frame
+            *reason == found && redirect.suits(*delivery) && *out == shown(frame)
         }
         _ => false,
     }
 }
 
-fn describe(entry: &Entry, frame: &[u8], outcome: &Outcome, (seen, out): (Seen, &[u8])) -> String {
+/// The frame as a test run of the kernel shows it: the outermost tag that it was given is held beside it.
+fn without_outermost_tag(frame: &[u8]) -> Vec<u8> {
+    match frame.get(12..14) {
+        Some([0x81, 0] | [0x88, 0xa8]) if frame.len() >= 16 => [&frame[..12], &frame[16..]].concat(),
+        _ => frame.to_vec(),
+    }
+}
+
+/// Whether all else that the frame led to is as expected, as far as the runner shows it. Which tunnel it entered means
+/// something for what is sent; what is for many may have entered some for its copies.
+fn leads_to(aside: &Aside, ran: &Ran) -> bool {
+    let Some((tunnel, copies)) = &ran.hidden else { return ran.priority == aside.priority };
+    let mut copies = copies.clone();
+    let are_all_there = aside.copies.iter().all(|wanted| {
+        let found = copies.iter().position(|copy| copy == wanted);
+        found.map(|found| copies.swap_remove(found)).is_some()
+    });
+    let enters = if matches!(ran.seen, Seen::Send(..)) { *tunnel } else { None };
+    are_all_there && copies.is_empty() && enters == aside.tunnel && ran.priority == aside.priority
+}
+
+fn describe(entry: &Entry, frame: &[u8], outcome: &Outcome, ran: &Ran) -> String {
     let mut text = format!("{entry:?}\n");
     let _ = writeln!(text, "  frame    {}", hex(frame));
     match outcome {
@@ -171,7 +250,11 @@ fn describe(entry: &Entry, frame: &[u8], outcome: &Outcome, (seen, out): (Seen, 
             let _ = writeln!(text, "  expected {other:?}");
         }
     }
-    let _ = write!(text, "  got      {seen:?}\n           {}", hex(out));
+    let Ran { seen, frame, priority, hidden } = ran;
+    let _ = write!(text, "  got      {seen:?}, priority {priority}\n           {}", hex(frame));
+    if let Some((tunnel, copies)) = hidden {
+        let _ = write!(text, "\n           tunnel {tunnel:?}, copies {copies:?}");
+    }
     text
 }
 

@@ -1,9 +1,13 @@
 //! What a case is made of.
 
+use std::fmt;
+
 use vnet_common::{Delivery, DropReason, FlowState, mark};
+use vnet_ebpf::packet::Tunnel;
 
 use super::{
     frame::routed,
+    run::hex,
     view::FlowView,
     world::{Device, Party, Policy},
 };
@@ -21,6 +25,12 @@ pub enum Hook {
     ToHost,
     /// What comes from outside.
     FromUplink,
+    /// What comes from the segments of networks.
+    FromSegment,
+    /// What the host sends to a LAN that it shares with a network.
+    ToSegment,
+    /// What comes where overlays may.
+    FromUnderlay,
 }
 
 /// Where and how a frame enters.
@@ -42,6 +52,12 @@ pub struct Entry {
     pub awaited: bool,
     /// Bytes of payload in each segment that it will be cut into; 0: it stays whole.
     pub segment_payload: u16,
+    /// The priority that its sender asked for.
+    pub priority: u16,
+    /// Out of which tunnel it came; only the model can bring it in.
+    pub tunnel: Option<Tunnel>,
+    /// Whether it came in where overlays may.
+    pub overlay: bool,
 }
 
 impl Entry {
@@ -49,8 +65,8 @@ impl Entry {
     #[must_use]
     pub const fn at(hook: Hook, device: Device) -> Self {
         let let_in = match hook {
-            Hook::FromPort | Hook::FromHost | Hook::FromUplink => None,
             Hook::ToPort | Hook::ToHost => Some(0),
+            _ => None,
         };
         Self {
             hook,
@@ -61,6 +77,9 @@ impl Entry {
             again: false,
             awaited: false,
             segment_payload: 0,
+            priority: 0,
+            tunnel: None,
+            overlay: false,
         }
     }
 
@@ -69,6 +88,7 @@ impl Entry {
     pub const fn mark(&self, generation: u32) -> u32 {
         match self.let_in {
             _ if self.again => mark::AGAIN,
+            _ if self.overlay => mark::OVERLAY,
             Some(age) => mark::flooded(generation.wrapping_sub(age)),
             None => 0,
         }
@@ -92,10 +112,22 @@ impl Entry {
         Self { again: true, ..self }
     }
 
+    /// The same, with a priority.
+    #[must_use]
+    pub const fn with_priority(self, priority: u16) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The same, out of `tunnel`, where overlays may come in.
+    #[must_use]
+    pub const fn out_of(self, tunnel: Tunnel) -> Self {
+        Self { tunnel: Some(tunnel), overlay: true, ..self }
+    }
+
     /// The same without a mark: nothing of vnet's has seen it.
     #[must_use]
     pub const fn unseen(self) -> Self {
-        Self { let_in: None, ..self }
+        Self { let_in: None, overlay: false, ..self }
     }
 }
 
@@ -142,6 +174,8 @@ pub enum Outcome {
     Drop(DropReason),
     /// On, unchanged.
     Pass,
+    /// The same, marked as what may be an overlay's.
+    Marked,
     /// Kept by vnet, or sent on its way again as these frames. Only the model shows them.
     Taken(Vec<Vec<u8>>),
     /// Dropped, for this reason, and in its place an ICMP error goes to a device.
@@ -161,9 +195,57 @@ pub enum Outcome {
         device: Device,
         /// How.
         delivery: Delivery,
-        /// The whole frame.
+        /// The whole frame, with its tags.
         frame: Vec<u8>,
     },
+}
+
+/// What else a frame that is not dropped leads to. It is nothing but for networks that go beyond the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// The priority that it has afterwards.
+    pub priority: u16,
+    /// The tunnel that it enters. Only the model shows it.
+    pub tunnel: Option<Tunnel>,
+    /// Copies of it that are sent, in any order. Only the model shows them.
+    pub copies: Vec<Sent>,
+}
+
+/// A copy that is sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// To which device.
+    pub device: Device,
+    /// Out of it, or as received there.
+    pub delivery: Delivery,
+    /// The whole frame, with its tags.
+    pub frame: Vec<u8>,
+    /// The tunnel that it enters.
+    pub tunnel: Option<Tunnel>,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, delivery, frame, tunnel } = self;
+        write!(out, "{device:?} by {delivery:?} into {tunnel:?}: {}", hex(frame))
+    }
+}
+
+impl Sent {
+    /// Out of `device`.
+    pub(super) const fn by(device: Device, frame: Vec<u8>) -> Self {
+        Self { device, delivery: Delivery::Device, frame, tunnel: None }
+    }
+
+    /// As received at `device`.
+    pub(super) const fn up(device: Device, frame: Vec<u8>) -> Self {
+        Self { device, delivery: Delivery::Host, frame, tunnel: None }
+    }
+
+    /// The same, into `tunnel`.
+    pub(super) fn into(self, tunnel: Tunnel) -> Self {
+        Self { tunnel: Some(tunnel), ..self }
+    }
 }
 
 /// A predicate over the flow table, and what it asks.
@@ -180,6 +262,8 @@ pub enum Step {
         frame: Vec<u8>,
         /// What must become of it.
         outcome: Outcome,
+        /// What else it leads to.
+        aside: Aside,
     },
     /// Time passes: this many seconds.
     Advance(u32),
@@ -230,7 +314,31 @@ impl Case {
     }
 
     fn packet(self, entry: Entry, frame: Vec<u8>, outcome: Outcome) -> Self {
-        self.then(Step::Packet { entry, frame, outcome })
+        self.then(Step::Packet { entry, frame, outcome, aside: Aside::default() })
+    }
+
+    /// What else the last packet leads to.
+    fn aside(mut self, change: impl FnOnce(&mut Aside)) -> Self {
+        match self.steps.last_mut() {
+            Some(Step::Packet { aside, .. }) => change(aside),
+            other => panic!("{other:?} leads to nothing else"),
+        }
+        self
+    }
+
+    /// Copies of the last packet are sent, too.
+    pub(super) fn copied(self, copies: Vec<Sent>) -> Self {
+        self.aside(|aside| aside.copies = copies)
+    }
+
+    /// The last packet enters a tunnel.
+    pub(super) fn into(self, tunnel: Tunnel) -> Self {
+        self.aside(|aside| aside.tunnel = Some(tunnel))
+    }
+
+    /// The last packet has this priority afterwards.
+    pub(super) fn at_priority(self, priority: u16) -> Self {
+        self.aside(|aside| aside.priority = priority)
     }
 
     pub(super) fn drops(self, entry: Entry, frame: Vec<u8>, reason: DropReason) -> Self {
@@ -246,6 +354,11 @@ impl Case {
         told: Vec<u8>,
     ) -> Self {
         self.packet(entry, frame, Outcome::Tell { reason, device, delivery, frame: told })
+    }
+
+    /// It passes, marked as what may be an overlay's.
+    pub(super) fn marks(self, entry: Entry, frame: Vec<u8>) -> Self {
+        self.packet(entry, frame, Outcome::Marked)
     }
 
     pub(super) fn passes(self, entry: Entry, frame: Vec<u8>) -> Self {
@@ -302,9 +415,9 @@ impl Case {
 }
 
 /// How `receiver` is reached: straight into its namespace only from another port's ingress.
-fn reach(entry: Entry, receiver: &Party) -> (Device, Delivery) {
+pub(super) fn reach(entry: Entry, receiver: &Party) -> (Device, Delivery) {
     match (entry.hook, receiver.delivery) {
-        (Hook::FromHost, Delivery::Peer) => (receiver.device, Delivery::Device),
+        (Hook::FromHost | Hook::ToSegment, Delivery::Peer) => (receiver.device, Delivery::Device),
         (_, delivery) => (receiver.device, delivery),
     }
 }

@@ -32,10 +32,10 @@ fn begin(text: &str, version: Version) -> Case {
 }
 
 /// An error of vnet's own in a frame between these MACs: from whom, to whom, and what it quotes.
-struct Told<'a> {
-    macs: (MacAddr, MacAddr),
-    ends: (IpAddr, IpAddr),
-    about: &'a [u8],
+pub(super) struct Told<'a> {
+    pub(super) macs: (MacAddr, MacAddr),
+    pub(super) ends: (IpAddr, IpAddr),
+    pub(super) about: &'a [u8],
 }
 
 impl Told<'_> {
@@ -53,11 +53,11 @@ impl Told<'_> {
         carried(self.macs.0, self.macs.1, &error)
     }
 
-    fn too_big(&self, mtu: u16) -> Vec<u8> {
+    pub(super) fn too_big(&self, mtu: u16) -> Vec<u8> {
         self.frame(if self.ends.0.is_ipv4() { (3, 4) } else { (2, 0) }, mtu.into())
     }
 
-    fn time_exceeded(&self) -> Vec<u8> {
+    pub(super) fn time_exceeded(&self) -> Vec<u8> {
         self.frame(if self.ends.0.is_ipv4() { (11, 0) } else { (3, 0) }, 0)
     }
 

@@ -53,6 +53,10 @@ pub struct FlowView {
     pub sent: MacPair,
     /// The longest packet; 0: any length.
     pub mtu: u16,
+    /// The tags that its packets leave with, or the number of the peer that they go to; 0: none.
+    pub tags: (u16, u16),
+    /// The number of the peer that they come from; 0: from none.
+    pub heard: u16,
     /// Whether no packet of this direction has passed of late.
     pub is_idle: bool,
 }
@@ -89,6 +93,8 @@ pub fn add<A: Address>(flows: &mut Flows, devices: &Devices, now: u32, key: &Flo
         received: flow.received.get(),
         sent: if is_routed { flow.sent.get() } else { MacPair::default() },
         mtu: flow.mtu.get(),
+        tags: (flow.vlan.get(), flow.outer.get()),
+        heard: flow.heard.get(),
         is_idle: now.wrapping_sub(flow.last_seen.get()) > FRESH_TICKS,
     };
     flows.insert(tuple, view);

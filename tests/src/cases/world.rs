@@ -10,59 +10,29 @@
 //!
 //! uplink U (the host is 198.51.100.1, 2001:db8:100::1)          outside O  203.0.113.5  2001:db8:5::5
 //! ```
+//!
+//! What is beyond the host in a network, by the trunk K or the uplink, is in [`segment`].
+
+mod backends;
+mod devices;
+pub mod segment;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vnet_common::{
     Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL,
-    GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, Ip, JOIN_OUTSIDE, MacAddr, NetworkFlags,
-    NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortRecord, UplinkRecord, V4, V6,
+    GROUP_SET_ACL, GROUP_SET_HOST, GroupSet, Identity, Ip, JOIN_OUTSIDE, Link, LinkKey, MacAddr,
+    NetworkFlags, NetworkRecord, OnChange, PolicyEntry, PolicyKey, PortFlags, PortRecord, Station,
+    UplinkRecord, V4, V6,
+};
+
+pub use self::{
+    backends::Backends,
+    devices::{Device, Devices},
+    segment::Beyond,
 };
 
 use super::rules::{ACL, FAILSAFE, HTTP, RULES, Rule, STREAMS};
-
-/// A device of the world; its ifindex is the runner's affair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Device {
-    /// The bridge of network W.
-    W,
-    /// The bridge of network X.
-    X,
-    /// Port A's device, a veth.
-    A,
-    /// Port B's device, a veth.
-    B,
-    /// Port T's device, a tap.
-    T,
-    /// Port C's device, a veth.
-    C,
-    /// The uplink.
-    U,
-    /// A device that the policy does not know.
-    Stranger,
-}
-
-/// The ifindex of each device.
-#[derive(Clone, Debug)]
-pub struct Devices(pub [u32; 8]);
-
-impl Devices {
-    /// All devices, in the order of [`Devices`].
-    pub const ALL: [Device; 8] =
-        [Device::W, Device::X, Device::A, Device::B, Device::T, Device::C, Device::U, Device::Stranger];
-
-    /// The ifindex of `device`.
-    #[must_use]
-    pub const fn index(&self, device: Device) -> u32 {
-        self.0[device as usize]
-    }
-
-    /// The device that has `ifindex`.
-    #[must_use]
-    pub fn device(&self, ifindex: u32) -> Option<Device> {
-        Self::ALL.into_iter().find(|device| self.index(*device) == ifindex)
-    }
-}
 
 /// Somebody who sends and receives: a workload, or the host on a network.
 #[derive(Clone, Copy, Debug)]
@@ -219,42 +189,8 @@ pub enum Policy {
     Backends(Backends),
     /// As [`Policy::Nat`], and everybody knows the MTU of their links, and the gateways' addresses; network X clamps.
     Narrow,
-}
-
-/// Which of two backends new connections go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backends {
-    /// C or B: half of the connections each.
-    Both,
-    /// C or B: half of the clients each.
-    ByClient,
-    /// C, while B drains.
-    ToC,
-    /// B, while C drains.
-    ToB,
-    /// B, which is the only one.
-    OnlyB,
-    /// Neither: both drain.
-    Neither,
-}
-
-impl Backends {
-    /// Who has which slot.
-    pub(super) const fn slots(self) -> &'static [Party] {
-        match self {
-            Self::Both | Self::ByClient => &[C, B],
-            Self::ToC => &[C],
-            Self::ToB | Self::OnlyB => &[B],
-            Self::Neither => &[],
-        }
-    }
-
-    /// The entry that stands behind the listened port.
-    pub(super) fn entry(self) -> Forward {
-        /// Any number will do.
-        const LIST: u32 = 77;
-        Forward::list(LIST, self.slots().len() as u16, self == Self::ByClient)
-    }
+    /// Networks go beyond the host.
+    Beyond(Beyond),
 }
 
 /// The MTU of network W under [`Policy::Narrow`].
@@ -265,6 +201,33 @@ pub const MTU_X: u16 = 1300;
 pub const MTU_U: u16 = 1400;
 
 impl Policy {
+    const fn has_failsafe(self) -> bool {
+        self.has_acl() || matches!(self, Self::HostExcluded | Self::Beyond(Beyond::VlanWithoutHost))
+    }
+
+    /// Whether the host is the gateway of `network`.
+    const fn has_gateway(self, network: Device) -> bool {
+        !matches!((self, network), (Self::Beyond(Beyond::Bridged | Beyond::BridgedVlan), Device::W))
+    }
+
+    /// The MTU of `network`, where the gateways' addresses are known; 0: not known.
+    const fn mtu(self, network: Device) -> Option<u16> {
+        match (self, network) {
+            (Self::Narrow, Device::W) => Some(MTU_W),
+            (Self::Narrow, _) => Some(MTU_X),
+            (Self::Beyond(Beyond::Overlay), Device::W) => Some(segment::MTU_OVERLAY),
+            (Self::Beyond(Beyond::Joined | Beyond::Member), _) => Some(0),
+            _ => None,
+        }
+    }
+
+    const fn port_flags(self) -> PortFlags {
+        match self {
+            Self::Beyond(Beyond::Overlay) => PortFlags::NO_OVERLAY,
+            _ => PortFlags::NONE,
+        }
+    }
+
     const fn has_acl(self) -> bool {
         matches!(self, Self::Acl | Self::AclWithoutGates)
     }
@@ -274,6 +237,10 @@ impl Policy {
             Self::Acl => GATE_INGRESS_ACL | GATE_EGRESS_ACL,
             _ => 0,
         }
+    }
+
+    const fn joins(self) -> bool {
+        matches!(self, Self::Joined | Self::Beyond(Beyond::Joined))
     }
 
     const fn leads_outside(self) -> bool {
@@ -298,6 +265,7 @@ impl Policy {
             (Self::NatIndependent, Device::X) => flags.and(NetworkFlags::ENDPOINT_INDEPENDENT),
             (Self::Narrow, Device::X) => flags.and(NetworkFlags::CLAMPS_MSS),
             (Self::HostExcluded, Device::W) => flags.and(NetworkFlags::EXCLUDES_HOST),
+            (Self::Beyond(beyond), _) => beyond.flags(network, flags),
             _ => flags,
         }
     }
@@ -326,6 +294,21 @@ pub struct Tables {
     pub elastic_ips: Vec<(u32, Ip, ElasticIp)>,
     /// Heads and blocks of forwards.
     pub forwards: Vec<(ForwardKey, Forward)>,
+    /// By what arrives, what leaves, and where a network floods.
+    pub links: Vec<(LinkKey, Link)>,
+    /// By network and MAC.
+    pub stations: Vec<(u32, MacAddr, Station)>,
+    /// By network identifier and address: the number of an overlay's peer.
+    pub vteps: Vec<(u32, Ip, u32)>,
+}
+
+impl Tables {
+    /// Has `network` look for the subnets of `joined` in the network of which that is the gateway.
+    fn join(&mut self, devices: &Devices, network: Device, joined: &Party) {
+        let (network, other) = (devices.index(network), devices.index(joined.device));
+        self.joins.push((network, 96 + 24, prefix(joined.v4.into()), other));
+        self.joins.push((network, 64, prefix(joined.v6.into()), other));
+    }
 }
 
 /// Group sets and identities: each party has its own.
@@ -340,15 +323,16 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     for (gateway, flags) in [(G, NetworkFlags::NONE), (H, NetworkFlags::LEADS_OUTSIDE)] {
         let bridge = devices.index(gateway.device);
         let mut record = NetworkRecord::new(gateway.mac, policy.flags(gateway.device, flags));
-        if policy == Policy::Narrow {
-            let mtu = if gateway.device == G.device { MTU_W } else { MTU_X };
+        if let Some(mtu) = policy.mtu(gateway.device) {
             record = record.reached_at(Ip::from_std(gateway.v4.into()), Ip::from_std(gateway.v6.into()), mtu);
         }
         tables.networks.push((bridge, record));
         // No rule names H, which is then as everybody whom none names.
         let identity = if gateway.device == G.device { number(gateway.device) } else { Identity::UNKNOWN.0 };
-        let endpoint = Endpoint::gateway(bridge, gateway.mac, identity);
-        add_addresses(&mut tables, bridge, &gateway, endpoint);
+        if policy.has_gateway(gateway.device) {
+            let endpoint = Endpoint::gateway(bridge, gateway.mac, identity);
+            add_addresses(&mut tables, bridge, &gateway, endpoint);
+        }
     }
     for (mut port, gateway) in [(A, G), (B, G), (T, G), (C, H)] {
         match (policy, port.device) {
@@ -359,25 +343,26 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
         let (device, network) = (devices.index(port.device), devices.index(gateway.device));
         let number = number(port.device);
         let group_set = number | policy.gates();
-        let record = PortRecord::new(network, group_set, port.mac, gateway.mac);
+        let record = PortRecord::new(network, group_set, port.mac, gateway.mac).with(policy.port_flags());
         tables.ports.push((device, record));
         let endpoint = Endpoint::port(device, port.delivery, port.mac, number, group_set);
         add_addresses(&mut tables, network, &port, endpoint);
     }
     tables.peers.push((96 + 16, Ip::from_std(Ipv4Addr::new(239, 1, 0, 0).into()), STREAMS));
-    if policy == Policy::Joined {
+    if policy.joins() {
         for (gateway, joined) in [(G, H), (H, G)] {
-            let (network, other) = (devices.index(gateway.device), devices.index(joined.device));
-            tables.joins.push((network, 96 + 24, prefix(joined.v4.into()), other));
-            tables.joins.push((network, 64, prefix(joined.v6.into()), other));
+            tables.join(devices, gateway.device, &joined);
         }
     }
     if policy.leads_outside() {
         add_outside(&mut tables, policy, devices);
     }
+    if let Policy::Beyond(beyond) = policy {
+        beyond.add(&mut tables, devices);
+    }
     let on_change = if policy == Policy::Keeps { OnChange::Keep } else { OnChange::Cut };
     let is_there = |rule: &&Rule| match policy {
-        Policy::Nothing => false,
+        Policy::Nothing | Policy::Beyond(Beyond::VlanWithoutRules) => false,
         Policy::WithoutHttp => rule.id != HTTP,
         _ => true,
     };
@@ -389,7 +374,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
             rule.add(&mut tables.policy, GROUP_SET_ACL, PolicyEntry::acl(rule.id, position, *action));
         }
     }
-    if policy.has_acl() || policy == Policy::HostExcluded {
+    if policy.has_failsafe() {
         FAILSAFE.add(&mut tables.policy, GROUP_SET_HOST, PolicyEntry::group(FAILSAFE.id, OnChange::Cut));
     }
     tables
@@ -438,30 +423,9 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
                 let bits = if version == Version::V4 { 96 + 24 } else { 64 };
                 tables.joins.push((network, bits, prefix(O.addr(version)), JOIN_OUTSIDE));
             }
-            Policy::Backends(backends) => add_backends(tables, backends, version, devices),
+            Policy::Backends(backends) => backends.add(tables, version, devices),
             _ => {}
         }
-    }
-}
-
-/// The list behind tcp/8080 of the host.
-fn add_backends(tables: &mut Tables, backends: Backends, version: Version, devices: &Devices) {
-    let ip = |party: &Party| Ip::from_std(party.addr(version));
-    let head = ForwardKey::head(0, 0, ip(&U), 6);
-    let mut list = backends.entry();
-    // The versions have lists of their own.
-    list.network += u32::from(version == Version::V6);
-    tables.forwards.push((head, Forward::head(1 << 16)));
-    tables.forwards.push((head.block(8080, 16), list));
-    let to = |party: &Party| {
-        let (bridge, port) = if party.device == C.device { (Device::X, 80) } else { (Device::W, 8000) };
-        Forward::to(ForwardKind::Forward, devices.index(bridge), ip(party), (8080, port))
-    };
-    for (slot, party) in (0..).zip(backends.slots()) {
-        tables.forwards.push((ForwardKey::slot(list.network, 0, slot), to(party)));
-    }
-    for party in if backends == Backends::OnlyB { &[B][..] } else { &[B, C] } {
-        tables.forwards.push((ForwardKey::member(list.network, 0, ip(party)), to(party)));
     }
 }
 

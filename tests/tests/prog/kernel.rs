@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
+use aya::programs::{ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
@@ -17,7 +17,7 @@ use vnet_ctl::datapath::{Datapath, names::Pins};
 use vnet_tests::cases::{
     Entry, Hook,
     model::{NONSENSE, filler},
-    run::{Redirect, Runner, Seen, commit},
+    run::{Mark, Ran, Redirect, Runner, Seen, commit},
     view::{self, Flows},
     world::{Devices, Policy, Tables},
 };
@@ -34,6 +34,7 @@ const REDIRECT: i32 = 7;
 
 /// Offsets in `__sk_buff` (`linux/bpf.h`), and its size with room for later kernels.
 const MARK: usize = 8;
+const PRIORITY: usize = 32;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
 const GSO_SEGS: usize = 164;
@@ -58,6 +59,8 @@ pub(crate) struct Run {
     pub(crate) action: i32,
     /// The packet's mark afterwards.
     pub(crate) mark: u32,
+    /// Its priority afterwards.
+    pub(crate) priority: u32,
     /// The packet afterwards.
     pub(crate) frame: Vec<u8>,
 }
@@ -118,8 +121,9 @@ impl Kernel {
         });
         let result = result.unwrap_or_else(|error| panic!("{entry:?} over {} bytes: {error:?}", frame.len()));
         frame_out.truncate(result.data_size_out as usize);
-        let mark = context_out[MARK..MARK + 4].try_into().map(u32::from_ne_bytes).expect("four bytes");
-        Run { action: result.return_value as i32, mark, frame: frame_out }
+        let word = |at| context_out[at..at + 4].try_into().map(u32::from_ne_bytes).expect("four bytes");
+        let (mark, priority) = (word(MARK), word(PRIORITY));
+        Run { action: result.return_value as i32, mark, priority, frame: frame_out }
     }
 
     /// Puts generation after generation in force, with one of the packets after each, while the other one comes
@@ -216,6 +220,7 @@ fn context(device: u32, entry: &Entry, mark: u32) -> [u8; CONTEXT_LEN] {
     let (segments, segment) = (u32::from(entry.segment_payload != 0), u32::from(entry.segment_payload));
     for (at, value) in [
         (MARK, mark),
+        (PRIORITY, entry.priority.into()),
         (IFINDEX, device),
         (INGRESS_IFINDEX, forwarded_from),
         (GSO_SEGS, segments),
@@ -234,25 +239,40 @@ fn program(entry: &Entry) -> &'static str {
         Hook::FromHost => "from_host",
         Hook::ToHost => "to_host",
         Hook::FromUplink => "from_uplink",
+        Hook::FromSegment => "from_segment",
+        Hook::ToSegment => "to_segment",
+        Hook::FromUnderlay => "from_underlay",
     }
 }
 
-/// The programs that use one of the maps of these ids.
+/// The programs that a test run can run.
+const PROGRAMS: [&str; 9] = [
+    "from_port",
+    "to_port",
+    "from_host",
+    "to_host",
+    "from_uplink",
+    "from_segment",
+    "to_segment",
+    "from_underlay",
+    "expire",
+];
+
+/// The programs of the object of which some use one of the maps of these ids.
 fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
-    let mut programs = BTreeMap::new();
     // Programs of others may go away while they are looked through.
-    for info in loaded_programs().filter_map(Result::ok) {
-        let uses_map =
-            info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)));
-        let name = ["from_port", "to_port", "from_host", "to_host", "from_uplink", "expire"]
-            .into_iter()
-            .find(|name| info.name_as_str() == Some(name));
-        if let (true, Some(name)) = (uses_map, name) {
-            let program = SchedClassifier::from_program_info(info, name.into()).expect("a tc program");
-            programs.insert(name, program);
-        }
-    }
-    programs
+    let infos: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
+    let uses_map = |info: &&ProgramInfo| {
+        info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)))
+    };
+    // One of them uses no map at all; what an object describes of its types is its own.
+    let types = infos.iter().find(uses_map).and_then(ProgramInfo::btf_id).expect("the object's types");
+    let own = infos.into_iter().filter(|info| info.btf_id() == Some(types));
+    let named = own.filter_map(|info| {
+        let name = PROGRAMS.into_iter().find(|name| info.name_as_str() == Some(name))?;
+        Some((name, SchedClassifier::from_program_info(info, name.into()).expect("a tc program")))
+    });
+    named.collect()
 }
 
 /// The one counter that differs.
@@ -280,20 +300,24 @@ impl Runner for Kernel {
 
     /// # Panics
     /// When the counters do not tell the same as the action.
-    fn run(&mut self, entry: &Entry, frame: &[u8]) -> (Seen, Vec<u8>) {
+    fn run(&mut self, entry: &Entry, frame: &[u8]) -> Ran {
         let before = (self.maps.drops(), self.maps.port_drops());
         let generation = self.maps.generation();
         let run = self.run_program(entry, frame, entry.mark(generation));
         let total = counted(&before.0, &self.maps.drops());
         let by_device = counted(&before.1, &self.maps.port_drops());
         let device = self.devices.index(entry.device);
-        let redirect = Redirect { is_marked: run.mark == mark::DECIDED };
+        let redirect = Redirect { mark: Mark::of(run.mark, generation) };
         let seen = match (run.action, total.as_slice()) {
             (SHOT, [(number, 1)]) => {
                 assert_eq!(by_device, [((device, *number), 1)], "the drops of the device");
                 Seen::Drop(DropReason::try_from(*number).expect("a reason"))
             }
             (SHOT, []) if by_device.is_empty() => Seen::Taken { shows: false },
+            (PASS, []) if by_device.is_empty() && entry.hook == Hook::FromUnderlay && run.mark != 0 => {
+                assert_eq!(run.mark, mark::OVERLAY, "the mark of what may be an overlay's");
+                Seen::Marked
+            }
             (PASS, []) if by_device.is_empty() => {
                 let enters = matches!(entry.hook, Hook::FromPort | Hook::FromHost);
                 let expected = if enters { mark::flooded(generation) } else { 0 };
@@ -307,7 +331,7 @@ impl Runner for Kernel {
             }
             (action, _) => panic!("action {action}, counted {total:?} in total, {by_device:?} by device"),
         };
-        (seen, run.frame)
+        Ran { seen, frame: run.frame, priority: run.priority as u16, hidden: None }
     }
 
     /// The clock is the kernel's own, so what has been seen becomes older instead.

@@ -14,9 +14,9 @@ use vnet_common::{DropReason, ExpireAnswer, FlowKey, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::Model,
-    run::{Runner as _, Seen, play, play_step},
+    run::{Runner as _, Seen, commit, play, play_step},
     view::{Flows, Shown},
-    world::Device,
+    world::{Beyond, Device, Policy},
 };
 
 use self::{
@@ -81,7 +81,17 @@ fn the_verifier_has_half_of_its_limit_to_spare() {
         println!("{counts:?}");
         assert_eq!(
             counts.keys().copied().collect::<Vec<_>>(),
-            ["expire", "from_host", "from_port", "from_uplink", "to_host", "to_port"]
+            [
+                "expire",
+                "from_host",
+                "from_port",
+                "from_segment",
+                "from_underlay",
+                "from_uplink",
+                "to_host",
+                "to_port",
+                "to_segment",
+            ]
         );
         for (program, count) in counts {
             assert!(count < MAX_VERIFIED, "{program} takes {count} instructions to verify");
@@ -128,6 +138,14 @@ fn what_vnet_sent_itself_passes_and_loses_its_mark() {
             let unmarked = kernel.run_program(&entry, &frame, mark::DECIDED ^ 1);
             assert_ne!(unmarked.action, PASS, "{entry:?}");
         }
+        // On a LAN that it shares with the host, too: a copy for the host, and what goes out.
+        commit(kernel, Policy::Beyond(Beyond::Bridged));
+        for entry in [Entry::at(Hook::FromSegment, Device::U), Entry::at(Hook::ToSegment, Device::U)] {
+            let run = kernel.run_program(&entry, &frame, mark::DECIDED);
+            assert_eq!((run.action, run.mark), (PASS, 0), "{entry:?}");
+            let unmarked = kernel.run_program(&entry, &frame, mark::DECIDED ^ 1);
+            assert_ne!(unmarked.action, PASS, "{entry:?}");
+        }
     });
 }
 
@@ -159,7 +177,7 @@ fn expiry_marks_an_idle_entry_which_no_packet_uses_any_more() {
         }
         mark_each::<V4>(kernel);
         mark_each::<V6>(kernel);
-        let seen = frames.map(|frame| kernel.run(&entry, &frame).0);
+        let seen = frames.map(|frame| kernel.run(&entry, &frame).seen);
         assert_eq!(seen, [Seen::Drop(DropReason::FlowExpiring); 2]);
     });
 }

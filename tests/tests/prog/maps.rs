@@ -11,8 +11,9 @@ use aya::{
 };
 use vnet_common::{
     Address, Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowImage4, FlowImage6,
-    FlowKey, Forward, ForwardKey, JoinPrefix, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
-    PortDropKey, PortKey, PortRecord, UplinkKey, UplinkRecord, V4, V6, limits, side_of,
+    FlowKey, Forward, ForwardKey, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyEntry, PolicyKey, PortDropKey, PortKey, PortRecord, Station, StationKey, UplinkKey, UplinkRecord,
+    V4, V6, VtepKey, limits, side_of,
 };
 use vnet_ctl::datapath::names::{self, Pins};
 use vnet_tests::cases::world::{Devices, Tables};
@@ -70,6 +71,9 @@ pub(crate) struct Maps {
     exits: HashMap<MapData, ExitKey, Exit>,
     elastic_ips: HashMap<MapData, EndpointKey, ElasticIp>,
     forwards: HashMap<MapData, ForwardKey, Forward>,
+    links: HashMap<MapData, LinkKey, Link>,
+    stations: HashMap<MapData, StationKey, Station>,
+    vteps: HashMap<MapData, VtepKey, u32>,
     flows4: HashMap<MapData, FlowKey<V4>, FlowImage4>,
     flows6: HashMap<MapData, FlowKey<V6>, FlowImage6>,
     drops: PerCpuArray<MapData, u64>,
@@ -99,6 +103,9 @@ impl Maps {
             exits: open!(pins, HashMap, names::EXITS),
             elastic_ips: open!(pins, HashMap, names::ELASTIC_IPS),
             forwards: open!(pins, HashMap, names::FORWARDS),
+            links: open!(pins, HashMap, names::LINKS),
+            stations: open!(pins, HashMap, names::STATIONS),
+            vteps: open!(pins, HashMap, names::VTEPS),
             flows4: open!(pins, HashMap, names::FLOWS4),
             flows6: open!(pins, HashMap, names::FLOWS6),
             drops: open!(pins, PerCpuArray, names::DROPS),
@@ -134,6 +141,9 @@ impl Maps {
         remove(&mut self.exits, |key| key.side == side);
         remove(&mut self.elastic_ips, |key| key.side == side);
         remove(&mut self.forwards, |key| key.side == side);
+        remove(&mut self.links, |key| key.side == side);
+        remove(&mut self.stations, |key| key.side == side);
+        remove(&mut self.vteps, |key| key.side == side);
         let peers: Vec<_> = self.peers.iter().map(|entry| entry.expect("PEERS").0).collect();
         for key in peers.iter().filter(|key| key.data().side == side) {
             self.peers.remove(key).expect("PEERS");
@@ -166,6 +176,15 @@ impl Maps {
         }
         for (key, forward) in &tables.forwards {
             self.forwards.insert(key.on_side(side), forward, 0).expect("FORWARDS");
+        }
+        for (key, link) in &tables.links {
+            self.links.insert(key.on_side(side), link, 0).expect("LINKS");
+        }
+        for &(network, mac, station) in &tables.stations {
+            self.stations.insert(StationKey::new(network, side, mac), station, 0).expect("STATIONS");
+        }
+        for &(vni, addr, number) in &tables.vteps {
+            self.vteps.insert(VtepKey { vni, side, addr }, number, 0).expect("VTEPS");
         }
         for &(network, bits, addr, bridge) in &tables.joins {
             let key = lpm_trie::Key::new(64 + bits, JoinPrefix { network, side, addr });

@@ -21,7 +21,7 @@ pub(crate) fn leave_the_host(bpffs: &Path) {
 
 /// Creates the world's devices: bridges for networks, veths for ports, a tap for T.
 pub(crate) fn create_devices() -> Devices {
-    const DEVICES: [(&str, &[&str]); 8] = [
+    const DEVICES: [(&str, &[&str]); 9] = [
         ("w", &["type", "bridge"]),
         ("x", &["type", "bridge"]),
         ("a", &["type", "veth", "peer", "name", "a-inside"]),
@@ -30,6 +30,7 @@ pub(crate) fn create_devices() -> Devices {
         ("c", &["type", "veth", "peer", "name", "c-inside"]),
         ("u", &["type", "veth", "peer", "name", "u-outside"]),
         ("stranger", &["type", "veth", "peer", "name", "s-inside"]),
+        ("k", &["type", "veth", "peer", "name", "k-outside"]),
     ];
     Devices(DEVICES.map(|(name, kind)| {
         match kind {

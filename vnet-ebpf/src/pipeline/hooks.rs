@@ -223,19 +223,18 @@ impl Hook for Beyond {
         case.from = segment::sender(snapshot, case)?;
         case.gateway_mac = snapshot.network(case.network)?.gateway_mac;
         let to = case.macs.dst();
-        if case.heard != 0 {
-            snapshot.tables.hear(snapshot.generation, case.network, case.macs.src(), case.heard);
-        }
+        beyond::hear(snapshot, case.network, case.macs.src(), case.heard);
         if to.is_multicast() {
             return Ok(Verdict::send(case.network, Delivery::Flood));
         }
         if segment::is_dhcp_reply(&case.datagram) {
             return beyond::to_station(packet, snapshot, case.network, to);
         }
-        if snapshot.station(case.network, to).is_none() {
-            return Err(DropReason::UnknownStation);
+        // Who is beyond has had the frame from its sender: it is not sent back.
+        match snapshot.station(case.network, to) {
+            Some(station) if station.device != case.device => Ok(Verdict::OPEN),
+            _ => Err(DropReason::UnknownStation),
         }
-        Ok(Verdict::OPEN)
     }
 
     #[inline(always)]
@@ -246,7 +245,9 @@ impl Hook for Beyond {
         macs: MacPair,
     ) -> Outcome {
         let speaker = Self::speaker(snapshot, arrival, macs)?;
-        neighbours::arp_beyond(packet, snapshot, (&speaker, arrival.heard), macs.dst())
+        let verdict = neighbours::arp_beyond(packet, snapshot, (&speaker, arrival.heard), macs.dst())?;
+        beyond::hear(snapshot, arrival.network, macs.src(), arrival.heard);
+        Ok(verdict)
     }
 
     #[inline(always)]
@@ -257,7 +258,9 @@ impl Hook for Beyond {
         case: &mut Case<V6>,
     ) -> Outcome {
         let speaker = Self::speaker(snapshot, arrival, case.macs)?;
-        neighbours::discovery_beyond(packet, snapshot, (&speaker, arrival.heard), case)
+        let verdict = neighbours::discovery_beyond(packet, snapshot, (&speaker, arrival.heard), case)?;
+        beyond::hear(snapshot, arrival.network, speaker.mac, arrival.heard);
+        Ok(verdict)
     }
 }
 
@@ -288,6 +291,9 @@ impl Hook for Shared {
     ) -> Outcome {
         let (mac, identity) = (case.macs.src(), snapshot.peer(case.datagram.src.ip()));
         case.from = if packet.is_forwarded() {
+            if snapshot.endpoint(case.network, case.datagram.src.ip()).is_some() {
+                return Err(DropReason::SpoofedAddress);
+            }
             Endpoint::station(case.device, mac, identity)
         } else {
             Endpoint::gateway(case.device, mac, identity)

@@ -1,7 +1,8 @@
 //! What neighbours say and ask: ARP, and what ICMPv6 has in its place.
 
 use vnet_common::{
-    Address as _, Delivery, DropReason, Ip, MacAddr, NetworkFlags, PortFlags, Snooped, UplinkRecord, V6, link,
+    Address as _, Delivery, DropReason, Ip, MacAddr, MacPair, NetworkFlags, PortFlags, Snooped, UplinkRecord,
+    V6, link,
 };
 
 use super::segment;
@@ -65,7 +66,7 @@ fn heard<P: Packet, T: Tables>(
     if !segment::extends(&snapshot, speaker.network)? {
         judge::host_may_speak(&snapshot, speaker.network)?;
     }
-    onwards(&snapshot, speaker)
+    onwards(packet, &snapshot, speaker)
 }
 
 /// An ARP packet.
@@ -98,7 +99,7 @@ fn answer_arp<P: Packet, T: Tables>(
             rewrite::arp_reply(packet, endpoint.mac)?;
             answer_to(packet, &snapshot, speaker)
         }
-        Neighbour::Own => onwards(&snapshot, speaker),
+        Neighbour::Own => onwards(packet, &snapshot, speaker),
     }
 }
 
@@ -140,7 +141,7 @@ fn judge_discovery<P: Packet, T: Tables>(
             case.to = *endpoint;
             Ok(Verdict::OPEN)
         }
-        Neighbour::Own => onwards(&snapshot, speaker),
+        Neighbour::Own => onwards(packet, &snapshot, speaker),
     }
 }
 
@@ -156,12 +157,17 @@ fn advertise<P: Packet>(packet: &mut P, case: &Case<V6>) -> Result<(), DropReaso
 /// beyond. Others here do not have to hear who it is, vnet tells them; and the bridge would carry whatever else the frame
 /// says.
 #[inline(always)]
-fn onwards<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker) -> Outcome {
+fn onwards<P: Packet, T: Tables>(packet: &P, snapshot: &Snapshot<'_, T>, speaker: &Speaker) -> Outcome {
     if speaker.is_host() {
         return Ok(Verdict::PASS);
     }
-    let delivery =
-        if segment::extends(snapshot, speaker.network)? { Delivery::Beyond } else { Delivery::Host };
+    let network = snapshot.network(speaker.network)?;
+    let is_for_host = packet.read::<MacPair>(0)?.dst() == network.gateway_mac;
+    let delivery = if network.flags.has(NetworkFlags::EXTENDS) && !is_for_host {
+        Delivery::Beyond
+    } else {
+        Delivery::Host
+    };
     Ok(Verdict::send(speaker.network, delivery))
 }
 
@@ -169,7 +175,7 @@ fn onwards<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker) -> Outcome 
 #[inline(always)]
 fn unknown<T: Tables>(snapshot: &Snapshot<'_, T>, speaker: &Speaker, reason: DropReason) -> Outcome {
     if reason == DropReason::UnknownNeighbour && segment::extends(snapshot, speaker.network)? {
-        return Ok(Verdict::send(speaker.network, Delivery::Beyond));
+        return Ok(Verdict::send(speaker.network, Delivery::Link));
     }
     Err(reason)
 }

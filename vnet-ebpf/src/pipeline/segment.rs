@@ -204,13 +204,18 @@ pub(super) fn settle<P: Packet, T: Tables>(
     verdict: Verdict,
 ) -> Outcome {
     let Some((network, delivery)) = verdict.destination() else { return Ok(verdict) };
-    if !matches!(delivery, Delivery::Beyond | Delivery::Flood) {
+    if !matches!(delivery, Delivery::Link | Delivery::Beyond | Delivery::Flood) {
         return Ok(verdict);
     }
     packet.spread(snapshot, network, from);
+    if matches!(delivery, Delivery::Link) {
+        return Ok(Verdict::TAKEN);
+    }
     packet.set_mark(mark::flooded(snapshot.generation));
+    // The host has no part in a network that is bridged but on the LAN.
+    let has_host = !snapshot.network(network)?.flags.has(NetworkFlags::BRIDGED);
     if matches!(delivery, Delivery::Beyond) {
-        if from != network && packet.read::<MacPair>(0)?.dst().is_multicast() {
+        if has_host && from != network && packet.read::<MacPair>(0)?.dst().is_multicast() {
             packet.copy_to(network, Delivery::Host);
         }
         return Ok(Verdict::TAKEN);
@@ -220,7 +225,9 @@ pub(super) fn settle<P: Packet, T: Tables>(
         packet.set_mark(0);
         return Ok(Verdict::PASS);
     }
-    packet.copy_to(network, Delivery::Host);
+    if has_host {
+        packet.copy_to(network, Delivery::Host);
+    }
     Ok(Verdict::send(network, Delivery::Flood))
 }
 
@@ -248,6 +255,15 @@ pub fn spread<P: Packet, T: Tables>(packet: &mut P, snapshot: &Snapshot<'_, T>, 
         if replay::undress(packet, link).is_err() {
             return;
         }
+    }
+}
+
+/// Notes from which of an overlay's peers somebody with `mac` spoke; 0: from none. A function of its own in the kernel too,
+/// for the stack's sake.
+#[inline(never)]
+pub(super) fn hear<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, mac: MacAddr, peer: u16) {
+    if peer != 0 {
+        snapshot.tables.hear(snapshot.generation, network, mac, peer);
     }
 }
 

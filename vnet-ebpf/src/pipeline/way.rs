@@ -98,6 +98,9 @@ fn find_asker<A: Address, T: Tables>(
         return route::asker(snapshot, case);
     }
     if let Err(reason) = route::destination(snapshot, case) {
+        if is_joined_beyond(snapshot, case) {
+            return route::asker(snapshot, case);
+        }
         // The host may have opened it from an address that is not the gateway's.
         if case.before_device != case.network {
             return Err(reason);
@@ -105,4 +108,12 @@ fn find_asker<A: Address, T: Tables>(
         route::to_host_elsewhere(case);
     }
     Ok(())
+}
+
+/// Whether an answer goes to a station beyond the segment of a network that is joined to its own: its MAC is in the flow's
+/// entry alone.
+#[inline(always)]
+fn is_joined_beyond<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> bool {
+    link::is_segment(case.before_pair)
+        && snapshot.join(case.network, case.datagram.dst.ip()) == Some(link::bridge(case.before_pair))
 }

@@ -170,6 +170,7 @@ pub fn discovery_from_beyond<'a, T: Tables>(
     if hop_limit != 255 || target.is_multicast() || target.is_v4() {
         return Err(DropReason::MalformedHeader);
     }
+    check_links(packet, speaker, datagram)?;
     if datagram.message.is_discovery(discovery::ADVERTISEMENT) {
         return if may_be(snapshot, speaker, target) {
             Ok(Heard::Tell)

@@ -287,15 +287,19 @@ fn resolve_link<A: Copy, T: Tables>(snapshot: &Snapshot<'_, T>, hop: &mut Hop<A>
             None => snapshot.tables.heard(snapshot.generation, network, hop.sent.dst()),
         };
     }
-    match snapshot.link(LinkKey::departure(hop.far, peer.into())) {
+    let known = snapshot.link(LinkKey::departure(hop.far, peer.into()));
+    match known {
         Some(link) => {
             (hop.device, hop.delivery) = (link.device, Delivery::Device as u8);
             (hop.vlan, hop.outer) = (link.vlan, link.outer);
-            if link.flags.has(LinkFlags::OVERLAY) {
-                hop.mtu = link.mtu;
-            }
         }
         None => (hop.device, hop.delivery) = (network, Delivery::Beyond as u8),
+    }
+    // What one of an overlay's peers is sent may be as long as what all are.
+    if let Some(link) = known.or_else(|| snapshot.link(LinkKey::flood(network, 0)))
+        && link.flags.has(LinkFlags::OVERLAY)
+    {
+        hop.mtu = link.mtu;
     }
 }
 
