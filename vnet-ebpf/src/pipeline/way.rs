@@ -9,9 +9,8 @@ use crate::{
     tables::{FlowTable, Snapshot, Tables},
 };
 
-/// Finds the way of the packet, and who asks whom: in the direction in which its flow is or was opened. A function of
-/// its own in the kernel too, for the stack's sake.
-#[inline(never)]
+/// Finds the way of the packet, and who asks whom: in the direction in which its flow is or was opened.
+#[inline(always)]
 pub(super) fn find<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
@@ -23,20 +22,32 @@ pub(super) fn find<A: Address + Default, T: Tables + FlowTable<A>>(
         snapshot.tables.destination(snapshot.generation, case);
     } else {
         case.ask();
-        if snapshot.tables.destination(snapshot.generation, case) {
-            translate::keep_target(snapshot, case);
-            route::target(snapshot, case)?;
-        } else if case.from.is_outside() {
-            return Err(DropReason::TranslationChanged);
-        } else {
-            route::destination(snapshot, case)?;
-        }
+        let is_translated = snapshot.tables.destination(snapshot.generation, case);
+        find_asked(snapshot, case, is_translated)?;
         route::way(case)?;
         case.asked = case.to;
     }
     route::lengths(snapshot, case);
     route::links(snapshot, case);
     Ok(())
+}
+
+/// Fills in for whom it is: whoever the destination stands for, if it stands for somebody. A function of its own in the
+/// kernel too, for the stack's sake.
+#[inline(never)]
+fn find_asked<A: Address, T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+    is_translated: bool,
+) -> Result<(), DropReason> {
+    if is_translated {
+        translate::keep_target(snapshot, case);
+        return route::target(snapshot, case);
+    }
+    if case.from.is_outside() {
+        return Err(DropReason::TranslationChanged);
+    }
+    route::destination(snapshot, case)
 }
 
 /// Judges what is asked, and fills in as whom the packet leaves.
@@ -49,7 +60,7 @@ pub(super) fn admit<A: Address + Default, T: Tables>(
     leave(snapshot, case)
 }
 
-/// Judges what is asked. As [`find`].
+/// Judges what is asked. As [`find_asked`].
 #[inline(never)]
 fn judge<A: Address + Default, T: Tables>(
     snapshot: &Snapshot<'_, T>,
@@ -72,7 +83,7 @@ fn judge<A: Address + Default, T: Tables>(
     Ok(())
 }
 
-/// Fills in as whom the packet leaves. As [`find`].
+/// Fills in as whom the packet leaves. As [`find_asked`].
 #[inline(never)]
 fn leave<A: Address + Default, T: Tables>(
     snapshot: &Snapshot<'_, T>,
@@ -86,8 +97,8 @@ fn leave<A: Address + Default, T: Tables>(
     Ok(())
 }
 
-/// Fills in to whom an answer goes.
-#[inline(always)]
+/// Fills in to whom an answer goes. As [`find_asked`].
+#[inline(never)]
 fn find_asker<A: Address, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
