@@ -104,8 +104,7 @@ fn find_asker<A: Address, T: Tables>(
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
     let is_translated = case.before.keep.has(Ops::TRANSLATE);
-    let is_beyond = link::is_segment(case.before_pair) || snapshot.uplink(case.before_pair).is_some();
-    if is_translated || case.from.is_outside() || is_beyond {
+    if is_translated || case.from.is_outside() || snapshot.uplink(case.before_pair).is_some() {
         return route::asker(snapshot, case);
     }
     if let Err(reason) = route::destination(snapshot, case) {
