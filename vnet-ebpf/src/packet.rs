@@ -251,7 +251,7 @@ pub trait Packet {
     /// [`DropReason::Internal`] when there is no room.
     fn push_tag(&mut self, tag: Tag) -> Result<(), DropReason>;
 
-    /// Its priority, 0 to 7 (IEEE 802.1Q section 6.9.3): what it came with, or what its sender asked for.
+    /// Its priority, 0 to 7 (IEEE 802.1Q section 6.9.3): that of the tags that it came with.
     fn priority(&self) -> u16;
     /// Gives it a priority.
     fn set_priority(&mut self, priority: u16);
