@@ -100,6 +100,8 @@ pub fn from_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arri
     if packet.is_forwarded() {
         return Err(DropReason::Forwarded);
     }
+    // What the host's sockets ask of its own queues is no priority of the network's tags.
+    packet.set_priority(0);
     enter::<Host, P, T>(packet, snapshot, arrival)
 }
 

@@ -80,7 +80,8 @@ fn flooded<A: Address, T: Tables>(
     port: &PortRecord,
     datagram: &Datagram<A>,
 ) -> Outcome {
-    if datagram.message.kind == Kind::Discovery {
+    // What DHCP offers is for whoever asked, who may have no address yet; no workload says such a thing.
+    if datagram.message.kind == Kind::Discovery || segment::is_dhcp_reply(datagram) {
         return Ok(Verdict::PASS);
     }
     if !datagram.dst.ip().is_multicast() {

@@ -32,7 +32,11 @@ const OVERLAY_PORT: u16 = 4789;
 #[inline(always)]
 pub fn from_segment<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
-    let Some(came) = came(packet, &snapshot, arrival.device)? else { return Ok(Verdict::PASS) };
+    let Some(came) = came(packet, &snapshot, arrival.device)? else {
+        // The host's stack would take a mere priority off, and take the frame for its own.
+        let is_lost = segment::is_of_overlays(&snapshot, arrival.device);
+        return if is_lost { Err(DropReason::WrongUnderlay) } else { Ok(Verdict::PASS) };
+    };
     let Ok(macs) = packet.read::<MacPair>(0) else { return Ok(Verdict::PASS) };
     let is_to_many = macs.dst().is_multicast();
     if came.is_shared && !is_to_many && is_for_host(&snapshot, came.network, macs.dst()) {

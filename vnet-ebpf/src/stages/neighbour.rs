@@ -150,7 +150,7 @@ fn asked<'a, T: Tables>(snapshot: Snapshot<'a, T>, speaker: &Speaker, addr: Ip) 
 /// Judges an ICMPv6 discovery message from beyond this host.
 ///
 /// # Errors
-/// Malformed; a claim to be somebody who is here.
+/// Malformed; a claim to be somebody who is here, or to have another MAC than the frame's.
 #[inline(always)]
 pub fn discovery_from_beyond<'a, T: Tables>(
     packet: &impl Packet,
@@ -324,17 +324,31 @@ fn wanted<'a, T: Tables>(
     Ok(if speaker.is(Some(endpoint)) { Neighbour::Own } else { Neighbour::Ask(endpoint) })
 }
 
-/// Checks that each link-layer address among the options of a neighbour message is the speaker's own.
+/// Checks the options of a neighbour message. Those past the end of the packet are none.
+///
+/// # Errors
+/// Those of [`check_link_options`].
+#[inline(always)]
+fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>) -> Result<(), DropReason> {
+    let payload_len: Be16 = packet.read(ETHERNET_LEN + 4)?;
+    let end = ETHERNET_LEN + size_of::<Ipv6Wire>() + usize::from(payload_len.get());
+    packet.check_link_options(datagram.payload_offset()? + discovery::FIXED_LEN, end, speaker.mac)
+}
+
+/// Checks that each link-layer address among the options of a neighbour message, from `option` to `end`, is `own`. It is
+/// called through [`Packet::check_link_options`].
 ///
 /// # Errors
 /// [`DropReason::SpoofedNeighbour`]; [`DropReason::MalformedHeader`], also for more options than any of the
 /// kinds that exist for these messages (link-layer address, nonce, timestamp and signature of RFC 3971).
 #[inline(always)]
-fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>) -> Result<(), DropReason> {
+pub fn check_link_options(
+    packet: &impl Packet,
+    mut option: usize,
+    end: usize,
+    own: MacAddr,
+) -> Result<(), DropReason> {
     const MOST: usize = 6;
-    let payload_len: Be16 = packet.read(ETHERNET_LEN + 4)?;
-    let end = ETHERNET_LEN + size_of::<Ipv6Wire>() + usize::from(payload_len.get());
-    let mut option = datagram.payload_offset()? + discovery::FIXED_LEN;
     for _ in 0..MOST {
         if option + discovery::LINK_OPTION_LEN > end {
             return Ok(());
@@ -345,7 +359,7 @@ fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>)
             (_, 0) | (discovery::SOURCE_LINK | discovery::TARGET_LINK, 2..) => {
                 return Err(DropReason::MalformedHeader);
             }
-            (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) if MacAddr(mac) != speaker.mac => {
+            (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) if MacAddr(mac) != own => {
                 return Err(DropReason::SpoofedNeighbour);
             }
             _ => option += usize::from(units) * 8,

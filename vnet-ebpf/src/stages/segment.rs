@@ -59,6 +59,12 @@ pub fn came_with<T: Tables>(
     Ok(Some(Came { number: link.number, network: link.network, peer: 0, is_shared }))
 }
 
+/// Whether `device` is that of overlays, of which nothing is the host's, whatever its tags.
+#[inline(always)]
+pub fn is_of_overlays<T: Tables>(snapshot: &Snapshot<'_, T>, device: u32) -> bool {
+    snapshot.link(LinkKey::arrival(device, 0)).is_some_and(|link| link.flags.has(LinkFlags::OVERLAY))
+}
+
 /// Takes the tags of a frame off. The priority that they told stays with it.
 ///
 /// # Errors
