@@ -27,6 +27,7 @@ use crate::{
         install::ports,
         judge, neighbour,
         parse::{self, Version},
+        segment::Came,
         translate,
     },
     tables::{FlowTable, InsertError, Snapshot, Tables},
@@ -208,6 +209,14 @@ impl Packet for ModelPacket {
     fn tell(&self, message: &Snooped, offset: usize) {
         let text = self.bytes.get(offset..).unwrap_or_default();
         self.told.borrow_mut().push((*message, text.to_vec()));
+    }
+
+    fn came<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        device: u32,
+    ) -> Result<Option<Came>, DropReason> {
+        pipeline::came(self, snapshot, device)
     }
 
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {

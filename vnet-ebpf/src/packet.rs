@@ -9,7 +9,7 @@ use vnet_common::{
 
 use crate::{
     case::Case,
-    stages::{follow::Followed, parse::Version},
+    stages::{follow::Followed, parse::Version, segment::Came},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
 };
@@ -271,6 +271,16 @@ pub trait Packet {
 
     /// Tells the controller what the packet says from `offset` on, which is what `message` is about.
     fn tell(&self, message: &Snooped, offset: usize);
+
+    /// Runs [`pipeline::came`], likewise.
+    ///
+    /// # Errors
+    /// As that does.
+    fn came<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        device: u32,
+    ) -> Result<Option<Came>, DropReason>;
 
     /// Runs [`pipeline::spread`], as [`Packet::check_options`] does.
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32);

@@ -54,7 +54,7 @@ use crate::{
 
 pub use answer::{answer, is_answered};
 pub use flooded::{to_host, to_port};
-pub use segment::{from_segment, from_underlay, spread, to_segment};
+pub use segment::{came, from_segment, from_underlay, spread, to_segment};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy, Debug)]
@@ -158,8 +158,8 @@ fn enter<H: Hook, P: Packet, T: Tables>(
     let mut arrival = arrival;
     let frame = match parse::ethernet(packet) {
         Err(DropReason::VlanTag) if H::TAKES_TAGS => {
-            let came = segment::came(packet, &snapshot, arrival.device)?.ok_or(DropReason::VlanTag)?;
-            arrival = segment::by(arrival, &came);
+            let came = packet.came(&snapshot, arrival.device)?.ok_or(DropReason::VlanTag)?;
+            arrival.device = came.number;
             parse::ethernet(packet)
         }
         frame => frame,

@@ -16,7 +16,9 @@ use vnet_ebpf::{
     stages::{
         follow::{self, Followed},
         install::ports,
-        judge, neighbour, parse, translate,
+        judge, neighbour, parse,
+        segment::Came,
+        translate,
     },
     tables::Snapshot,
     verdict::{Outcome, Verdict},
@@ -107,7 +109,9 @@ extern "C" fn vnet_check_link_options(
     let skb = Skb::new(TcContext::new(skb));
     let ([a, b, c, d], [e, f, ..]) = (mac_begin.to_le_bytes(), mac_end.to_le_bytes());
     let mac = MacAddr([a, b, c, d, e, f]);
-    to_word(neighbour::check_link_options(&skb, offset as usize, end as usize, mac))
+    // The verifier is to see that it is no huge number.
+    let offset = offset as usize & 0xffff;
+    to_word(neighbour::check_link_options(&skb, offset, end as usize, mac))
 }
 
 macro_rules! reserve_port {
@@ -192,6 +196,20 @@ macro_rules! unicast {
 }
 unicast!(vnet_unicast4, V4);
 unicast!(vnet_unicast6, V6);
+
+/// Finds by which link a packet came.
+#[inline(always)]
+pub(super) fn came(skb: *mut __sk_buff, device: u32, generation: u32) -> Result<Option<Came>, DropReason> {
+    Came::from_word(vnet_came(skb, device, generation))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_came(skb: *mut __sk_buff, device: u32, generation: u32) -> u64 {
+    let mut skb = Skb::new(TcContext::new(skb));
+    let snapshot = Snapshot { tables: &Kernel, generation };
+    Came::word_of(pipeline::came(&mut skb, &snapshot, device))
+}
 
 /// Sends copies of a packet by the links of a network.
 #[inline(always)]

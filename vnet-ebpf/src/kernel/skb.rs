@@ -22,7 +22,7 @@ use vnet_common::{Address, Delivery, DropReason, MacAddr, Snooped, Tuple, limits
 use vnet_ebpf::{
     case::Case,
     packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
-    stages::{follow::Followed, parse::Version},
+    stages::{follow::Followed, parse::Version, segment::Came},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
 };
@@ -308,6 +308,15 @@ impl Packet for Skb {
     #[inline(always)]
     fn tell(&self, message: &Snooped, offset: usize) {
         _ = snoop::message(self.context.skb.skb, message, offset as u32);
+    }
+
+    #[inline(always)]
+    fn came<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        device: u32,
+    ) -> Result<Option<Came>, DropReason> {
+        apart::came(self.context.skb.skb, device, snapshot.generation)
     }
 
     #[inline(always)]

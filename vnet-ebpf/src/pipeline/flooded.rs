@@ -87,10 +87,6 @@ fn flooded<A: Address, T: Tables>(
     if !datagram.dst.ip().is_multicast() {
         return Err(DropReason::Undecided);
     }
-    if segment::is_dhcp_reply(datagram) {
-        // It comes from beyond, for no port may send it, to clients that have no flow with the server.
-        return Ok(Verdict::PASS);
-    }
     let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {
         Some(from) if from.is_gateway() => return Ok(Verdict::PASS),
         Some(from) => from.identity,

@@ -32,7 +32,7 @@ const OVERLAY_PORT: u16 = 4789;
 #[inline(always)]
 pub fn from_segment<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
-    let Some(came) = came(packet, &snapshot, arrival.device)? else {
+    let Some(came) = packet.came(&snapshot, arrival.device)? else {
         // The host's stack would take a mere priority off, and take the frame for its own.
         let is_lost = segment::is_of_overlays(&snapshot, arrival.device);
         return if is_lost { Err(DropReason::WrongUnderlay) } else { Ok(Verdict::PASS) };
@@ -69,10 +69,12 @@ pub(super) const fn by(arrival: Arrival, came: &Came) -> Arrival {
 /// Finds by which link a frame came that arrived at `device`, and takes off its tags; nothing, and the frame is as before,
 /// if it is for no network.
 ///
+/// It is called through [`Packet::came`].
+///
 /// # Errors
 /// Those of [`segment::came_through`] and [`segment::came_with`].
 #[inline(always)]
-pub(super) fn came<P: Packet, T: Tables>(
+pub fn came<P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
     device: u32,

@@ -206,12 +206,21 @@ fn is_won<A: Copy, T: FlowTable<A>>(tables: &T, there: &Flow<A>, seen: u32) -> b
     seen != Flow::<A>::UNDECIDED && tables.exchange(&there.generation, seen, Flow::<A>::UNDECIDED)
 }
 
+/// Field by field: two decisions do not fit the stack.
 #[inline(always)]
 fn is_same_decision<A: Address + Default>(a: &Flow<A>, b: &Flow<A>) -> bool {
-    Hop::of(a) == Hop::of(b)
+    a.ops.get() == b.ops.get()
+        && a.device.get() == b.device.get()
+        && a.delivery.get() == b.delivery.get()
+        && a.sent.get() == b.sent.get()
+        && a.mtu.get() == b.mtu.get()
+        && a.vlan.get() == b.vlan.get()
+        && a.outer.get() == b.outer.get()
+        && a.pair_device.get() == b.pair_device.get()
         && a.received.get() == b.received.get()
         && a.heard.get() == b.heard.get()
         && a.rules.get() == b.rules.get()
+        && (!a.ops.get().has(Ops::TRANSLATE) || a.leaves.get() == b.leaves.get())
 }
 
 #[inline(always)]

@@ -3,7 +3,9 @@
 //! Decides of which network a frame is that arrives at a trunk, a bridged uplink or an overlay's device, and whether it
 //! claims to come from somebody who is here. Whether anybody else is who it says is for the hosts beyond to see to.
 
-use vnet_common::{Address, DropReason, Endpoint, Ip, LinkFlags, LinkKey, MacAddr, NetworkFlags, tag_of};
+use vnet_common::{
+    Address, DropReason, Endpoint, Ip, LinkFlags, LinkKey, MacAddr, NetworkFlags, limits::MAX_IFINDEX, tag_of,
+};
 
 use crate::{
     case::Case,
@@ -23,6 +25,53 @@ pub struct Came {
     pub peer: u16,
     /// Whether the host shares the link.
     pub is_shared: bool,
+}
+
+impl Came {
+    /// Where the network's bridge begins in a word, and how many bits an ifindex has.
+    const NETWORK: u32 = 24;
+    const IFINDEX: u64 = MAX_IFINDEX as u64;
+    /// Where the peer begins.
+    const PEER: u32 = 46;
+    /// The bit that says whether the host shares it.
+    const SHARED: u64 = 1 << 62;
+    /// Above it are the numbers of reasons to drop.
+    const DROPPED: u64 = 1 << 63;
+
+    /// What was found as a word: the number of the link, its network's bridge, the peer; 0: none; or the number of a
+    /// reason.
+    #[inline(always)]
+    #[must_use]
+    pub fn word_of(came: Result<Option<Self>, DropReason>) -> u64 {
+        match came {
+            Ok(None) => 0,
+            Ok(Some(Self { number, network, peer, is_shared })) => {
+                let shared = if is_shared { Self::SHARED } else { 0 };
+                u64::from(number)
+                    | u64::from(network) << Self::NETWORK
+                    | u64::from(peer) << Self::PEER
+                    | shared
+            }
+            Err(reason) => Self::DROPPED | u64::from(reason.number()),
+        }
+    }
+
+    /// From [`Came::word_of`].
+    ///
+    /// # Errors
+    /// What that was given.
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Result<Option<Self>, DropReason> {
+        if word & Self::DROPPED != 0 {
+            return Err(DropReason::try_from(word as u32).unwrap_or(DropReason::Internal));
+        }
+        Ok((word != 0).then_some(Self {
+            number: (word & ((1 << Self::NETWORK) - 1)) as u32,
+            network: (word >> Self::NETWORK & Self::IFINDEX) as u32,
+            peer: (word >> Self::PEER) as u16,
+            is_shared: word & Self::SHARED != 0,
+        }))
+    }
 }
 
 /// By which link a frame came out of `tunnel` at the overlays' device.
