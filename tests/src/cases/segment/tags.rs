@@ -69,14 +69,14 @@ fn priorities() -> Vec<Case> {
             .at_priority(2);
         let ask = ping(version, (&G, &R));
         let asked = VLAN_LAN
-            .begin("a_packet_leaves_with_the_priority_that_its_sender_asked_for", version)
-            .sends(host(&G).with_priority(6), ask.clone(), reach(trunk(), &R), vlan(&ask, 6 << 13 | VLAN))
-            .at_priority(6);
+            .begin("what_a_socket_of_the_hosts_asks_of_its_own_queues_is_no_priority_of_tags", version)
+            .sends(host(&G).with_priority(6), ask.clone(), reach(trunk(), &R), vlan(&ask, VLAN))
+            .at_priority(0);
         let tags = [(SERVICE_TAG, SERVICE | PRIORITY), (CUSTOMER, VLAN | PRIORITY)];
         let fixed = DOUBLE
             .begin("a_networks_priority_counts_more_than_a_packets", version)
             .sends(host(&G).with_priority(6), ask.clone(), reach(trunk(), &R), tagged(&ask, &tags))
-            .at_priority(6);
+            .at_priority(0);
         let untagged = tagged(&frame, &[(CUSTOMER, 3 << 13)]);
         let bridged = BRIDGED
             .begin("a_priority_tag_is_no_vlan", version)
