@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
 };
 
-use vnet_common::{Delivery, LinkFlags, link, tag_of};
+use vnet_common::{Delivery, link, tag_of};
 
 use super::{Assigned, Bridge, Devices, PortDevice, Tables, identity::Taken};
 use crate::policy::{Attach, Network, NetworkKind, Policy, Port, Segment};
@@ -103,12 +103,9 @@ impl Members {
     pub(super) fn of(policy: &Policy, devices: &Devices, before: &Tables) -> Self {
         let mut taken = Taken::from(link::member(0));
         let mut known = BTreeMap::new();
-        for (key, link) in &before.links {
-            // Where frames arrive, not where they are flooded or leave.
-            if link.flags.has(LinkFlags::PORT) && key.place == link.device {
-                known.insert((key.place, key.tag), link.number);
-                taken.take(link.number);
-            }
+        for (key, link) in before.member_links() {
+            known.insert((key.place, key.tag), link.number);
+            taken.take(link.number);
         }
         let mut numbers = BTreeMap::new();
         for (name, port) in policy.ports.iter().filter(|(_, port)| !is_remote(port)) {

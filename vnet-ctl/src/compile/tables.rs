@@ -8,8 +8,8 @@ use std::{
 use ipnet::IpNet;
 use thiserror::Error;
 use vnet_common::{
-    Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, Link, LinkKey, MacAddr, NetworkRecord,
-    PolicyEntry, PolicyKey, PortRecord, Station, UplinkRecord, limits,
+    Delivery, ElasticIp, Endpoint, Exit, Forward, ForwardKey, Link, LinkFlags, LinkKey, MacAddr,
+    NetworkRecord, PolicyEntry, PolicyKey, PortRecord, Station, UplinkRecord, limits,
 };
 
 use super::{Assigned, Compiler};
@@ -128,6 +128,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// The links by which ports take part in further networks, where frames arrive at them.
+    pub(crate) fn member_links(&self) -> impl Iterator<Item = (&LinkKey, &Link)> {
+        self.links.iter().filter(|(key, link)| link.flags.has(LinkFlags::PORT) && key.place == link.device)
+    }
+
     /// Whether both have the same entries, those of the rules aside.
     pub(super) fn has_records_of(&self, other: &Self) -> bool {
         self.ports == other.ports

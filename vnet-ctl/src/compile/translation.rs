@@ -2,7 +2,7 @@
 //! from a policy and its devices.
 //!
 //! A network whose uplink is not there has no exit: what would leave is dropped. Nothing leads to a port that
-//! has no device: it is left out of the list that it is in.
+//! has no device, unless another host looks after it: it is left out of the list that it is in.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use super::{
     backends::slots,
     ports::{Block, split},
     records::{gateways, mtu_of_record},
-    seats::network_of,
+    seats::{is_remote, network_of},
 };
 use crate::policy::{
     self, Affinity, Backend, Network, NetworkKind, OnChange, Overlaps, Policy, PortRange, Protocol, fnv1a,
@@ -338,11 +338,13 @@ fn listened_on(
     all.chain([(ForwardKey::HOST, loopback)]).collect()
 }
 
-/// The bridge of a port's network, and the network's name, if port and bridge have their devices.
-fn place_of<'a>(policy: &'a Policy, devices: &Devices, port: &str) -> Option<(Bridge, &'a str)> {
-    devices.ports.get(port)?;
-    let network = policy.ports.get(port)?.network.as_str();
-    Some((*devices.bridges.get(network)?, network))
+/// The bridge of a port's network, and the network's name, if port and bridge have their devices. A port that another host
+/// looks after needs none here.
+fn place_of<'a>(policy: &'a Policy, devices: &Devices, name: &str) -> Option<(Bridge, &'a str)> {
+    let port = policy.ports.get(name)?;
+    let network = port.network.as_str();
+    let is_there = is_remote(port) || devices.ports.contains_key(name);
+    is_there.then_some((*devices.bridges.get(network)?, network))
 }
 
 /// The addresses of a port in its own network that are of the version of `like`.

@@ -247,6 +247,40 @@ attach = { device = "tap0" }
     }
 
     #[test]
+    fn a_port_that_is_heard_is_left_to_itself() {
+        let desired = desired_after(|policy| {
+            let web = policy.networks.get_mut("web").unwrap();
+            (web.kind, web.segment) = (policy::NetworkKind::Bridged, Some(lan(&[])));
+        });
+        let addressing = ["web-1", "web-2"].map(|port| desired.ports[port].addressing);
+        assert_eq!(addressing, [plan::Addressing::Given, plan::Addressing::Own]);
+    }
+
+    #[test]
+    fn an_interface_has_the_addresses_of_its_untagged_network() {
+        let addresses = |desired: &plan::Desired| {
+            let port = &desired.ports["web-1"];
+            let texts: Vec<_> = port.addresses.iter().map(ToString::to_string).collect();
+            (texts, port.gateways.len())
+        };
+        let other = |policy: &mut policy::Policy| {
+            let mut red = policy.networks["web"].clone();
+            red.segment = Some(lan(&[10]));
+            let web = policy.networks.get_mut("web").unwrap();
+            (red.subnets, web.subnets) = web.subnets.iter().partition(|subnet| subnet.net.addr().is_ipv6());
+            policy.networks.insert("red".to_owned(), red);
+            policy.ports.get_mut("web-1").unwrap().vlans = vec!["red".to_owned()];
+        };
+        assert_eq!(addresses(&desired_after(other)), (vec!["10.20.0.9/16".to_owned()], 1));
+        let open = desired_after(|policy| {
+            let web = policy.networks.get_mut("web").unwrap();
+            (web.kind, web.segment) = (policy::NetworkKind::Bridged, Some(lan(&[])));
+            web.subnets.clear();
+        });
+        assert_eq!(addresses(&open), (vec!["10.20.0.9/32".to_owned(), "fd00:10::a/128".to_owned()], 0));
+    }
+
+    #[test]
     fn frames_are_wanted_for_who_is_here_and_takes_part() {
         let desired = desired_after(|policy| {
             let mut red = policy.networks["web"].clone();

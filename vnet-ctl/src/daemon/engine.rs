@@ -266,7 +266,7 @@ impl Engine {
         self.herald.withdraw(&news.withdrawn);
         self.tables.settle();
         self.herald.announce(news).await;
-        Ok(Outcome::of(committed, change, &located))
+        Ok(Outcome::of(committed, change, &located, self.tables.member_links()))
     }
 
     async fn put_in_force(&mut self, change: Change) -> Result<Outcome, ApplyError> {
@@ -302,7 +302,7 @@ impl Engine {
         if problems.is_empty() {
             self.settled = Some(Settled { wanted: change.wanted.clone(), located: located.clone() });
         }
-        let mut outcome = Outcome::of(committed, change, &located);
+        let mut outcome = Outcome::of(committed, change, &located, self.tables.member_links());
         outcome.warnings.extend(problems);
         Ok(outcome)
     }

@@ -17,7 +17,7 @@ use crate::{
     api::types::{IpamFinding, Lease, LeaseState, POLICY_ORIGIN, Pool, PortRemoved},
     compile::{Assigned, network_of},
     plan,
-    policy::{Network, Subnet},
+    policy::{Attach, Network, Port, Subnet},
     state::{Places, State, place_of},
 };
 
@@ -71,8 +71,12 @@ impl Daemon {
         let desired = desired(&view.policy, &view.assigned);
         let observed = self.host.look(&desired, &State::default()).await.context("look at the host")?;
         let located = plan::locate(&desired, &observed);
-        let is_gone = |name: &&String| !located.ports.contains_key(*name);
-        Ok(view.policy.ports.keys().filter(is_gone).cloned().collect())
+        // Of workloads on other hosts nothing is known here.
+        let is_gone = |name: &String, port: &Port| {
+            !matches!(port.attach, Attach::Remote { .. }) && !located.ports.contains_key(name)
+        };
+        let gone = view.policy.ports.iter().filter(|(name, port)| is_gone(name, port));
+        Ok(gone.map(|(name, _)| name.clone()).collect())
     }
 }
 

@@ -246,3 +246,21 @@ fn what_fits_the_policy_no_more_goes() {
     let all = joined(&world.assigned, &known);
     assert_eq!((&all["a"], &all["c"]), (&vec![addr("192.0.2.44")], &vec![addr("192.0.2.9")]));
 }
+
+#[test]
+fn what_another_network_has_is_free_on_a_lan_with_the_same_subnet() {
+    let mut world = World::new();
+    let web = policy().networks["web"].subnets[0];
+    world
+        .policy
+        .networks
+        .get_mut("lan")
+        .unwrap()
+        .subnets
+        .push(crate::policy::Subnet { gateway: addr("10.1.0.254"), ..web });
+    assert!(world.claim("a", "10.1.0.1", 0), "the host's in `web`");
+    let of_web = world.assigned["w"][0].to_string();
+    assert!(world.claim("a", &of_web, 0), "a port's in `web`");
+    assert!(!world.claim("b", "10.1.0.254", 0), "the LAN's router");
+    assert!(!world.claim("free", "10.1.0.1", 0), "nothing is known of that LAN but that the host has it");
+}

@@ -91,7 +91,12 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(committed: Committed, change: Change, located: &Located) -> Self {
+    pub(super) fn of(
+        committed: Committed,
+        change: Change,
+        located: &Located,
+        member_links: BTreeMap<u32, u32>,
+    ) -> Self {
         let mut changes = change.plan.as_ref().map(Plan::changes).unwrap_or_default();
         changes.extend(committed.changes.describe());
         let warnings = change.plan.as_ref().map(|plan| plan.warnings.clone()).unwrap_or_default();
@@ -105,6 +110,7 @@ impl Outcome {
             assigned: change.addresses,
             learned: change.learned,
             devices: devices(located),
+            member_links,
             device_names: bridges.chain(ports).chain(uplinks).chain(segments(located)).collect(),
             namespaces: located.ports.values().filter_map(|port| port.nsid).collect(),
         };

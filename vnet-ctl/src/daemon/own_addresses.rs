@@ -94,7 +94,8 @@ mod tests {
 
     fn found(listens: &[&str], elastic: &[&str]) -> Vec<String> {
         let mut text =
-            "version = 1\nnetworks.web = { type = \"nat\", subnets = [\"10.10.0.0/24\", \"fd00::/64\"] }\n\
+            "version = 1\nnetworks = { web = { type = \"nat\", subnets = [\"10.10.0.0/24\", \"fd00::/64\"] }, lan = { \
+             type = \"bridged\", uplink = \"eth1\", vlan = 10, subnets = [\"203.0.113.0/24\"] } }\n\
                         ports.web-1 = { network = \"web\", attach = { netns = \"a\" } }\n"
                 .to_owned();
         for addr in elastic {
@@ -133,6 +134,7 @@ mod tests {
               that there is, 192.0.2.1 (eth0), 192.0.2.9 (eth1), or on 0.0.0.0"
             ]
         );
+        assert_eq!(found(&["203.0.113.1"], &[]).len(), 1, "the router of a LAN is somebody else");
         let told = found(&["[2001:db8::2]"], &[]).remove(0);
         assert!(told.contains("[2001:db8::2]:8080") && !told.contains("192.0.2.1"), "{told}");
     }

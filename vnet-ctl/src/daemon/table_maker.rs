@@ -3,7 +3,7 @@
 //! Keeps the compiler, which does again only what a change concerns, in step with what is in force: after
 //! anything that went wrong it begins anew with that.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result};
 
@@ -78,6 +78,12 @@ impl TableMaker {
         self.datapath.lock().take_back(&mut tables)?;
         self.compiler = Some(Compiler::resume(Arc::new(tables)));
         Ok(())
+    }
+
+    /// The numbers of the member links that were compiled last, each with the device of its port.
+    pub(super) fn member_links(&self) -> BTreeMap<u32, u32> {
+        let links = self.compiler.iter().flat_map(|compiler| compiler.tables().member_links());
+        links.map(|(_, link)| (link.number, link.device)).collect()
     }
 
     /// Says that what was put in force last stays. Nobody waits for what is left to do for it.

@@ -40,6 +40,8 @@ pub(super) struct View {
     pub(super) learned: LearnedAddresses,
     /// Its bridges, the host-side devices of its ports, and its uplinks.
     pub(super) devices: Devices,
+    /// The numbers of the links by which ports take part in further networks, with the port's device.
+    pub(super) member_links: BTreeMap<u32, u32>,
     /// The names of those devices.
     pub(super) device_names: BTreeMap<u32, String>,
     /// The host's ids of the namespaces that the ports lead to.
@@ -77,7 +79,9 @@ impl View {
         self.port_at(ifindex).map_or_else(|| device.to_owned(), |port| format!("port {port} ({device})"))
     }
 
+    /// The port with the device `ifindex`, or with a member link of that number.
     fn port_at(&self, ifindex: u32) -> Option<&str> {
+        let ifindex = self.member_links.get(&ifindex).copied().unwrap_or(ifindex);
         self.devices.ports.iter().find(|(_, device)| device.ifindex == ifindex).map(|(name, _)| name.as_str())
     }
 
@@ -327,6 +331,7 @@ affinity = "client"
             policy: Arc::new(policy),
             origins: [("web-2".to_owned(), "cni".to_owned())].into(),
             devices,
+            member_links: [(link::member(0), 5)].into(),
             device_names: [(3, "vnet-web".to_owned()), (5, "vp-1".to_owned()), (7, "eth0".to_owned())].into(),
             namespaces: BTreeSet::new(),
             learned: BTreeMap::new(),
@@ -341,6 +346,10 @@ affinity = "client"
             ("host".into(), "web-1".into(), "if9".into())
         );
         assert_eq!(view.party(7), "eth0");
+        assert_eq!(
+            (view.party(link::member(0)), view.party(link::segment(3))),
+            ("web-1".into(), "net:web".into())
+        );
         let web = view.networks().remove(0);
         assert_eq!(web.uplink.as_deref(), Some("eth0"));
         assert_eq!(web.exit_addresses, ["198.51.100.2".parse::<std::net::IpAddr>().unwrap()]);

@@ -200,3 +200,30 @@ pub fn is_dhcp_reply<A: Address>(datagram: &Datagram<A>) -> bool {
         && datagram.ports.src().get() == server
         && datagram.ports.dst().get() == client
 }
+
+#[cfg(test)]
+mod tests {
+    use vnet_common::{NetworkKey, NetworkRecord, V4};
+
+    use super::*;
+    use crate::model::ModelTables;
+
+    #[test]
+    fn a_stranger_is_apart_from_a_host_that_would_look_elsewhere() {
+        let is_apart = |flags: NetworkFlags| {
+            let mut tables = ModelTables::default();
+            let record = NetworkRecord::new(MacAddr([2; 6]), flags.and(NetworkFlags::EXTENDS));
+            tables.networks.insert(NetworkKey { ifindex: 5, side: 0 }, record);
+            let snapshot = Snapshot::take(&tables).unwrap();
+            let addr = V4::from_octets([10, 0, 0, 77]).ip();
+            let stranger = stranger(&snapshot, 5, (9, MacAddr([4; 6])), addr).unwrap();
+            assert!(stranger.is_station() && stranger.is_stranger());
+            stranger.is_apart_from_host()
+        };
+        let shares = NetworkFlags::SHARES_ADDRESSES;
+        let shut = shares.and(NetworkFlags::EXCLUDES_HOST);
+        assert!(is_apart(shut));
+        assert!(!is_apart(shares) && !is_apart(NetworkFlags::EXCLUDES_HOST));
+        assert!(!is_apart(shut.and(NetworkFlags::BRIDGED)), "the host may be on that LAN");
+    }
+}

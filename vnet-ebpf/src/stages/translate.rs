@@ -6,7 +6,7 @@
 
 use vnet_common::{
     Address, Be16, DropReason, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, NetworkFlags,
-    NetworkRecord, Ops, Ports, Tuple,
+    NetworkRecord, Ops, Ports, Tuple, link,
 };
 
 use crate::{
@@ -94,11 +94,16 @@ fn stands_for_itself<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, addr: 
 /// for somebody else now.
 #[inline(always)]
 pub fn keep_target<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
-    if case.step == Step::Renew
-        && case.target.keeps != 0
-        && let Ok(port) = snapshot.port(case.before_device)
-    {
-        case.target.network = port.network;
+    if case.step != Step::Renew || case.target.keeps == 0 {
+        return;
+    }
+    let network = if link::is_segment(case.before_pair) {
+        Some(link::bridge(case.before_pair))
+    } else {
+        snapshot.port(case.before_pair).ok().map(|port| port.network)
+    };
+    if let Some(network) = network {
+        case.target.network = network;
         case.asked_tuple.dst = case.before_leaves.dst;
     }
 }
@@ -280,4 +285,57 @@ pub fn leaves<A: Address, T: Tables>(
         case.back.ops = case.back.ops.and(Ops::TRANSLATE);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vnet_common::{Delivery, Endpoint, EndpointKey, JoinPrefix, MacAddr, NetworkKey, V4};
+
+    use super::*;
+    use crate::model::ModelTables;
+
+    const NETWORK: u32 = 5;
+    const JOINED: u32 = 6;
+    const MAC: MacAddr = MacAddr([2; 6]);
+
+    fn addr(octets: [u8; 4]) -> Ip {
+        V4::from_octets(octets).ip()
+    }
+
+    /// The network with `flags`, 10.0.0.0/24, and its gateway at .1; joined with 10.6.0.0/24, where .7 is a port.
+    fn tables(flags: NetworkFlags) -> ModelTables {
+        let mut tables = ModelTables::default();
+        tables.networks.insert(NetworkKey { ifindex: NETWORK, side: 0 }, NetworkRecord::new(MAC, flags));
+        let mut has = |network, octets, endpoint| {
+            tables.endpoints.insert(EndpointKey { network, side: 0, addr: addr(octets) }, endpoint);
+        };
+        has(NETWORK, [10, 0, 0, 1], Endpoint::gateway(NETWORK, MAC, 1));
+        has(NETWORK, [10, 0, 0, 7], Endpoint::port(9, Delivery::Peer, MAC, 1, 1));
+        has(JOINED, [10, 6, 0, 7], Endpoint::port(9, Delivery::Peer, MAC, 1, 1));
+        let mut leads = |octets, to| {
+            let prefix = JoinPrefix { network: NETWORK, side: 0, addr: addr(octets) };
+            tables.joins.insert((64 + 96 + 24, prefix), to);
+        };
+        leads([10, 0, 0, 0], NETWORK);
+        leads([10, 6, 0, 0], JOINED);
+        tables
+    }
+
+    #[test]
+    fn an_address_is_somebodys_in_the_askers_network_first() {
+        let stands = |flags, octets| {
+            let tables = tables(flags);
+            stands_for_itself(&Snapshot::take(&tables).unwrap(), NETWORK, addr(octets))
+        };
+        let (plain, extends) = (NetworkFlags::NONE, NetworkFlags::EXTENDS);
+        for flags in [plain, extends, NetworkFlags::JOINED] {
+            assert!(stands(flags, [10, 0, 0, 7]), "a port");
+            assert!(!stands(flags, [10, 0, 0, 1]), "the gateway");
+            assert!(!stands(flags, [192, 0, 2, 1]), "nobody");
+        }
+        assert!(!stands(plain, [10, 0, 0, 77]));
+        assert!(stands(extends, [10, 0, 0, 77]), "whoever is beyond the segment");
+        assert!(stands(NetworkFlags::JOINED, [10, 6, 0, 7]), "a port of the joined network");
+        assert!(stands(NetworkFlags::BRIDGED.and(extends), [192, 0, 2, 1]), "whoever the LAN leads to");
+    }
 }

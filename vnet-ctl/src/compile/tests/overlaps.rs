@@ -181,3 +181,62 @@ fn an_address_that_several_have_is_that_of_the_others_network() {
     let refused = ask("a", "10.10.0.254", 22).unwrap();
     assert_eq!(refused.obstacle.unwrap().reason, vnet_common::DropReason::HostExcluded);
 }
+
+#[test]
+fn a_lan_with_the_same_addresses_is_in_nobodys_way() {
+    let lan = r#"[networks.lan]
+type = "bridged"
+uplink = "eth1"
+vlan = 10
+subnets = ["10.20.0.0/24"]
+[ports.d]
+network = "lan"
+addresses = ["10.20.0.5"]
+attach = { netns = "d" }
+"#;
+    let world = World::new(&[TEXT, lan].concat());
+    let (near, on_lan) =
+        (world.known("near", 0, "10.20.0.5").unwrap(), world.known("lan", 0, "10.20.0.5").unwrap());
+    assert_ne!(near.device, on_lan.device);
+    assert!(!near.is_apart_from_host() && !on_lan.is_apart_from_host(), "the host may be on either");
+    assert!(world.known("lan", 0, "10.20.0.1").is_none(), "the router is somebody else");
+    assert!(world.known("lan", EndpointKey::ABROAD, "10.20.0.5").is_some());
+    let bridge = |network: &str| world.devices.bridges[network].ifindex;
+    let leads = |asker| world.tables.joins.get(&(asker, "10.20.0.0/24".parse().unwrap())).copied();
+    assert_eq!(leads(0), Some(bridge("near")), "what is the LAN's is outside");
+    assert_eq!(leads(bridge("closed")), Some(bridge("near")));
+}
+
+#[test]
+fn networks_of_a_trunk_port_each_give_it_an_address() {
+    let text = r#"version = 1
+[networks.a]
+type = "nat"
+subnets = ["10.0.0.0/29"]
+host = false
+vlan = 10
+trunk = "eth1"
+[networks.b]
+type = "nat"
+subnets = ["10.0.0.0/29"]
+host = false
+[networks.c]
+type = "nat"
+subnets = ["10.9.0.0/29"]
+[ports.other]
+network = "b"
+addresses = ["10.0.0.2"]
+attach = { netns = "other" }
+[ports.t]
+network = "c"
+vlans = ["a"]
+attach = { netns = "t" }
+[ports.u]
+network = "a"
+attach = { netns = "u" }
+"#;
+    let assigned = assign(&policy(text), &BTreeMap::new()).unwrap();
+    assert_eq!(assigned["t"], [addr("10.9.0.2"), addr("10.0.0.2")]);
+    assert_eq!(assigned["u"], [addr("10.0.0.3")]);
+    assert_eq!(assign(&policy(text), &assigned).unwrap(), assigned, "and they keep them");
+}

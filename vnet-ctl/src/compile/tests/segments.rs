@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use vnet_common::{
-    Delivery, Direction, Endpoint, Ip, JOIN_OUTSIDE, Link, LinkFlags, LinkKey, MacAddr, NetworkFlags,
-    PortFlags, PortRecord, Station, limits, link,
+    Delivery, Direction, ElasticIp, Endpoint, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, Link,
+    LinkFlags, LinkKey, MacAddr, NetworkFlags, PortFlags, PortRecord, Station, limits, link,
 };
 
 use super::{World, addr, assign, devices, policy, random::Random};
@@ -233,6 +233,44 @@ fn a_remote_port_is_known_beyond_the_segment() {
     assert_eq!(world.tables.ports.keys().collect::<Vec<_>>(), [&1000, &1002, &1004]);
     assert_eq!(world.assigned["trunk"], Vec::<IpAddr>::new(), "its host gives it an address");
     assert!(world.probe("a", Direction::Ingress, addr("10.3.0.77"), (6, 80)).is_some());
+}
+
+#[test]
+fn forwards_and_elastic_ips_lead_to_a_remote_port() {
+    let text = TEXT
+        .replace("attach = { netns = \"far\" }", "attach = { remote = true }")
+        .replace("[networks.web]\n", "[networks.web]\nvlan = 10\ntrunk = \"eth1\"\n")
+        + r#"
+[[forwards]]
+listen = "198.51.100.1:8080"
+protocol = "tcp"
+to = "far:80"
+[[forwards]]
+listen = "198.51.100.1:8081"
+protocol = "tcp"
+to = ["a:80", "far:80"]
+[elastic_ips]
+"198.51.100.9" = { port = "far" }
+"#;
+    let policy = policy(&text);
+    let assigned = assign(&policy, &BTreeMap::new()).unwrap();
+    let mut devices = with_segments(&policy);
+    devices.ports.remove("far");
+    let uplink = UplinkDevice::new(7, MAC, vec![addr("198.51.100.2")], 1500);
+    devices.uplinks.insert("web".to_owned(), uplink);
+    let tables = compile(&policy, &assigned, &devices).unwrap();
+
+    let to_far = |kind, ports| Forward::to(kind, WEB, Ip::from_std(addr("10.3.0.77")), ports);
+    let head = |listen, protocol| ForwardKey::head(0, 0, Ip::from_std(addr(listen)), protocol);
+    let block = head("198.51.100.1", 6).block(8080, 16);
+    assert_eq!(tables.forwards.get(&block), Some(&to_far(ForwardKind::Forward, (8080, 80))));
+    let members = tables.forwards.values().filter(|to| **to == to_far(ForwardKind::Forward, (8081, 80)));
+    assert!(members.count() > 1, "a slot, and the member");
+    let block = head("198.51.100.9", ForwardKey::ANY_PROTOCOL).block(0, 0);
+    assert_eq!(tables.forwards.get(&block), Some(&to_far(ForwardKind::Elastic, (0, 0))));
+    let elastic = ElasticIp { addr: Ip::from_std(addr("198.51.100.9")), uplink: 7 };
+    assert_eq!(tables.elastic_ips.get(&(WEB, addr("10.3.0.77"))), Some(&elastic));
+    assert_eq!(tables.endpoints[&(WEB, addr("10.3.0.77"))].device, link::segment(WEB));
 }
 
 #[test]

@@ -142,6 +142,24 @@ fn each_wrong_setting_inside_is_repaired() {
 }
 
 #[test]
+fn addresses_and_routes_of_a_workload_that_sets_them_itself_are_left_alone() {
+    let disturb = |desired: &mut Desired, observed: &mut Observed, mac| {
+        let port = desired.ports.get_mut("a").unwrap();
+        (port.addressing, port.addresses, port.gateways) = (Addressing::Own, Vec::new(), Vec::new());
+        let eth0 = inside(observed, "one").links.get_mut("eth0").unwrap();
+        eth0.addresses = vec!["192.0.2.44/24".parse().unwrap()];
+        eth0.gateways = vec!["192.0.2.1".parse().unwrap()];
+        eth0.mac = mac;
+    };
+    let mac = desired().ports["a"].mac;
+    let plan = plan_after(|desired, observed, _| disturb(desired, observed, Some(mac))).unwrap();
+    assert!(plan.is_empty(), "{:?}", plan.changes());
+    let plan = plan_after(|desired, observed, _| disturb(desired, observed, None)).unwrap();
+    let [Action::Configure(workload)] = &actions(&plan.finish)[..] else { panic!("{:?}", plan.changes()) };
+    assert_eq!((workload.mac, workload.addressing), (mac, Addressing::Own));
+}
+
+#[test]
 fn a_link_local_address_of_the_workload_is_left_alone() {
     let plan = plan_after(|_, observed, _| {
         let eth0 = inside(observed, "one").links.get_mut("eth0").unwrap();

@@ -182,3 +182,87 @@ fn two_of_the_same_addresses_do_not_leave_for_the_same_place() {
         valid(&[super::BASE, &networks(one, two)].concat());
     }
 }
+
+/// A network `name` that is VLAN `vlan` of a LAN with these subnets.
+fn bridged(name: &str, vlan: u16, subnets: &str) -> String {
+    format!(
+        "[networks.{name}]\ntype = \"bridged\"\nuplink = \"eth1\"\nvlan = {vlan}\nsubnets = [{subnets}]\n"
+    )
+}
+
+#[test]
+fn a_lan_may_have_the_addresses_of_any_network() {
+    let routed = "[networks.routed]\ntype = \"routed\"\nsubnets = [\"10.77.0.0/24\"]\n";
+    let text = [
+        super::BASE,
+        routed,
+        &closed("shut", "nat", "\"10.78.0.0/24\"", ""),
+        &bridged("one", 10, "\"10.0.0.0/8\""),
+        &bridged("two", 20, "\"10.10.0.0/24\""),
+        &port("a", "web", "addresses = [\"10.10.0.5\"]"),
+        &port("b", "two", "addresses = [\"10.10.0.5\"]"),
+    ]
+    .concat();
+    let policy = valid(&text);
+    let overlaps = Overlaps::of(&policy.networks);
+    for (name, is_in) in [("web", true), ("routed", true), ("shut", false), ("one", false), ("two", false)] {
+        let subnet = policy.networks[name].subnets[0];
+        assert_eq!(overlaps.host_is_in(name, &subnet), is_in, "{name}");
+        assert!(overlaps.concern(name), "{name}");
+        // Of a LAN the policy does not know whether the host is on it.
+        assert_eq!(overlaps.host_is_apart(name, subnet.gateway), name == "shut", "{name}");
+    }
+}
+
+#[test]
+fn a_routed_network_has_its_addresses_for_itself() {
+    let routed =
+        |more: &str| format!("[networks.routed]\ntype = \"routed\"\nsubnets = [\"10.10.0.0/16\"]\n{more}");
+    for more in ["", "host = false\n"] {
+        let (message, _) = mistakes(&routed(more)).remove(0);
+        for words in [
+            "10.10.0.0/16 overlaps 10.10.0.0/24 of network `web`",
+            "those of network `routed` are known outside",
+        ] {
+            assert!(message.contains(words), "{message}");
+        }
+        assert!(!message.contains("host = false under"), "{message}");
+    }
+    let text = closed("shut", "nat", "\"10.10.7.0/24\"", "");
+    let (message, place) = mistakes(&[text.as_str(), &routed("host = false\n")].concat()).remove(0);
+    assert!(message.contains("are known outside"), "{message}");
+    assert!(place.starts_with("\"10.10."), "{place}");
+}
+
+#[test]
+fn a_port_does_not_take_part_in_two_networks_that_overlap() {
+    let trunk = |vlans: &str, addresses: &str| {
+        port("t", "one", &format!("vlans = [{vlans}]\naddresses = [{addresses}]"))
+    };
+    let vlan = |name: &str, vlan: u16, subnet: &str| {
+        closed(name, "nat", subnet, &format!("vlan = {vlan}\ntrunk = \"eth1\""))
+    };
+    let networks = [
+        vlan("one", 10, "\"10.66.0.0/24\""),
+        vlan("two", 20, "\"10.66.0.0/16\""),
+        vlan("three", 30, "\"10.67.0.0/24\""),
+        vlan("four", 40, "\"10.67.0.0/24\""),
+    ]
+    .concat();
+    one_mistake(
+        &[networks.as_str(), &trunk("\"three\", \"two\"", "\"10.66.0.5\"")].concat(),
+        &[
+            "port `t` cannot take part in both `one` and `two`: 10.66.0.0/24 and 10.66.0.0/16 overlap",
+            "or a port of its own",
+        ],
+        "\"two\"",
+    );
+    // An address is somebody's in the network that it is of, and not in another.
+    let others =
+        [port("a", "three", "addresses = [\"10.67.0.5\"]"), port("b", "four", "addresses = [\"10.67.0.6\"]")];
+    let with = |address: &str| {
+        [networks.as_str(), &others.concat(), &trunk("\"three\"", &format!("\"{address}\""))].concat()
+    };
+    valid(&[super::BASE, &with("10.67.0.6")].concat());
+    one_mistake(&with("10.67.0.5"), &["the address 10.67.0.5 belongs to port `a` already"], "\"10.67.0.5\"]");
+}
