@@ -288,7 +288,7 @@ impl Hook for Shared {
     ) -> Outcome {
         let (mac, identity) = (case.macs.src(), snapshot.peer(case.datagram.src.ip()));
         case.from = if packet.is_forwarded() {
-            Endpoint::station(case.device, mac, identity)
+            Endpoint::behind_host(case.device, mac, identity)
         } else {
             Endpoint::gateway(case.device, mac, identity)
         };
