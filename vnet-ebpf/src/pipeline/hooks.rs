@@ -125,7 +125,7 @@ impl Hook for Workload {
             case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
         }
         let destination = case.datagram.dst.ip();
-        if !destination.is_multicast() {
+        if !segment::is_for_many(snapshot, case.network, (case.macs.dst(), destination))? {
             return Ok(Verdict::OPEN);
         }
         case.service = Service::of_packet(&case.datagram);
