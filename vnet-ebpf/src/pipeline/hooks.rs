@@ -103,6 +103,16 @@ impl Hook for Workload {
         Ok(Speaker::port(arrival.device, port))
     }
 
+    /// In flows, too: each message to a DHCP server says anew who the client is.
+    #[inline(always)]
+    fn observe<A: Address, P: Packet, T: Tables>(
+        packet: &P,
+        _: &Snapshot<'_, T>,
+        case: &Case<A>,
+    ) -> Result<(), DropReason> {
+        sender::check_client(packet, &case.datagram, case.macs.src())
+    }
+
     /// A function of its own in the kernel too, for the stack's sake.
     #[inline(never)]
     fn sender<A: Address, P: Packet, T: Tables>(
