@@ -218,7 +218,7 @@ pub struct Workload {
     pub mac: MacAddr,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// Its addresses, the link-local one included.
+    /// Its addresses, the link-local one included. None: it has those that it gives itself, and its own routes.
     pub addresses: Vec<IpNet>,
     /// The next hops of its default routes.
     pub gateways: Vec<IpAddr>,
@@ -227,6 +227,12 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Whether addresses and routes are its own affair, as where a LAN gives them.
+    #[must_use]
+    pub const fn configures_itself(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     /// The inside of `port` at `interface` in `netns`.
     #[must_use]
     pub fn new(port: &Port, netns: &NetnsRef, interface: &str) -> Self {

@@ -121,11 +121,10 @@ impl<'a> Planner<'a> {
         let mut wanted = workload.addresses.clone();
         wanted.sort_unstable();
         let mac = interface.mac.unwrap_or_default();
-        let is_right = interface.up
-            && !interface.makes_link_local
-            && (mac, interface.mtu) == (workload.mac, workload.mtu)
-            && present == wanted
-            && gateways == workload.gateways;
+        let has_settings = interface.up && (mac, interface.mtu) == (workload.mac, workload.mtu);
+        let has_addresses = workload.configures_itself()
+            || !interface.makes_link_local && present == wanted && gateways == workload.gateways;
+        let is_right = has_settings && has_addresses;
         if !is_right {
             let before = Workload {
                 mac,
