@@ -188,8 +188,10 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     row(
         ("REQ-10a", Must),
         "Destination unreachable, time exceeded and echo are supported.",
-        Met(
-            "They are translated, both ways, and sent where a packet's time ends at vnet or it is too large to go on.",
+        Deviates(
+            "They are translated, both ways, and sent where a packet's time ends at vnet or it is too large to go on: but \
+             also of IPv4 packets that might be fragmented (RFC 5508 section 7.1.1), for the kernel does not fragment \
+             what a program redirects. Senders take the error as they do with DF.",
         ),
         &[
             "the_gateway_tells_where_a_last_hop_ended",
@@ -211,16 +213,19 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     row(
         ("REQ-10c", Should),
         "Source quench and information requests are not.",
-        Met(
-            "With a shared address they are dropped as `untranslated`; with an elastic IP they pass if a group admits \
-             them, as a message that vnet knows nothing of.",
+        Deviates(
+            "With a shared address they are dropped as `untranslated`; with an elastic IP, which stands for one workload, \
+             they pass if a group admits them: what passes there is for the policy to say.",
         ),
         &["a_question_without_identifier_does_not_leave_with_an_address_that_others_share"],
     ),
     row(
         ("REQ-10d", Should),
-        "The DS field of errors of the NAT's own is as RFC 1812 has it.",
-        Met("It is that of internetwork control; that of others' errors stays as it is."),
+        "Errors of the NAT's own have the DS field of the packet that they are about.",
+        Deviates(
+            "They have that of internetwork control, as RFC 1812 section 4.3.2.5 has it for routers: a flood that is told \
+             of in the class of what it crowds out would be heard last. That of others' errors stays as it is.",
+        ),
         &[
             "the_gateway_tells_where_a_last_hop_ended",
             "too_big_about_a_masqueraded_connection_is_translated_and_leaves_it",

@@ -55,7 +55,7 @@ pub(super) trait Hook {
         arrival: Arrival,
         macs: MacPair,
     ) -> Outcome {
-        neighbours::arp(packet, snapshot, &Self::speaker(snapshot, arrival, macs)?)
+        neighbours::arp(packet, snapshot, (&Self::speaker(snapshot, arrival, macs)?, arrival.now))
     }
 
     /// An ICMPv6 discovery message.
@@ -128,7 +128,7 @@ impl Hook for Workload {
             beyond::check_port(&case.datagram)?;
         }
         if port.flags.has(PortFlags::LEARNS) && sender::is_dhcp(&case.datagram) {
-            beyond::tell_of(packet, case, port.mac, SnoopedKind::DhcpFromPort)?;
+            beyond::tell_of(packet, snapshot, case, (port.mac, SnoopedKind::DhcpFromPort))?;
         }
         let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
         if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {

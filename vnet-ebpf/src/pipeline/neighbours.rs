@@ -48,7 +48,7 @@ fn heard<P: Packet, T: Tables>(
         return match judge_discovery(packet, &snapshot, speaker, case) {
             Err(reason) => {
                 let claimed = neighbour::claimed_by_discovery(packet, &case.datagram);
-                tell_of_claim(&snapshot, speaker, claimed, reason);
+                tell_of_claim(&snapshot, (speaker, case.now), claimed, reason);
                 unknown(&snapshot, speaker, reason)
             }
             answered => answered,
@@ -57,7 +57,7 @@ fn heard<P: Packet, T: Tables>(
     if !speaker.is_host() {
         sender::check_role(&case.datagram)?;
         if let Err(reason) = neighbour::check_source(snapshot, speaker, &case.datagram) {
-            tell_of_claim(&snapshot, speaker, Some(case.datagram.src.ip()), reason);
+            tell_of_claim(&snapshot, (speaker, case.now), Some(case.datagram.src.ip()), reason);
             return Err(reason);
         }
     }
@@ -73,12 +73,12 @@ fn heard<P: Packet, T: Tables>(
 pub(super) fn arp<P: Packet, T: Tables>(
     packet: &mut P,
     snapshot: &Snapshot<'_, T>,
-    speaker: &Speaker,
+    (speaker, now): (&Speaker, u32),
 ) -> Outcome {
     match answer_arp(packet, snapshot, speaker) {
         Err(reason) => {
             let claimed = neighbour::claimed_by_arp(packet, speaker);
-            tell_of_claim(snapshot, speaker, claimed, reason);
+            tell_of_claim(snapshot, (speaker, now), claimed, reason);
             unknown(snapshot, speaker, reason)
         }
         answered => answered,
@@ -107,7 +107,7 @@ fn answer_arp<P: Packet, T: Tables>(
 #[inline(never)]
 fn tell_of_claim<T: Tables>(
     snapshot: &Snapshot<'_, T>,
-    speaker: &Speaker,
+    (speaker, now): (&Speaker, u32),
     claimed: Option<Ip>,
     reason: DropReason,
 ) {
@@ -120,7 +120,8 @@ fn tell_of_claim<T: Tables>(
     );
     let Some(addr) = claimed.filter(|_| is_claim) else { return };
     let learns = snapshot.port(speaker.device).is_ok_and(|port| port.flags.has(PortFlags::LEARNS));
-    if learns && snapshot.endpoint(speaker.network, addr).is_none() {
+    let is_nobodys = learns && snapshot.endpoint(speaker.network, addr).is_none();
+    if is_nobodys && snapshot.tables.may_tell(speaker.device, now) {
         snapshot.tables.tell(Snooped::claim(speaker.network, speaker.mac, addr));
     }
 }

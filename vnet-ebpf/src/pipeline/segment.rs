@@ -129,23 +129,26 @@ pub(super) fn tell_of_dhcp<A: Address, P: Packet, T: Tables>(
     if !snapshot.network(case.network)?.flags.has(NetworkFlags::BRIDGED) {
         return Ok(());
     }
-    tell_of(packet, case, case.macs.dst(), SnoopedKind::DhcpToPort)
+    tell_of(packet, snapshot, case, (case.macs.dst(), SnoopedKind::DhcpToPort))
 }
 
-/// Tells the controller of a message over UDP, of the port with `mac`. A function of its own in the kernel too, for the
-/// stack's sake.
+/// Tells the controller of a message over UDP, of the port with `mac`; so much as ICMP errors may be sent to where it came
+/// from. A function of its own in the kernel too, for the stack's sake.
 ///
 /// # Errors
 /// [`DropReason::Truncated`], which no parsed packet meets.
 #[inline(never)]
-pub(super) fn tell_of<A: Address, P: Packet>(
+pub(super) fn tell_of<A: Address, P: Packet, T: Tables>(
     packet: &P,
+    snapshot: &Snapshot<'_, T>,
     case: &Case<A>,
-    mac: MacAddr,
-    kind: SnoopedKind,
+    (mac, kind): (MacAddr, SnoopedKind),
 ) -> Result<(), DropReason> {
     /// Of UDP, RFC 768.
     const HEADER: usize = 8;
+    if !snapshot.tables.may_tell(case.device, case.now) {
+        return Ok(());
+    }
     let seen = Snooped::message(case.network, mac, kind, 0);
     packet.tell(&seen, case.datagram.payload_offset()? + HEADER);
     Ok(())
