@@ -35,7 +35,7 @@ pub(super) trait Hook {
     fn observe<A: Address, P: Packet, T: Tables>(
         _: &P,
         _: &Snapshot<'_, T>,
-        _: &Case<A>,
+        _: &mut Case<A>,
     ) -> Result<(), DropReason> {
         Ok(())
     }
@@ -103,14 +103,23 @@ impl Hook for Workload {
         Ok(Speaker::port(arrival.device, port))
     }
 
-    /// In flows, too: each message to a DHCP server says anew who the client is.
+    /// In flows, too: each message to a DHCP server says anew who the client is, and may give an address back.
     #[inline(always)]
     fn observe<A: Address, P: Packet, T: Tables>(
         packet: &P,
-        _: &Snapshot<'_, T>,
-        case: &Case<A>,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
     ) -> Result<(), DropReason> {
-        sender::check_client(packet, &case.datagram, case.macs.src())
+        if !sender::is_to_dhcp_server(&case.datagram) {
+            return Ok(());
+        }
+        let port = snapshot.port(case.device)?;
+        sender::check_client(packet, port, case)?;
+        if port.flags.has(PortFlags::LEARNS) {
+            case.network = port.network;
+            beyond::tell_of(packet, snapshot, case, (port.mac, SnoopedKind::DhcpFromPort))?;
+        }
+        Ok(())
     }
 
     /// A function of its own in the kernel too, for the stack's sake.
@@ -126,9 +135,6 @@ impl Hook for Workload {
         (case.network, case.gateway_mac) = (port.network, port.gateway_mac);
         if port.flags.has(PortFlags::NO_OVERLAY) {
             beyond::check_port(&case.datagram)?;
-        }
-        if port.flags.has(PortFlags::LEARNS) && sender::is_dhcp(&case.datagram) {
-            beyond::tell_of(packet, snapshot, case, (port.mac, SnoopedKind::DhcpFromPort))?;
         }
         let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
         if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
@@ -214,7 +220,7 @@ impl Hook for Beyond {
     fn observe<A: Address, P: Packet, T: Tables>(
         packet: &P,
         snapshot: &Snapshot<'_, T>,
-        case: &Case<A>,
+        case: &mut Case<A>,
     ) -> Result<(), DropReason> {
         if segment::is_dhcp_reply(&case.datagram) {
             beyond::tell_of_dhcp(packet, snapshot, case)
