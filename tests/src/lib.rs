@@ -12,6 +12,7 @@ pub mod cases;
 pub mod crowd;
 pub mod dhcp;
 pub mod frames;
+pub mod guest;
 pub mod netns;
 pub mod process;
 pub mod random;
