@@ -125,7 +125,7 @@ impl Hook for Workload {
     /// A function of its own in the kernel too, for the stack's sake.
     #[inline(never)]
     fn sender<A: Address, P: Packet, T: Tables>(
-        packet: &mut P,
+        _: &mut P,
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,
     ) -> Outcome {

@@ -52,16 +52,6 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
     Ok(())
 }
 
-/// Whether this is what a DHCP client says to a server (RFC 2131 section 4.1).
-#[inline(always)]
-#[must_use]
-pub fn is_dhcp<A: Address>(datagram: &Datagram<A>) -> bool {
-    A::IS_V4
-        && datagram.protocol == protocol::UDP
-        && datagram.ports.src().get() == dhcp::CLIENT
-        && datagram.ports.dst().get() == dhcp::SERVER
-}
-
 /// Whether this is for a DHCP server, from wherever: not every server looks at that.
 #[inline(always)]
 #[must_use]
@@ -94,11 +84,13 @@ pub fn check_client<A: Address>(
     Ok(())
 }
 
-/// Whether this is a DHCP client's broadcast. It may precede the client's having an address.
+/// Whether this is a DHCP client's broadcast (RFC 2131 section 4.1). It may precede the client's having an address.
 #[inline(always)]
 #[must_use]
 pub fn is_dhcp_request<A: Address>(datagram: &Datagram<A>) -> bool {
-    is_dhcp(datagram) && datagram.dst.ip().is_multicast()
+    is_to_dhcp_server(datagram)
+        && datagram.ports.src().get() == dhcp::CLIENT
+        && datagram.dst.ip().is_multicast()
 }
 
 /// The endpoint that has the packet's source address, if it is the very port behind `device`.
