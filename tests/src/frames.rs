@@ -229,6 +229,21 @@ pub fn router_advertisement(eth: Eth, route: (Ipv6Addr, Ipv6Addr), disguise: Dis
     written!(eth.builder().ip(headers).icmpv6_raw(ROUTER_ADVERTISEMENT, 0, rest), &body)
 }
 
+/// A router advertisement of a default route and of `prefix`, with 64 bits, for addresses of one's own (RFC 4862).
+#[must_use]
+pub fn prefix_advertisement(eth: Eth, route: (Ipv6Addr, Ipv6Addr), prefix: Ipv6Addr) -> Vec<u8> {
+    /// On the link, and for addresses of one's own (RFC 4861 section 4.6.2).
+    const FLAGS: u8 = 0xc0;
+    let mut body = vec![0; 8];
+    body.extend_from_slice(&[3, 4, 64, FLAGS]);
+    // It is valid for two hours, preferred for one.
+    body.extend([7200_u32, 3600, 0].into_iter().flat_map(u32::to_be_bytes));
+    body.extend_from_slice(&prefix.octets());
+    body.extend_from_slice(&[SOURCE_LINK_ADDRESS, 1]);
+    body.extend_from_slice(&eth.src.0);
+    nd_message(eth, route, ROUTER_ADVERTISEMENT, [64, 0, 0x07, 0x08], &body)
+}
+
 /// A DHCPOFFER of `offered` (RFC 2131 section 2), from `src` to everybody.
 #[must_use]
 pub fn dhcp_offer(eth: Eth, src: Ipv4Addr, offered: Ipv4Addr) -> Vec<u8> {

@@ -3,14 +3,16 @@
 //!
 //! The suites under `tests/` are black-box: they know the policy schema, the command tree and the
 //! drop reasons, and nothing of how they are implemented. They need root, iproute2, iputils,
-//! iperf3, tcpdump, curl, ethtool, python3, iptables, nftables and bpftool, and fail where one is
-//! missing.
+//! iperf3, tcpdump, curl, ethtool, python3, iptables, nftables, bpftool and QEMU with what a virtual machine boots, and
+//! fail where one is missing; `cargo xtask setup` installs them.
 
 pub mod api;
 pub mod binary;
 pub mod cases;
 pub mod crowd;
+pub mod dhcp;
 pub mod frames;
+pub mod guest;
 pub mod netns;
 pub mod process;
 pub mod random;

@@ -17,7 +17,10 @@ use nix::{
     sys::{prctl, signal::Signal},
 };
 
-use crate::process::{Finished, finish};
+use crate::{
+    frames::{MacAddr, parse_mac},
+    process::{Finished, finish},
+};
 
 /// Where iproute2 and vnet keep named namespaces.
 pub const FOLDER: &str = "/run/netns";
@@ -91,6 +94,16 @@ impl Namespace {
             });
         }
         command
+    }
+
+    /// The MAC of `device` inside the namespace.
+    ///
+    /// # Panics
+    /// When there is no such device.
+    #[must_use]
+    pub fn mac(&self, device: &str) -> MacAddr {
+        let links = self.exec(&["ip", "-json", "link", "show", "dev", device]).ok().json();
+        parse_mac(links[0]["address"].as_str().expect("a MAC"))
     }
 
     /// Runs a program with its arguments inside the namespace to its end.

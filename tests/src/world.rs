@@ -5,6 +5,7 @@
 //! its own. Everything is removed when the world is dropped, and described first if its test failed.
 
 mod daemon;
+mod lan;
 mod outside;
 mod probes;
 mod queries;

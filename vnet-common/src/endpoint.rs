@@ -319,6 +319,14 @@ impl Endpoint {
         Self { kind: EndpointKind::Station as u8, ..Self::remote(link, mac, identity, 0) }
     }
 
+    /// Whoever the host forwards for to the LAN of its `uplink`, whose MAC is `mac`: a station like others there, but what
+    /// is for it goes to the host's stack.
+    #[inline(always)]
+    #[must_use]
+    pub const fn behind_host(uplink: u32, mac: MacAddr, identity: u32) -> Self {
+        Self { delivery: Delivery::Host as u8, ..Self::station(uplink, mac, identity) }
+    }
+
     /// Whether it is such a station.
     #[inline(always)]
     #[must_use]

@@ -105,8 +105,7 @@ impl World {
     /// When there is no such device.
     #[must_use]
     pub fn mac(&self, namespace: &Namespace, device: &str) -> String {
-        let links = namespace.exec(&["ip", "-json", "link", "show", "dev", device]).ok().json();
-        links[0]["address"].as_str().expect("a MAC").to_owned()
+        namespace.mac(device).to_string()
     }
 }
 
@@ -120,7 +119,7 @@ pub fn shell(namespace: &Namespace, line: &str) {
 }
 
 /// Brings `device` up with `addresses`, which are of use at once: nobody else is on the wire.
-fn wire(namespace: &Namespace, device: &str, addresses: [&str; 2]) {
+pub(super) fn wire(namespace: &Namespace, device: &str, addresses: [&str; 2]) {
     let mut script = format!("echo 0 > /proc/sys/net/ipv6/conf/{device}/accept_dad; ip link set {device} up");
     for address in addresses {
         script.push_str(&format!("; ip addr add {address} dev {device}"));
@@ -128,7 +127,7 @@ fn wire(namespace: &Namespace, device: &str, addresses: [&str; 2]) {
     shell(namespace, &script);
 }
 
-fn allow_forwarding(namespace: &Namespace, allowed: bool) {
+pub(super) fn allow_forwarding(namespace: &Namespace, allowed: bool) {
     let value = if allowed { "1" } else { "0" };
     namespace.enter(|| {
         for path in FORWARDING {

@@ -29,6 +29,8 @@ pub struct Devices {
     /// The host's own addresses, those of its loopback and of vnet's bridges aside: what listening on all of them
     /// means.
     pub addresses: BTreeSet<IpAddr>,
+    /// The next hops of the host's default routes, where it matters who they are.
+    pub routers: BTreeSet<IpAddr>,
 }
 
 /// The device by which a network goes beyond this host: its trunk, the uplink that is bridged, or vnet's VXLAN device.

@@ -144,9 +144,10 @@ pub(super) fn bridge_mac(network: &str) -> MacAddr {
 }
 
 /// The MAC of a network's gateway. Where the network goes beyond this host, other hosts may be gateways in it as well, under
-/// other addresses: hence the addresses are in it.
+/// other addresses: hence the addresses are in it. The host is none in a bridged network, whose addresses are those of a
+/// gateway beyond, which may be of the same name.
 pub(super) fn gateway_mac(name: &str, network: &policy::Network) -> MacAddr {
-    if network.segment.is_none() {
+    if network.segment.is_none() || network.kind == policy::NetworkKind::Bridged {
         return bridge_mac(name);
     }
     let gateways: Vec<_> = network.subnets.iter().map(|subnet| subnet.gateway.to_string()).collect();
@@ -241,6 +242,11 @@ attach = { device = "tap0" }
         assert!(web.is_mute() && web.gateways.is_empty() && web.addresses().is_empty());
         assert_eq!(web.uplink, plan::Uplink::None);
         assert_eq!(web.segment, Some(plan::Segment::Lan { trunk: "eth1".to_owned(), shared: true }));
+        // Another host may be the gateway of the same network, in the same VLAN.
+        let there = desired_after(|policy| {
+            policy.networks.get_mut("web").unwrap().segment = Some(lan(&[10]));
+        });
+        assert_ne!(web.mac, there.networks["web"].mac);
         assert_eq!(desired.ports["web-1"].gateways[0], "10.20.0.1".parse::<IpAddr>().unwrap());
         let ports = ["web-1", "web-2"].map(policy::port_mac);
         assert_eq!(web.stations, ports.into());

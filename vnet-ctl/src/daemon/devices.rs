@@ -46,6 +46,7 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
             })
             .collect(),
         addresses: addresses.into(),
+        routers: BTreeSet::new(),
         bridges: policy
             .networks
             .iter()
@@ -77,6 +78,7 @@ pub(super) fn devices(located: &Located) -> Devices {
         uplinks: located.uplinks.iter().map(|(name, uplink)| (name.clone(), device(uplink))).collect(),
         segments: located.segments.iter().map(|(name, located)| (name.clone(), segment(located))).collect(),
         addresses: located.addresses.keys().copied().collect(),
+        routers: located.routers.clone(),
     }
 }
 

@@ -65,7 +65,7 @@ impl<'a> Owners<'a> {
 
     /// The same with what there is on the host, and beyond its uplinks.
     pub(super) fn with(mut self, devices: &Devices) -> Self {
-        self.others.extend(&devices.addresses);
+        self.others.extend(devices.addresses.iter().chain(&devices.routers));
         self.others.extend(devices.uplinks.values().flat_map(|uplink| &uplink.gateways));
         self
     }

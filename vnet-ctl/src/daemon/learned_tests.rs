@@ -48,9 +48,11 @@ fn policy() -> Policy {
     policy
 }
 
-/// The host has 192.0.2.2, and its uplink's router is 192.0.2.254.
+/// The host has 192.0.2.2, and its uplink's router is 192.0.2.254; the router of the LAN of which nothing is known is
+/// 10.7.0.254.
 fn devices() -> Devices {
-    let mut devices = Devices { addresses: [addr("192.0.2.2")].into(), ..Devices::default() };
+    let (addresses, routers) = ([addr("192.0.2.2")].into(), [addr("10.7.0.254")].into());
+    let mut devices = Devices { addresses, routers, ..Devices::default() };
     let mut uplink = UplinkDevice::new(4, MacAddr([2; 6]), Vec::new(), 1500);
     uplink.gateways = vec![addr("192.0.2.254")];
     devices.uplinks.insert("web".to_owned(), uplink);
@@ -139,6 +141,7 @@ fn only_ports_without_addresses_in_bridged_networks_are_heard() {
     assert!(!world.claim("c", "192.0.2.44", 0), "it declares its own");
     assert!(!world.claim("w", "10.1.0.44", 0), "it gets its own");
     assert!(world.claim("free", "198.51.100.7", 0), "nothing is known of its LAN");
+    assert!(!world.claim("free", "10.7.0.254", 0), "but who its router is");
 }
 
 #[test]

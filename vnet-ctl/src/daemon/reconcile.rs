@@ -324,9 +324,11 @@ impl Places {
         for network in policy.networks.iter().map(|(name, network)| bridge(name, network)) {
             places.names.extend(network.devices().map(str::to_owned));
             places.leads_outside |= network.leads_outside();
-            places.follows_default_route |= network.follows_default_route();
+            places.follows_default_route |= network.follows_default_route() || network.shares_lan();
+            // Nobody on the LAN may have an address that is the host's.
+            places.follows_addresses |= network.shares_lan();
         }
-        places.follows_addresses = !(policy.forwards.is_empty() && policy.elastic_ips.is_empty())
+        places.follows_addresses |= !(policy.forwards.is_empty() && policy.elastic_ips.is_empty())
             || policy.networks.values().any(|network| !network.snat.is_empty());
         for port in view.policy.ports.values() {
             match &port.attach {

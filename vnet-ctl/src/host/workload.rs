@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rtnetlink::LinkUnspec;
 
 use super::{addresses, links, links::kernel, namespace::Netns, routes};
-use crate::plan::{Addressing, Workload};
+use crate::plan::Workload;
 
 /// Gives the interface its settings, addresses and routes; what is right already stays as it is.
 pub(super) async fn configure(workload: &Workload) -> Result<()> {
@@ -17,13 +17,15 @@ pub(super) async fn configure(workload: &Workload) -> Result<()> {
     if workload.addresses.iter().any(|net| net.addr().is_ipv6()) {
         set_ipv6(&netns, interface, Ipv6::On).await?;
     }
-    links::set_quiet(&netlink, interface).await?;
+    if !workload.configures_itself() {
+        links::set_quiet(&netlink, interface).await?;
+    }
 
     let ifindex = links::index(&netlink, interface).await?;
     let settings = LinkUnspec::new_with_index(ifindex).address(workload.mac.0.to_vec()).mtu(workload.mtu);
     let settings = if workload.up { settings.up() } else { settings.down() };
     netlink.link().set(settings.build()).execute().await.map_err(kernel).context("set MAC and MTU")?;
-    if workload.addressing == Addressing::Own {
+    if workload.configures_itself() {
         return Ok(());
     }
     addresses::set(&netlink, ifindex, &workload.addresses, crate::plan::is_link_local).await?;

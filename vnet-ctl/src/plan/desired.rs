@@ -28,7 +28,7 @@ impl Desired {
         self.networks.values().any(Network::follows_default_route)
     }
 
-    /// Whether any network leads outside, or to other hosts over IP.
+    /// Whether any network leads outside, to other hosts over IP, or is a LAN of the host's.
     #[must_use]
     pub fn leads_outside(&self) -> bool {
         self.networks.values().any(Network::leads_outside)
@@ -112,7 +112,13 @@ impl Network {
     /// Whether its packets leave, in whatever form, by any device that routes are for.
     #[must_use]
     pub fn leads_outside(&self) -> bool {
-        self.ways().any(|way| *way != Uplink::None)
+        self.shares_lan() || self.ways().any(|way| *way != Uplink::None)
+    }
+
+    /// Whether the host has its own addresses and routes on the LAN that the network is.
+    #[must_use]
+    pub const fn shares_lan(&self) -> bool {
+        matches!(self.segment, Some(Segment::Lan { shared: true, .. }))
     }
 
     /// The devices that it has or names, those of its ports aside.
@@ -241,6 +247,12 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Whether addresses and routes are its own affair, as where a LAN gives them.
+    #[must_use]
+    pub fn configures_itself(&self) -> bool {
+        self.addressing == Addressing::Own
+    }
+
     /// The inside of `port` at `interface` in `netns`.
     #[must_use]
     pub fn new(port: &Port, netns: &NetnsRef, interface: &str) -> Self {

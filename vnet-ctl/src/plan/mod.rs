@@ -127,6 +127,8 @@ pub struct Located {
     pub segments: BTreeMap<String, LocatedSegment>,
     /// The host's own addresses, with the device of each.
     pub addresses: BTreeMap<IpAddr, String>,
+    /// The next hops of the host's default routes, as far as a network leads outside or is a LAN of the host's.
+    pub routers: BTreeSet<IpAddr>,
 }
 
 /// The device by which a network goes beyond this host.
@@ -251,5 +253,6 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
         ports: ports.collect(),
         uplinks: uplinks.collect(),
         addresses: observed.host_addresses(),
+        routers: observed.routers.values().flat_map(|of_link| of_link.gateways.iter().copied()).collect(),
     }
 }

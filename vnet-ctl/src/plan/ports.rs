@@ -1,8 +1,8 @@
 //! The devices of ports.
 
 use super::{
-    Action, Addressing, Attach, Inside, Kind, Link, Namespace, NetnsRef, Network, Observed, Obstacle, Owner,
-    Ownership, Port, Workload, planner::Planner, port_device, taps,
+    Action, Attach, Inside, Kind, Link, Namespace, NetnsRef, Network, Observed, Obstacle, Owner, Ownership,
+    Port, Workload, planner::Planner, port_device, taps,
 };
 
 impl<'a> Planner<'a> {
@@ -121,12 +121,10 @@ impl<'a> Planner<'a> {
         let mut wanted = workload.addresses.clone();
         wanted.sort_unstable();
         let mac = interface.mac.unwrap_or_default();
-        let is_reached =
-            workload.addressing == Addressing::Own || (present == wanted && gateways == workload.gateways);
-        let is_right = interface.up
-            && !interface.makes_link_local
-            && (mac, interface.mtu) == (workload.mac, workload.mtu)
-            && is_reached;
+        let has_settings = interface.up && (mac, interface.mtu) == (workload.mac, workload.mtu);
+        let has_addresses = workload.configures_itself()
+            || !interface.makes_link_local && present == wanted && gateways == workload.gateways;
+        let is_right = has_settings && has_addresses;
         if !is_right {
             let before = Workload {
                 mac,

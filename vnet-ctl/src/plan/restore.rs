@@ -43,8 +43,10 @@ fn restoring(step: Step) -> Option<Step> {
         }
         (Action::Configure(_), Some(Action::Configure(before))) if !before.up => None,
         (Action::Configure(mut workload), Some(Action::Configure(before))) => {
-            workload.addresses.extend(missing(&before.addresses, &workload.addresses));
-            workload.gateways.extend(missing(&before.gateways, &workload.gateways));
+            if !workload.configures_itself() {
+                workload.addresses.extend(missing(&before.addresses, &workload.addresses));
+                workload.gateways.extend(missing(&before.gateways, &workload.gateways));
+            }
             let lacks = !missing(&workload.addresses, &before.addresses).is_empty()
                 || !missing(&workload.gateways, &before.gateways).is_empty();
             let is_altered = (workload.mac, workload.mtu) != (before.mac, before.mtu);

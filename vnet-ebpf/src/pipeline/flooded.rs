@@ -1,6 +1,6 @@
 //! What leaves a bridge, to a port or to the host: only what vnet let in, and only if its receiver may have it.
 
-use vnet_common::{Address, DropReason, PortRecord, mark};
+use vnet_common::{Address, DropReason, MacAddr, NetworkFlags, PortRecord, mark};
 
 use super::Arrival;
 use crate::{
@@ -42,11 +42,13 @@ fn to_member<P: Packet, T: Tables>(
 /// What becomes of a frame that is flooded to `port`.
 #[inline(always)]
 fn judged<P: Packet, T: Tables>(packet: &P, snapshot: &Snapshot<'_, T>, port: &PortRecord) -> Outcome {
-    match parse::ethernet(packet)?.carries {
+    let frame = parse::ethernet(packet)?;
+    let to = frame.macs.dst();
+    match frame.carries {
         // `from_port` and `from_host` let only true ones into the bridge.
         Carries::Arp => Ok(Verdict::PASS),
-        Carries::Ipv4 => flooded(snapshot, port, &parse::ipv4(packet, ETHERNET_LEN)?),
-        Carries::Ipv6 => flooded(snapshot, port, &parse::ipv6(packet, ETHERNET_LEN)?),
+        Carries::Ipv4 => flooded(snapshot, port, (to, &parse::ipv4(packet, ETHERNET_LEN)?)),
+        Carries::Ipv6 => flooded(snapshot, port, (to, &parse::ipv6(packet, ETHERNET_LEN)?)),
     }
 }
 
@@ -58,6 +60,10 @@ fn judged<P: Packet, T: Tables>(packet: &P, snapshot: &Snapshot<'_, T>, port: &P
 #[inline(always)]
 pub fn to_host<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = seen(packet, tables)?;
+    if snapshot.network(arrival.device)?.flags.has(NetworkFlags::BRIDGED) {
+        // The host hears its LAN by its uplink.
+        return Ok(Verdict::TAKEN);
+    }
     judge::host_may_speak(&snapshot, arrival.device)?;
     Ok(Verdict::PASS)
 }
@@ -73,18 +79,18 @@ fn seen<'a, T: Tables>(packet: &impl Packet, tables: &'a T) -> Result<Snapshot<'
     Ok(Snapshot { generation, ..snapshot })
 }
 
-/// A datagram that the bridge floods to a port.
+/// A datagram to the MAC `to` that the bridge floods to a port.
 #[inline(always)]
 fn flooded<A: Address, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     port: &PortRecord,
-    datagram: &Datagram<A>,
+    (to, datagram): (MacAddr, &Datagram<A>),
 ) -> Outcome {
     // What DHCP offers is for whoever asked, who may have no address yet; no workload says such a thing.
     if datagram.message.kind == Kind::Discovery || segment::is_dhcp_reply(datagram) {
         return Ok(Verdict::PASS);
     }
-    if !datagram.dst.ip().is_multicast() {
+    if !segment::is_for_many(snapshot, port.network, (to, datagram.dst.ip()))? {
         return Err(DropReason::Undecided);
     }
     let peer = match snapshot.endpoint(port.network, datagram.src.ip()) {

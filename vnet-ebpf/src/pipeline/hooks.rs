@@ -35,7 +35,7 @@ pub(super) trait Hook {
     fn observe<A: Address, P: Packet, T: Tables>(
         _: &P,
         _: &Snapshot<'_, T>,
-        _: &Case<A>,
+        _: &mut Case<A>,
     ) -> Result<(), DropReason> {
         Ok(())
     }
@@ -103,10 +103,29 @@ impl Hook for Workload {
         Ok(Speaker::port(arrival.device, port))
     }
 
+    /// In flows, too: each message to a DHCP server says anew who the client is, and may give an address back.
+    #[inline(always)]
+    fn observe<A: Address, P: Packet, T: Tables>(
+        packet: &P,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Result<(), DropReason> {
+        if !sender::is_to_dhcp_server(&case.datagram) {
+            return Ok(());
+        }
+        let port = snapshot.port(case.device)?;
+        sender::check_client(packet, port, case)?;
+        if port.flags.has(PortFlags::LEARNS) {
+            case.network = port.network;
+            beyond::tell_of(packet, snapshot, case, (port.mac, SnoopedKind::DhcpFromPort))?;
+        }
+        Ok(())
+    }
+
     /// A function of its own in the kernel too, for the stack's sake.
     #[inline(never)]
     fn sender<A: Address, P: Packet, T: Tables>(
-        packet: &mut P,
+        _: &mut P,
         snapshot: &Snapshot<'_, T>,
         case: &mut Case<A>,
     ) -> Outcome {
@@ -117,15 +136,12 @@ impl Hook for Workload {
         if port.flags.has(PortFlags::NO_OVERLAY) {
             beyond::check_port(&case.datagram)?;
         }
-        if port.flags.has(PortFlags::LEARNS) && sender::is_dhcp(&case.datagram) {
-            beyond::tell_of(packet, snapshot, case, (port.mac, SnoopedKind::DhcpFromPort))?;
-        }
         let is_dhcp_request = sender::is_dhcp_request(&case.datagram);
         if !is_dhcp_request || case.datagram.src.ip() != V4::default().ip() {
             case.from = *sender::check_address(*snapshot, port, case.device, &case.datagram)?;
         }
         let destination = case.datagram.dst.ip();
-        if !destination.is_multicast() {
+        if !segment::is_for_many(snapshot, case.network, (case.macs.dst(), destination))? {
             return Ok(Verdict::OPEN);
         }
         case.service = Service::of_packet(&case.datagram);
@@ -204,7 +220,7 @@ impl Hook for Beyond {
     fn observe<A: Address, P: Packet, T: Tables>(
         packet: &P,
         snapshot: &Snapshot<'_, T>,
-        case: &Case<A>,
+        case: &mut Case<A>,
     ) -> Result<(), DropReason> {
         if segment::is_dhcp_reply(&case.datagram) {
             beyond::tell_of_dhcp(packet, snapshot, case)
@@ -294,7 +310,7 @@ impl Hook for Shared {
             if snapshot.endpoint(case.network, case.datagram.src.ip()).is_some() {
                 return Err(DropReason::SpoofedAddress);
             }
-            Endpoint::station(case.device, mac, identity)
+            Endpoint::behind_host(case.device, mac, identity)
         } else {
             Endpoint::gateway(case.device, mac, identity)
         };

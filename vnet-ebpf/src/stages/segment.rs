@@ -189,6 +189,22 @@ fn is_stranger<T: Tables>(snapshot: &Snapshot<'_, T>, network: u32, addr: Ip) ->
     Ok(snapshot.join(network, addr) != Some(network))
 }
 
+/// Whether a datagram for `addr` is for many in `network`. On a LAN, whose prefixes nobody has to tell, the MAC says so:
+/// the broadcast address of a subnet looks like any other.
+///
+/// # Errors
+/// [`DropReason::UnknownDevice`].
+#[inline(always)]
+pub fn is_for_many<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    network: u32,
+    (mac, addr): (MacAddr, Ip),
+) -> Result<bool, DropReason> {
+    let is_multicast = addr.is_multicast();
+    Ok(is_multicast
+        || mac == MacAddr::BROADCAST && snapshot.network(network)?.flags.has(NetworkFlags::BRIDGED))
+}
+
 /// Whether it is what a DHCP server tells a client (RFC 2131 section 4.1, RFC 8415 section 7.2), who may have no address
 /// yet.
 #[inline(always)]

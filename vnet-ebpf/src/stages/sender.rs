@@ -4,10 +4,12 @@
 //! that belongs to the network (router, DHCP server). What it says of its neighbours is the neighbour
 //! stage's question.
 
-use vnet_common::{Address, DropReason, Endpoint, MacPair, PortRecord};
+use vnet_common::{Address, Be16, DropReason, Endpoint, MacPair, PortRecord};
 
 use crate::{
-    headers::{Datagram, protocol},
+    case::Case,
+    headers::{Datagram, ETHERNET_LEN, protocol},
+    packet::Packet,
     tables::{Snapshot, Tables},
 };
 
@@ -50,21 +52,45 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
     Ok(())
 }
 
-/// Whether this is what a DHCP client says to a server (RFC 2131 section 4.1).
+/// Whether this is for a DHCP server, from wherever: not every server looks at that.
 #[inline(always)]
 #[must_use]
-pub fn is_dhcp<A: Address>(datagram: &Datagram<A>) -> bool {
-    A::IS_V4
-        && datagram.protocol == protocol::UDP
-        && datagram.ports.src().get() == dhcp::CLIENT
-        && datagram.ports.dst().get() == dhcp::SERVER
+pub const fn is_to_dhcp_server<A: Address>(datagram: &Datagram<A>) -> bool {
+    A::IS_V4 && datagram.protocol == protocol::UDP && datagram.ports.dst().get() == dhcp::SERVER
 }
 
-/// Whether this is a DHCP client's broadcast. It may precede the client's having an address.
+/// Checks that what the port says to a DHCP server is about itself: a server would give each client that a message names
+/// an address, until it has none left.
+///
+/// # Errors
+/// [`DropReason::SpoofedMac`]; also for fragments, which no client sends, and which need not name one at once.
+#[inline(always)]
+pub fn check_client<A: Address>(
+    packet: &impl Packet,
+    port: &PortRecord,
+    case: &Case<A>,
+) -> Result<(), DropReason> {
+    /// The client's MAC: behind a UDP header (RFC 768) and what comes before it (RFC 2131 section 2).
+    const CLIENT_MAC: usize = 8 + 28;
+    /// Where the IPv4 header says what of the datagram this is (RFC 791 section 3.1): that more follows, and the offset.
+    const FRAGMENT: (usize, u16) = (ETHERNET_LEN + 6, 0x3fff);
+    check_mac(port, case.macs)?;
+    let is_fragment = packet.read::<Be16>(FRAGMENT.0)?.get() & FRAGMENT.1 != 0;
+    // What is too short to name a client is no message.
+    let client = packet.read::<[u8; 6]>(case.datagram.payload_offset()? + CLIENT_MAC);
+    if is_fragment || client.is_ok_and(|client| client != port.mac.0) {
+        return Err(DropReason::SpoofedMac);
+    }
+    Ok(())
+}
+
+/// Whether this is a DHCP client's broadcast (RFC 2131 section 4.1). It may precede the client's having an address.
 #[inline(always)]
 #[must_use]
 pub fn is_dhcp_request<A: Address>(datagram: &Datagram<A>) -> bool {
-    is_dhcp(datagram) && datagram.dst.ip().is_multicast()
+    is_to_dhcp_server(datagram)
+        && datagram.ports.src().get() == dhcp::CLIENT
+        && datagram.dst.ip().is_multicast()
 }
 
 /// The endpoint that has the packet's source address, if it is the very port behind `device`.

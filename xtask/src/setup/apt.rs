@@ -1,11 +1,11 @@
 //! Packages of Debian and its kin: which are there, and installing those that are not.
 
-use std::{cell::Cell, fs};
+use std::{cell::Cell, fs, path::Path};
 
 use anyhow::{Result, bail};
 
 use super::Machine;
-use crate::process::Programs;
+use crate::process::{Programs, complete};
 
 /// Seconds to wait for another program that holds dpkg's lock: a machine that has just started may
 /// still be installing.
@@ -39,19 +39,31 @@ impl Apt {
         if missing.is_empty() {
             return Ok(());
         }
-        if !self.fresh.get() && missing.iter().any(|package| !self.knows(&machine.programs, package)) {
+        self.get(machine, &missing, || self.get_install(machine, &missing))
+    }
+
+    /// Puts the files of `packages` into `folder`, without installing them.
+    pub(super) fn download(&self, machine: &Machine, packages: &[&str], folder: &Path) -> Result<()> {
+        let command = [&["download", "--quiet=2"], packages].concat();
+        let get = || complete(&machine.programs.command("apt-get", &command).dir(folder), "apt-get failed");
+        self.get(machine, packages, get)
+    }
+
+    /// Runs `get`, which gets `packages`, with lists that know them.
+    fn get(&self, machine: &Machine, packages: &[&str], get: impl Fn() -> Result<()>) -> Result<()> {
+        if !self.fresh.get() && packages.iter().any(|package| !self.knows(&machine.programs, package)) {
             self.update(machine)?;
         }
         let unknown: Vec<_> =
-            missing.iter().copied().filter(|package| !self.knows(&machine.programs, package)).collect();
+            packages.iter().copied().filter(|package| !self.knows(&machine.programs, package)).collect();
         if !unknown.is_empty() {
             bail!("this system's archives have no package {}", unknown.join(", "));
         }
-        match self.get_install(machine, &missing) {
+        match get() {
             // The lists may name versions that the archive no longer has.
             Err(_) if !self.fresh.get() => {
                 self.update(machine)?;
-                self.get_install(machine, &missing)
+                get()
             }
             result => result,
         }

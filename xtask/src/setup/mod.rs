@@ -6,6 +6,7 @@
 mod apt;
 mod bpffs;
 mod cargo_deb;
+mod guest;
 mod linker;
 mod llvm;
 mod rust_src;
@@ -133,6 +134,9 @@ fn steps(need: Need) -> Vec<Box<dyn Step>> {
     }
     if need >= Need::Run {
         steps.push(Box::new(tools::Tools { tools: tools::TOOLS, need }));
+    }
+    if need >= Need::Test {
+        steps.push(Box::new(guest::Guest));
     }
     steps
 }

@@ -24,6 +24,7 @@ pub(super) const TOOLS: &[Tool] = &[
     Tool { program: "nft", package: "nftables", need: Need::Test },
     Tool { program: "bpftool", package: "bpftool", need: Need::Test },
     Tool { program: "ethtool", package: "ethtool", need: Need::Test },
+    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86", need: Need::Test },
 ];
 
 /// For the peers that vnet is compared with.

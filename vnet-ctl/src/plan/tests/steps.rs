@@ -170,6 +170,20 @@ fn a_link_local_address_of_the_workload_is_left_alone() {
 }
 
 #[test]
+fn what_a_workload_without_addresses_of_the_policy_gives_itself_is_left_alone() {
+    let plan = plan_after(|desired, observed, _| {
+        let port = desired.ports.get_mut("a").unwrap();
+        (port.addresses, port.gateways) = (Vec::new(), Vec::new());
+        let eth0 = inside(observed, "one").links.get_mut("eth0").unwrap();
+        eth0.addresses = vec!["192.0.2.44/24".parse().unwrap(), "fe80::1234/64".parse().unwrap()];
+        eth0.gateways = vec!["192.0.2.254".parse().unwrap()];
+        eth0.makes_link_local = true;
+    })
+    .unwrap();
+    assert!(plan.is_empty(), "{:?}", plan.changes());
+}
+
+#[test]
 fn a_newborn_is_completed() {
     let plan = plan_after(|_, observed, _| {
         let veth = link(observed, VETH);
