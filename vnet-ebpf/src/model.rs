@@ -25,7 +25,7 @@ use crate::{
     stages::{
         follow::{self, Followed},
         install::ports,
-        judge,
+        judge, neighbour,
         parse::{self, Version},
         translate,
     },
@@ -218,6 +218,10 @@ impl Packet for ModelPacket {
 
     fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
         parse::check_options(self, offset, end)
+    }
+
+    fn check_link_options(&self, offset: usize, end: usize, mac: MacAddr) -> Result<(), DropReason> {
+        neighbour::check_link_options(self, offset, end, mac)
     }
 
     fn unicast<A: Version, T: Tables + FlowTable<A>>(

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use network_types::{arp::ArpHdr, eth::EthHdr};
 
 use vnet_common::{
-    Address, Be16, Be32, Delivery, DropReason, Ip, MacPair, Ports, Snooped, Tuple, V4, V6, limits,
+    Address, Be16, Be32, Delivery, DropReason, Ip, MacAddr, MacPair, Ports, Snooped, Tuple, V4, V6, limits,
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 #[cfg(doc)]
 use crate::{
     pipeline,
-    stages::{follow, parse},
+    stages::{follow, neighbour, parse},
 };
 
 /// Types that are their wire format: any bytes of their size are a value, and they have no padding.
@@ -283,6 +283,12 @@ pub trait Packet {
     /// # Errors
     /// As that does.
     fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason>;
+
+    /// Runs [`neighbour::check_link_options`], likewise.
+    ///
+    /// # Errors
+    /// As that does.
+    fn check_link_options(&self, offset: usize, end: usize, mac: MacAddr) -> Result<(), DropReason>;
 
     /// Runs [`pipeline::unicast`], likewise.
     ///

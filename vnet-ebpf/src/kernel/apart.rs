@@ -7,7 +7,7 @@
 use core::ptr;
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use vnet_common::{Address, Direction, DropReason, V4, V6};
+use vnet_common::{Address, Direction, DropReason, MacAddr, V4, V6};
 use vnet_ebpf::{
     case::Case,
     headers::Service,
@@ -16,7 +16,7 @@ use vnet_ebpf::{
     stages::{
         follow::{self, Followed},
         install::ports,
-        judge, parse, translate,
+        judge, neighbour, parse, translate,
     },
     tables::Snapshot,
     verdict::{Outcome, Verdict},
@@ -81,6 +81,33 @@ pub(super) fn check_options(skb: *mut __sk_buff, offset: usize, end: usize) -> R
 extern "C" fn vnet_check_options(skb: *mut __sk_buff, offset: u32, end: u32) -> u32 {
     let skb = Skb::new(TcContext::new(skb));
     to_word(parse::check_options(&skb, offset as usize, end as usize))
+}
+
+/// Checks the options of a neighbour message from `offset` to `end`, whose sender has `mac`.
+#[inline(always)]
+pub(super) fn check_link_options(
+    skb: *mut __sk_buff,
+    offset: usize,
+    end: usize,
+    MacAddr([a, b, c, d, e, f]): MacAddr,
+) -> Result<(), DropReason> {
+    let mac = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, 0, 0])];
+    from_word(vnet_check_link_options(skb, offset as u32, end as u32, mac[0], mac[1]))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_check_link_options(
+    skb: *mut __sk_buff,
+    offset: u32,
+    end: u32,
+    mac_begin: u32,
+    mac_end: u32,
+) -> u32 {
+    let skb = Skb::new(TcContext::new(skb));
+    let ([a, b, c, d], [e, f, ..]) = (mac_begin.to_le_bytes(), mac_end.to_le_bytes());
+    let mac = MacAddr([a, b, c, d, e, f]);
+    to_word(neighbour::check_link_options(&skb, offset as usize, end as usize, mac))
 }
 
 macro_rules! reserve_port {

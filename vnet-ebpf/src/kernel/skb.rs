@@ -18,7 +18,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use network_types::eth::EtherType;
-use vnet_common::{Address, Delivery, DropReason, Snooped, Tuple, limits, mark};
+use vnet_common::{Address, Delivery, DropReason, MacAddr, Snooped, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
     packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
@@ -324,6 +324,11 @@ impl Packet for Skb {
     #[inline(always)]
     fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
         apart::check_options(self.context.skb.skb, offset, end)
+    }
+
+    #[inline(always)]
+    fn check_link_options(&self, offset: usize, end: usize, mac: MacAddr) -> Result<(), DropReason> {
+        apart::check_link_options(self.context.skb.skb, offset, end, mac)
     }
 
     #[inline(always)]

@@ -5,7 +5,9 @@
 //! workload can answer for another.
 
 use network_types::arp::ArpHdr;
-use vnet_common::{Address, Be16, DropReason, Endpoint, Ip, MacAddr, NetworkRecord, PortRecord, V4, V6};
+use vnet_common::{
+    Address, Be16, Be32, DropReason, Endpoint, Ip, MacAddr, NetworkRecord, PortRecord, V4, V6,
+};
 
 use crate::{
     headers::{Datagram, ETHERNET_LEN},
@@ -150,7 +152,7 @@ fn asked<'a, T: Tables>(snapshot: Snapshot<'a, T>, speaker: &Speaker, addr: Ip) 
 /// Judges an ICMPv6 discovery message from beyond this host.
 ///
 /// # Errors
-/// Malformed; a claim to be somebody who is here.
+/// Malformed; a claim to be somebody who is here, or to have another MAC than the frame's.
 #[inline(always)]
 pub fn discovery_from_beyond<'a, T: Tables>(
     packet: &impl Packet,
@@ -170,6 +172,7 @@ pub fn discovery_from_beyond<'a, T: Tables>(
     if hop_limit != 255 || target.is_multicast() || target.is_v4() {
         return Err(DropReason::MalformedHeader);
     }
+    check_links(packet, speaker, datagram)?;
     if datagram.message.is_discovery(discovery::ADVERTISEMENT) {
         return if may_be(snapshot, speaker, target) {
             Ok(Heard::Tell)
@@ -323,28 +326,44 @@ fn wanted<'a, T: Tables>(
     Ok(if speaker.is(Some(endpoint)) { Neighbour::Own } else { Neighbour::Ask(endpoint) })
 }
 
-/// Checks that each link-layer address among the options of a neighbour message is the speaker's own.
+/// Checks the options of a neighbour message. Those past the end of the packet are none.
+///
+/// # Errors
+/// Those of [`check_link_options`].
+#[inline(always)]
+fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>) -> Result<(), DropReason> {
+    let payload_len: Be16 = packet.read(ETHERNET_LEN + 4)?;
+    let end = ETHERNET_LEN + size_of::<Ipv6Wire>() + usize::from(payload_len.get());
+    packet.check_link_options(datagram.payload_offset()? + discovery::FIXED_LEN, end, speaker.mac)
+}
+
+/// Checks that each link-layer address among the options of a neighbour message, from `option` to `end`, is `own`. It is
+/// called through [`Packet::check_link_options`].
 ///
 /// # Errors
 /// [`DropReason::SpoofedNeighbour`]; [`DropReason::MalformedHeader`], also for more options than any of the
 /// kinds that exist for these messages (link-layer address, nonce, timestamp and signature of RFC 3971).
 #[inline(always)]
-fn check_links(packet: &impl Packet, speaker: &Speaker, datagram: &Datagram<V6>) -> Result<(), DropReason> {
+pub fn check_link_options(
+    packet: &impl Packet,
+    mut option: usize,
+    end: usize,
+    own: MacAddr,
+) -> Result<(), DropReason> {
     const MOST: usize = 6;
-    let payload_len: Be16 = packet.read(ETHERNET_LEN + 4)?;
-    let end = ETHERNET_LEN + size_of::<Ipv6Wire>() + usize::from(payload_len.get());
-    let mut option = datagram.payload_offset()? + discovery::FIXED_LEN;
     for _ in 0..MOST {
         if option + discovery::LINK_OPTION_LEN > end {
             return Ok(());
         }
-        let [kind, units, mac @ ..]: [u8; 8] = packet.read(option)?;
+        // In words: the verifier does not see the bounds of a single byte.
+        let [kind, units, a, b] = packet.read::<Be32>(option)?.to_bytes();
+        let [c, d, e, f] = packet.read::<Be32>(option + 4)?.to_bytes();
         match (kind, units) {
             // RFC 4861 section 4.6: a length of zero is invalid; an Ethernet address has one.
             (_, 0) | (discovery::SOURCE_LINK | discovery::TARGET_LINK, 2..) => {
                 return Err(DropReason::MalformedHeader);
             }
-            (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) if MacAddr(mac) != speaker.mac => {
+            (discovery::SOURCE_LINK | discovery::TARGET_LINK, _) if MacAddr([a, b, c, d, e, f]) != own => {
                 return Err(DropReason::SpoofedNeighbour);
             }
             _ => option += usize::from(units) * 8,
