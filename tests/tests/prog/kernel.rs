@@ -237,6 +237,10 @@ fn program(entry: &Entry) -> &'static str {
     }
 }
 
+/// Those that look into the tables.
+pub(crate) const PROGRAMS: [&str; 8] =
+    ["expire", "from_host", "from_port", "from_segment", "from_uplink", "to_host", "to_port", "to_segment"];
+
 /// The programs that use one of the maps of these ids.
 fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     let mut programs = BTreeMap::new();
@@ -244,9 +248,7 @@ fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     for info in loaded_programs().filter_map(Result::ok) {
         let uses_map =
             info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)));
-        let name = ["from_port", "to_port", "from_host", "to_host", "from_uplink", "expire"]
-            .into_iter()
-            .find(|name| info.name_as_str() == Some(name));
+        let name = PROGRAMS.into_iter().find(|name| info.name_as_str() == Some(name));
         if let (true, Some(name)) = (uses_map, name) {
             let program = SchedClassifier::from_program_info(info, name.into()).expect("a tc program");
             programs.insert(name, program);
