@@ -12,6 +12,7 @@ pub mod cases;
 pub mod crowd;
 pub mod frames;
 pub mod netns;
+pub mod pair;
 pub mod process;
 pub mod random;
 pub mod raw;
@@ -29,6 +30,7 @@ pub mod watch;
 pub mod world;
 
 pub use netns::Namespace;
+pub use pair::Pair;
 pub use process::{Finished, Running};
 pub use wait::eventually;
 pub use world::World;
