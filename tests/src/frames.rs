@@ -75,6 +75,32 @@ macro_rules! written {
     }};
 }
 
+/// Tags of a frame, the outer one first: what announces each, and its priority and VLAN.
+pub type Tags = Vec<(u16, u16)>;
+/// What announces a tag of IEEE 802.1Q.
+pub const CUSTOMER_TAG: u16 = 0x8100;
+/// What announces an outer tag of IEEE 802.1ad.
+pub const SERVICE_TAG: u16 = 0x88a8;
+/// Bytes of a frame before its first tag: both MACs.
+const MACS_LEN: usize = 12;
+
+/// `frame` with `tags` around it, the outer one first.
+#[must_use]
+pub fn tagged(mut frame: Vec<u8>, tags: &[(u16, u16)]) -> Vec<u8> {
+    let bytes = tags.iter().flat_map(|(kind, control)| [kind.to_be_bytes(), control.to_be_bytes()].concat());
+    frame.splice(MACS_LEN..MACS_LEN, bytes.collect::<Vec<_>>());
+    frame
+}
+
+/// The tags of `frame`.
+#[must_use]
+pub fn tags_of(frame: &[u8]) -> Tags {
+    let words = frame[MACS_LEN..]
+        .chunks_exact(4)
+        .map(|four| (u16::from_be_bytes([four[0], four[1]]), u16::from_be_bytes([four[2], four[3]])));
+    words.take_while(|(kind, _)| matches!(*kind, CUSTOMER_TAG | SERVICE_TAG)).collect()
+}
+
 /// A UDP datagram over IPv4.
 #[must_use]
 pub fn udp4(eth: Eth, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
@@ -274,6 +300,16 @@ mod tests {
     const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
     const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 0xa);
     const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+    #[test]
+    fn tags_stand_between_the_macs_and_the_rest() {
+        let plain =
+            arp(Eth::broadcast(A), ArpKind::Request, (A, Ipv4Addr::LOCALHOST), (A, Ipv4Addr::LOCALHOST));
+        let both = [(SERVICE_TAG, 100), (CUSTOMER_TAG, 0xa00a)];
+        let frame = tagged(plain.clone(), &both);
+        assert_eq!((tags_of(&plain), tags_of(&frame)), (vec![], both.to_vec()));
+        assert_eq!(frame[12..22], [0x88, 0xa8, 0, 100, 0x81, 0, 0xa0, 0x0a, 8, 6]);
+    }
 
     #[test]
     fn arp_is_28_bytes_after_the_ethernet_header() {

@@ -14,6 +14,7 @@ pub mod dhcp;
 pub mod frames;
 pub mod guest;
 pub mod netns;
+pub mod pair;
 pub mod process;
 pub mod random;
 pub mod raw;
@@ -31,6 +32,7 @@ pub mod watch;
 pub mod world;
 
 pub use netns::Namespace;
+pub use pair::Pair;
 pub use process::{Finished, Running};
 pub use wait::eventually;
 pub use world::World;

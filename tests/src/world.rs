@@ -32,6 +32,7 @@ use crate::{
 
 use daemon::Daemon;
 pub use outside::shell;
+pub(crate) use outside::{allow_forwarding, wire};
 pub use queries::rows;
 
 /// A host in which one daemon runs at most.

@@ -110,7 +110,7 @@ impl World {
     }
 
     /// Waits until no port's address is still being checked for duplicates (RFC 4862 section 5.4).
-    fn wait_for_addresses(&self) {
+    pub(crate) fn wait_for_addresses(&self) {
         for name in namespaces(&self.prefix) {
             eventually("duplicate address detection", || {
                 let namespace = crate::Namespace::named(&name);

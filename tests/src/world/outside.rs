@@ -105,7 +105,8 @@ impl World {
     /// When there is no such device.
     #[must_use]
     pub fn mac(&self, namespace: &Namespace, device: &str) -> String {
-        namespace.mac(device).to_string()
+        let links = namespace.exec(&["ip", "-json", "link", "show", "dev", device]).ok().json();
+        links[0]["address"].as_str().expect("a MAC").to_owned()
     }
 }
 
@@ -119,7 +120,7 @@ pub fn shell(namespace: &Namespace, line: &str) {
 }
 
 /// Brings `device` up with `addresses`, which are of use at once: nobody else is on the wire.
-pub(super) fn wire(namespace: &Namespace, device: &str, addresses: [&str; 2]) {
+pub(crate) fn wire(namespace: &Namespace, device: &str, addresses: [&str; 2]) {
     let mut script = format!("echo 0 > /proc/sys/net/ipv6/conf/{device}/accept_dad; ip link set {device} up");
     for address in addresses {
         script.push_str(&format!("; ip addr add {address} dev {device}"));
@@ -127,7 +128,7 @@ pub(super) fn wire(namespace: &Namespace, device: &str, addresses: [&str; 2]) {
     shell(namespace, &script);
 }
 
-pub(super) fn allow_forwarding(namespace: &Namespace, allowed: bool) {
+pub(crate) fn allow_forwarding(namespace: &Namespace, allowed: bool) {
     let value = if allowed { "1" } else { "0" };
     namespace.enter(|| {
         for path in FORWARDING {
