@@ -106,7 +106,9 @@ attach = <{ remote = true }|{ netns = "@t", create = true }>
 "#;
 
 /// Two who are in one network on the two hosts, their addresses, and the tags of their frames.
-const MEMBERS: [(&str, &str, [&str; 2], [&str; 2], &[(u16, u16)]); 3] = [
+type Members = (&'static str, &'static str, [&'static str; 2], [&'static str; 2], &'static [(u16, u16)]);
+
+const MEMBERS: [Members; 3] = [
     ("a", "b", ["10.41.0.10", "fd00:41::a"], ["10.41.0.11", "fd00:41::b"], &[(CUSTOMER_TAG, 10)]),
     ("c", "d", ["10.42.0.10", "fd00:42::a"], ["10.42.0.11", "fd00:42::b"], &[(CUSTOMER_TAG, 5 << 13 | 20)]),
     (

@@ -485,10 +485,8 @@ mod tests {
 
     #[test]
     fn fields_stand_where_the_layout_says() {
-        assert_eq!(offset_of!(Flow<V4>, received), 8);
-        assert_eq!(offset_of!(Flow<V4>, device), 32);
-        assert_eq!(offset_of!(Flow<V4>, packets), 48);
-        assert_eq!(offset_of!(Flow<V4>, pair_device), 64);
+        assert_eq!((offset_of!(Flow<V4>, received), offset_of!(Flow<V4>, device)), (8, 32));
+        assert_eq!((offset_of!(Flow<V4>, packets), offset_of!(Flow<V4>, pair_device)), (48, 64));
         assert_eq!(offset_of!(Flow<V6>, leaves), 80);
         assert_eq!(size_of::<Tuple<V4>>(), 12);
     }

@@ -7,9 +7,9 @@ use core::{
 
 use vnet_common::{
     Address, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, Side, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
-    VtepKey, side_of,
+    Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkFlags, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, Side, Snooped, Station, StationKey, UplinkKey, UplinkRecord,
+    V4, V6, VtepKey, side_of,
 };
 
 #[cfg(doc)]
@@ -253,6 +253,25 @@ impl<'a, T: Tables> Snapshot<'a, T> {
     #[must_use]
     pub fn vtep(&self, vni: u32, addr: Ip) -> Option<u32> {
         self.tables.vtep(&VtepKey { vni, side: self.side(), addr })
+    }
+
+    /// Whoever has `mac` and `addr` in `network` beyond the link `number`. The policy does not tell in which of the
+    /// network's subnets the host would look for the address elsewhere; where it may, it is apart from the host.
+    ///
+    /// # Errors
+    /// [`DropReason::UnknownDevice`].
+    #[inline(always)]
+    pub fn stranger(
+        &self,
+        network: u32,
+        (number, mac): (u32, MacAddr),
+        addr: Ip,
+    ) -> Result<Endpoint, DropReason> {
+        let flags = self.network(network)?.flags;
+        let is_apart = flags.has(NetworkFlags::SHARES_ADDRESSES.and(NetworkFlags::EXCLUDES_HOST))
+            && !flags.has(NetworkFlags::BRIDGED);
+        let station = Endpoint::station(number, mac, self.peer(addr));
+        Ok(if is_apart { station.apart_from_host() } else { station })
     }
 
     /// Who an address is to the rules when no endpoint has it.

@@ -1,7 +1,7 @@
 //! How a network goes beyond this host: its keys `vlan`, `trunk`, `priority`, `vni` and `peers`, and what a bridged
 //! network makes of `uplink`.
 //!
-//! Which devices and addresses this host has is not known here; [`super::placed`] tells what turns out wrong there.
+//! Which devices and addresses this host has is not known here; [`super::placed()`] tells what turns out wrong there.
 
 mod between;
 

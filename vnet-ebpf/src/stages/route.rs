@@ -12,7 +12,6 @@ use vnet_common::{
 use crate::{
     case::Case,
     hop::Hop,
-    stages::segment,
     tables::{Snapshot, Tables},
 };
 
@@ -193,7 +192,7 @@ fn beyond_segment<A: Address, T: Tables>(
     case.to = match snapshot.endpoint(network, addr) {
         Some(endpoint) if endpoint.device == number => *endpoint,
         Some(_) => return Err(DropReason::NoRoute),
-        None => segment::stranger(snapshot, network, (number, case.before_mac), addr)?,
+        None => snapshot.stranger(network, (number, case.before_mac), addr)?,
     };
     (case.to_network, case.to_gateway_mac) = (network, snapshot.network(network)?.gateway_mac);
     Ok(())

@@ -154,27 +154,8 @@ pub fn sender<A: Address, T: Tables>(
         Some(endpoint) if endpoint.mac != mac => Err(DropReason::SpoofedMac),
         Some(endpoint) => Ok(*endpoint),
         None if is_stranger(snapshot, network, addr)? => Err(DropReason::SpoofedAddress),
-        None => stranger(snapshot, network, (number, mac), addr),
+        None => snapshot.stranger(network, (number, mac), addr),
     }
-}
-
-/// Whoever has `mac` and `addr` in `network` beyond the link with this number. The policy does not tell in which of the
-/// network's subnets the host would look for the address elsewhere; where it may, it is apart from the host.
-///
-/// # Errors
-/// [`DropReason::UnknownDevice`].
-#[inline(always)]
-pub fn stranger<T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    network: u32,
-    (number, mac): (u32, MacAddr),
-    addr: Ip,
-) -> Result<Endpoint, DropReason> {
-    let flags = snapshot.network(network)?.flags;
-    let is_apart = flags.has(NetworkFlags::SHARES_ADDRESSES.and(NetworkFlags::EXCLUDES_HOST))
-        && !flags.has(NetworkFlags::BRIDGED);
-    let station = Endpoint::station(number, mac, snapshot.peer(addr));
-    Ok(if is_apart { station.apart_from_host() } else { station })
 }
 
 /// Whether nobody in the network can have `addr`: on a LAN everybody may, for it leads on.
@@ -232,7 +213,7 @@ mod tests {
             tables.networks.insert(NetworkKey { ifindex: 5, side: 0 }, record);
             let snapshot = Snapshot::take(&tables).unwrap();
             let addr = V4::from_octets([10, 0, 0, 77]).ip();
-            let stranger = stranger(&snapshot, 5, (9, MacAddr([4; 6])), addr).unwrap();
+            let stranger = snapshot.stranger(5, (9, MacAddr([4; 6])), addr).unwrap();
             assert!(stranger.is_station() && stranger.is_stranger());
             stranger.is_apart_from_host()
         };
