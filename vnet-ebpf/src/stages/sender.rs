@@ -63,25 +63,26 @@ pub const fn is_to_dhcp_server<A: Address>(datagram: &Datagram<A>) -> bool {
 /// an address, until it has none left.
 ///
 /// # Errors
-/// [`DropReason::SpoofedMac`]; also for fragments, which no client sends, and which need not name one at once.
+/// [`DropReason::SpoofedMac`]; also for fragments and headers with options, which no client sends: what they say is not
+/// looked for.
 #[inline(always)]
 pub fn check_client<A: Address>(
     packet: &impl Packet,
     port: &PortRecord,
     case: &Case<A>,
 ) -> Result<(), DropReason> {
-    /// The client's MAC: behind a UDP header (RFC 768) and what comes before it (RFC 2131 section 2).
-    const CLIENT_MAC: usize = 8 + 28;
-    /// Where the IPv4 header says what of the datagram this is (RFC 791 section 3.1): that more follows, and the offset.
-    const FRAGMENT: (usize, u16) = (ETHERNET_LEN + 6, 0x3fff);
+    /// The headers before it (RFC 791, RFC 768), which are not looked for in the datagram: there is one way only.
+    const IP: usize = ETHERNET_LEN;
+    const UDP: usize = IP + 20;
+    /// More fragments, and the offset (RFC 791 section 3.1).
+    const FRAGMENT: (usize, u16) = (IP + 6, 0x3fff);
+    /// The client's MAC (RFC 2131 section 2).
+    const CLIENT_MAC: usize = UDP + 8 + 28;
     check_mac(port, case.macs)?;
-    let is_fragment = packet.read::<Be16>(FRAGMENT.0)?.get() & FRAGMENT.1 != 0;
+    let is_plain = case.datagram.payload == UDP && packet.read::<Be16>(FRAGMENT.0)?.get() & FRAGMENT.1 == 0;
     // What is too short to name a client is no message.
-    let client = packet.read::<[u8; 6]>(case.datagram.payload_offset()? + CLIENT_MAC);
-    if is_fragment || client.is_ok_and(|client| client != port.mac.0) {
-        return Err(DropReason::SpoofedMac);
-    }
-    Ok(())
+    let is_own = packet.read::<[u8; 6]>(CLIENT_MAC).map_or(true, |client| client == port.mac.0);
+    if is_plain && is_own { Ok(()) } else { Err(DropReason::SpoofedMac) }
 }
 
 /// Whether this is a DHCP client's broadcast (RFC 2131 section 4.1). It may precede the client's having an address.
