@@ -44,8 +44,10 @@ impl Apt {
 
     /// Puts the files of `packages` into `folder`, without installing them.
     pub(super) fn download(&self, machine: &Machine, packages: &[&str], folder: &Path) -> Result<()> {
-        let command = [&["download", "--quiet=2"], packages].concat();
-        let get = || complete(&machine.programs.command("apt-get", &command).dir(folder), "apt-get failed");
+        // It puts them where it is started.
+        let place = format!("--chdir={}", folder.display());
+        let command = [&[place.as_str(), "apt-get", "download", "--quiet=2"], packages].concat();
+        let get = || complete(&machine.programs.command("env", &command), "apt-get failed");
         self.get(machine, packages, get)
     }
 

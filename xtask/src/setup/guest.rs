@@ -112,7 +112,9 @@ fn pick(machine: &Machine, unpacked: &Path, folder: &Path) -> Result<()> {
         fs::copy(from, folder.join(to)).map(drop).with_context(|| format!("copy {}", from.display()))
     };
     copy(find(&|name| name.starts_with("vmlinuz-"), "kernel")?, "vmlinuz")?;
-    copy(find(&|name| name == "busybox", "busybox")?, "busybox")?;
+    // Other files of the package have the same name.
+    let program = files.iter().find(|path| path.ends_with("bin/busybox"));
+    copy(program.context("the packages have no busybox")?, "busybox")?;
     for (number, name) in MODULES.iter().enumerate() {
         let (plain, packed) = (format!("{name}.ko"), format!("{name}.ko.xz"));
         let found = find(&|file| file == plain || file == packed, &plain)?;
