@@ -96,6 +96,7 @@ fn a_routed_workload_is_reached_from_outside_as_its_groups_say() {
 #[test]
 fn networks_that_are_connected_are_routed_and_judged_at_both_ends() {
     let world = routed();
+    world.lead_to_host("10.61.0.0/24");
     let db = world.port("db-1");
     let _servers = [Echo::serve(&db, 5432), Echo::serve(&db, 5433), Echo::serve(&world.port("web-1"), 80)];
     world.judge(&[
