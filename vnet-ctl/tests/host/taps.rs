@@ -3,6 +3,8 @@
 use std::{
     fs::{File, OpenOptions},
     os::fd::AsRawFd as _,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -42,6 +44,18 @@ fn open(device: &str) -> Result<File, Errno> {
     Errno::result(result).map(|_| queue)
 }
 
+/// Closes the tap, and waits until the kernel says so: a process that another test forks at this moment has it open, too,
+/// until it becomes the program that it is to be.
+fn close(device: &str, queue: File) {
+    drop(queue);
+    let carrier = format!("/sys/class/net/{device}/carrier");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while std::fs::read_to_string(&carrier).unwrap().trim() != "0" {
+        assert!(Instant::now() < deadline, "somebody else has {device} open");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_tap_is_made_that_stays_and_is_its_users() {
     isolated(async |world: &mut World| {
@@ -67,7 +81,7 @@ fn a_tap_is_made_that_stays_and_is_its_users() {
         let machine = open("vm0").expect("a machine opens it");
         let again = world.plan(&with_tap(Some(1000))).await.unwrap();
         assert!(again.is_empty(), "{:#?}", again.changes());
-        drop(machine);
+        close("vm0", machine);
         world.converge(&with_tap(Some(1000))).await;
         assert_eq!(world.located(&with_tap(Some(1000))).await.ports["vm"].ifindex, index, "it is the same");
 
@@ -98,7 +112,7 @@ fn a_tap_changes_its_user_once_nobody_has_it_open() {
         let plan = world.converge(&with_tap(Some(1001))).await;
         assert!(plan.is_empty() && plan.warnings[0].contains("somebody has vm0 open"), "{plan:?}");
         assert_eq!(std::fs::read_to_string("/sys/class/net/vm0/owner").unwrap().trim(), "1000");
-        drop(machine);
+        close("vm0", machine);
         let plan = world.converge(&with_tap(Some(1001))).await;
         assert_eq!(plan.changes(), ["give tap vm0 to user 1001"]);
         assert_eq!(std::fs::read_to_string("/sys/class/net/vm0/owner").unwrap().trim(), "1001");
