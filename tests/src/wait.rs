@@ -6,7 +6,7 @@ use std::{
 };
 
 /// How long anything may take on a loaded machine before a test calls it broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks; short beside anything that is waited for.
 const PAUSE: Duration = Duration::from_millis(10);

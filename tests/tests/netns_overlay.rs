@@ -419,6 +419,9 @@ fn three_hosts() -> [World; 3] {
 fn who_is_not_known_is_looked_for_at_all_peers_and_then_spoken_to_at_his_own() {
     let [near, far, third] = three_hosts();
     let router = near.port("router");
+    // A question for it would be answered, and the answer would tell where it is.
+    let neighbour = format!("ip neigh replace 10.44.0.11 lladdr {MAC_B} dev eth0 nud permanent");
+    vnet_tests::world::shell(&near.port("a"), &neighbour);
     let to_b = |packet: &Packet| is_outer(packet) && inner(packet)[..6] == MAC_B.0;
     let watch = || ["h1", "h2"].map(|device| Watch::start(&router, device, to_b));
     let first = watch();
