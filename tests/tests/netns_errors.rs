@@ -71,10 +71,10 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ("[networks.web]", "[networks.a-network-name]", &["a-network-name", "10"]),
     ("[networks.web]", "[networks.web", &[":3:"]),
     // Known, and not there yet: never silently ignored.
-    ("type = \"nat\"", "type = \"routed\"", &["routed", "not supported yet", ":4:"]),
-    ("type = \"nat\"", "type = \"nat\"\nvlan = 10", &["vlan", "not supported yet", ":5:"]),
+    ("type = \"nat\"", "type = \"bridged\"", &["no `uplink`", ":3:"]),
+    ("type = \"nat\"", "type = \"nat\"\nvlan = 10", &["vlan", "no `trunk`", ":5:"]),
     ("type = \"nat\"", "type = \"nat\"\nuplink = \"eth 0\"", &["eth 0", ":5:"]),
-    ("netns = \"@a\", create = true", "tap = \"tap0\"", &["tap", "not supported yet", ":19:"]),
+    ("netns = \"@a\", create = true", "tap = \"a/b\"", &["a/b", ":19:"]),
     ("netns = \"@a\", create = true", "container = \"c\"", &["container", "not supported yet", ":19:"]),
     ("version = 1", "version = 1\n[host]\nfailsafe_ports = [\"icmp/8\"]", &["cannot be failsafe", ":3:"]),
     ("version = 1", "version = 1\n[[acl]]\naction = \"deny\"", &["acl", "no `direction`", ":2:"]),
