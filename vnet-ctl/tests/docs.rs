@@ -89,7 +89,7 @@ fn examples_are_valid_and_nothing_in_them_is_strange() {
 
 /// The policy files in a folder, and in those below it.
 fn policies_below(folder: &Path) -> Vec<PathBuf> {
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let paths = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let is_policy = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
     let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
     let below = folders.iter().flat_map(|folder| policies_below(folder));
