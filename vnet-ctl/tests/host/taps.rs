@@ -50,7 +50,7 @@ fn close(device: &str, queue: File) {
     drop(queue);
     let carrier = format!("/sys/class/net/{device}/carrier");
     let deadline = Instant::now() + Duration::from_secs(5);
-    while std::fs::read_to_string(&carrier).unwrap().trim() != "0" {
+    while std::fs::read_to_string(&carrier).expect("whether the tap has a carrier").trim() != "0" {
         assert!(Instant::now() < deadline, "somebody else has {device} open");
         thread::yield_now();
     }
