@@ -60,6 +60,12 @@ pub fn udp(address: &str) -> Probe {
     Probe::Udp(address.parse().expect("ADDRESS:PORT"))
 }
 
+/// `address` with `port`, as [`tcp`] and [`udp`] take it.
+#[must_use]
+pub fn at(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
 /// Ping to `address`.
 ///
 /// # Panics
@@ -83,6 +89,27 @@ impl Probe {
                     sent if sent.stdout.contains("Unreachable") => Outcome::Refused,
                     _ => Outcome::Silence,
                 }
+            }
+        }
+    }
+}
+
+/// Asserts that two reach each other both ways by all that [`Probe`] knows, at each of their addresses.
+///
+/// # Panics
+/// When they do not.
+#[track_caller]
+pub fn assert_reach_each_other(one: (&Namespace, [&str; 2]), other: (&Namespace, [&str; 2])) {
+    let _echoes = [Echo::serve(one.0, 7000), Echo::serve(other.0, 7000)];
+    for ((from, _), (_, addresses)) in [(one, other), (other, one)] {
+        for address in addresses {
+            for probe in [ping(address), tcp(&at(address, 7000)), udp(&at(address, 7000))] {
+                assert_eq!(
+                    probe.run(from, ANSWER),
+                    Outcome::Answered,
+                    "{probe:?} from {}",
+                    from.path().display()
+                );
             }
         }
     }

@@ -14,7 +14,7 @@ use vnet_tests::{
     World, eventually,
     raw::{RawSocket, send_ip},
     teller::{Line, Teller, address_seen, fetched_as, seen_as},
-    traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, ping, tcp, udp},
+    traffic::{self, ANSWER, Connection, Echo, Outcome, SILENCE, ping, tcp, udp},
     transfer::Pipe,
     watch::Packet,
     world::{rows, shell},
@@ -67,7 +67,7 @@ fn at_with(port: &str, keys: &str) -> String {
 
 /// `address` with port 80.
 fn web(address: &str) -> String {
-    if address.contains(':') { format!("[{address}]:80") } else { format!("{address}:80") }
+    traffic::at(address, 80)
 }
 
 #[test]

@@ -17,7 +17,7 @@ use vnet_tests::{
     raw::RawSocket,
     soak::size,
     teller::{Teller, address_seen},
-    traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, ping, tcp, udp},
+    traffic::{ANSWER, Connection, Echo, Outcome, SILENCE, assert_reach_each_other, at, ping, tcp, udp},
     transfer::Pipe,
     watch::{Packet, Watch, is_private},
     world::shell,
@@ -80,29 +80,6 @@ fn over(version: usize) -> String {
 /// Two hosts whose daemons have put the policy into force. The third is not there.
 fn running(version: usize) -> Pair {
     Pair::across_a_router(&over(version)).started()
-}
-
-/// `address` and a port.
-fn at(address: &str, port: u16) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
-}
-
-/// Asserts that two reach each other both ways, IPv4 and IPv6.
-#[track_caller]
-fn assert_reach_each_other(one: (&Namespace, [&str; 2]), other: (&Namespace, [&str; 2])) {
-    let _echoes = [Echo::serve(one.0, 7000), Echo::serve(other.0, 7000)];
-    for ((from, _), (_, addresses)) in [(one, other), (other, one)] {
-        for address in addresses {
-            for probe in [ping(address), tcp(&at(address, 7000)), udp(&at(address, 7000))] {
-                assert_eq!(
-                    probe.run(from, ANSWER),
-                    Outcome::Answered,
-                    "{probe:?} from {}",
-                    from.path().display()
-                );
-            }
-        }
-    }
 }
 
 /// Whether it is a packet of the overlay.

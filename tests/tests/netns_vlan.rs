@@ -11,14 +11,14 @@ use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
 use nix::sys::socket::{setsockopt, sockopt};
 use vnet_common::DropReason;
 use vnet_tests::{
-    Namespace, Pair, World,
+    Pair, World,
     crowd::Crowd,
     eventually,
     frames::{CUSTOMER_TAG, Eth, MacAddr, SERVICE_TAG, Tags, parse_mac, tagged, tags_of, udp4},
     pair,
     raw::RawSocket,
     teller::{Teller, address_seen},
-    traffic::{ANSWER, Echo, Outcome, SILENCE, ping, tcp, udp},
+    traffic::{ANSWER, Echo, Outcome, SILENCE, assert_reach_each_other, at, ping, tcp, udp},
     world::shell,
 };
 
@@ -119,29 +119,6 @@ const MEMBERS: [Members; 3] = [
         &[(SERVICE_TAG, 100), (CUSTOMER_TAG, 10)],
     ),
 ];
-
-/// `address` and a port.
-fn at(address: &str, port: u16) -> String {
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
-}
-
-/// Asserts that two reach each other both ways, IPv4 and IPv6.
-#[track_caller]
-fn assert_reach_each_other(one: (&Namespace, [&str; 2]), other: (&Namespace, [&str; 2])) {
-    let _echoes = [Echo::serve(one.0, 7000), Echo::serve(other.0, 7000)];
-    for ((from, _), (_, addresses)) in [(one, other), (other, one)] {
-        for address in addresses {
-            for probe in [ping(address), tcp(&at(address, 7000)), udp(&at(address, 7000))] {
-                assert_eq!(
-                    probe.run(from, ANSWER),
-                    Outcome::Answered,
-                    "{probe:?} from {}",
-                    from.path().display()
-                );
-            }
-        }
-    }
-}
 
 #[test]
 fn members_of_a_vlan_reach_each_other_across_hosts_and_nobody_else() {

@@ -16,7 +16,7 @@ use vnet_tests::{
     World, eventually,
     raw::RawSocket,
     teller::{Teller, address_seen},
-    traffic::{Outcome, SILENCE, ping, tcp, udp},
+    traffic::{Outcome, SILENCE, at, ping, tcp, udp},
 };
 
 const POLICY: &str = r#"
@@ -78,7 +78,7 @@ fn nobody_is_reached_by_an_address_of_snat() {
     let _teller = Teller::serve(&world.port("web-1"), 80);
     let at_workload = RawSocket::open(&world.port("web-1"), "eth0");
     for (address, _) in SNAT {
-        let to = if address.contains(':') { format!("[{address}]:80") } else { format!("{address}:80") };
+        let to = at(address, 80);
         for probe in [tcp(&to), udp(&to), ping(address)] {
             assert_ne!(probe.run(&world.outside(), SILENCE), Outcome::Answered, "{probe:?}");
         }

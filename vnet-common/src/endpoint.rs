@@ -2,7 +2,7 @@
 //!
 //! A network is known by the ifindex of its bridge, a port by that of its device.
 
-use crate::{DropReason, FLOW_LAYOUT, GroupSet, Identity, Ip, MacAddr, Side, shared};
+use crate::{DropReason, FLOW_LAYOUT, GroupSet, Identity, Ip, MacAddr, Side, bits, shared};
 
 /// The one word that a commit flips.
 ///
@@ -79,21 +79,9 @@ impl PortFlags {
     pub const NO_OVERLAY: Self = Self(1);
     /// Its addresses are learned: the controller hears of those that it claims.
     pub const LEARNS: Self = Self(1 << 1);
-
-    /// The bits of both.
-    #[inline(always)]
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all bits of `other` are set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
+
+bits!(PortFlags);
 
 /// Key of a network's record.
 #[repr(C)]
@@ -131,21 +119,9 @@ impl NetworkFlags {
     pub const BRIDGED: Self = Self(1 << 7);
     /// Another network has addresses of its subnets, too: elsewhere they tell nothing.
     pub const SHARES_ADDRESSES: Self = Self(1 << 8);
-
-    /// The bits of both.
-    #[inline(always)]
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all bits of `other` are set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
+
+bits!(NetworkFlags);
 
 /// What the datapath knows of a network.
 ///

@@ -13,7 +13,7 @@
 
 use core::cell::Cell;
 
-use crate::{Address, Be16, Ip, MacPair, V4, V6, shared};
+use crate::{Address, Be16, Ip, MacPair, V4, V6, bits, shared};
 
 /// Version of the layout of [`Flow`] and [`FlowKey`]: entries of another ABI with this one or a lower one can be
 /// taken over. Layout 1 had zeros where translations are, layout 2 where the MTU is, layout 3 where tags are.
@@ -319,21 +319,9 @@ impl Ops {
     pub const TRANSLATE: Self = Self(1 << 4);
     /// The segment size that a SYN announces is lowered to what fits the MTU.
     pub const CLAMP_MSS: Self = Self(1 << 5);
-
-    /// The bits of both.
-    #[inline(always)]
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all bits of `other` are set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
+
+bits!(Ops);
 
 /// One direction of a flow.
 ///

@@ -72,6 +72,28 @@ pub const fn side_of(generation: u32) -> Side {
     generation & 1
 }
 
+/// What all sets of bits can do.
+macro_rules! bits {
+    ($set:ty) => {
+        impl $set {
+            /// The bits of both.
+            #[inline(always)]
+            #[must_use]
+            pub const fn and(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
+            /// Whether all bits of `other` are set.
+            #[inline(always)]
+            #[must_use]
+            pub const fn has(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+        }
+    };
+}
+use bits;
+
 /// Asserts the size of a shared type, and lets the controller use it in maps.
 macro_rules! shared {
     ($($type:ty = $size:expr),+ $(,)?) => {$(

@@ -4,7 +4,7 @@
 //! overlay and its number there, an uplink that is bridged. Its number stands where an ifindex would, in the keys of
 //! flows and in endpoints. A **station** is whatever has a MAC in a network, here or beyond.
 
-use crate::{Ip, MacAddr, Side, shared};
+use crate::{Ip, MacAddr, Side, bits, shared};
 
 /// The bit of every link's number; ifindexes are below.
 const LINK: u32 = 1 << 23;
@@ -118,21 +118,9 @@ impl LinkFlags {
     pub const SHARED: Self = Self(1 << 1);
     /// The link of a port: what comes by it is a workload's.
     pub const PORT: Self = Self(1 << 2);
-
-    /// The bits of both.
-    #[inline(always)]
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all bits of `other` are set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
+
+bits!(LinkFlags);
 
 /// A link: where frames that arrive by it are, and how others leave by it.
 ///

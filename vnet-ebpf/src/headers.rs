@@ -33,6 +33,23 @@ pub mod protocol {
     pub const SCTP: u8 = 132;
 }
 
+/// UDP ports of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
+pub mod dhcp {
+    use vnet_common::Address;
+
+    /// Of a server.
+    pub const SERVER: u16 = 67;
+    /// Of a client.
+    pub const CLIENT: u16 = 68;
+
+    /// Those of a server and of a client that speak by `A`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports<A: Address>() -> (u16, u16) {
+        if A::IS_V4 { (SERVER, CLIENT) } else { (547, 546) }
+    }
+}
+
 /// Length of the Ethernet header: where the IP header begins.
 pub const ETHERNET_LEN: usize = size_of::<EthHdr>();
 

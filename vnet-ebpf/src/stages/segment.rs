@@ -9,7 +9,7 @@ use vnet_common::{
 
 use crate::{
     case::Case,
-    headers::{Datagram, Kind, Tags, protocol},
+    headers::{Datagram, Kind, Tags, dhcp, protocol},
     packet::{Packet, Tunnel},
     tables::{Snapshot, Tables},
 };
@@ -191,7 +191,7 @@ pub fn is_for_many<T: Tables>(
 #[inline(always)]
 #[must_use]
 pub fn is_dhcp_reply<A: Address>(datagram: &Datagram<A>) -> bool {
-    let (server, client) = if A::IS_V4 { (67, 68) } else { (547, 546) };
+    let (server, client) = dhcp::ports::<A>();
     datagram.protocol == protocol::UDP
         && datagram.message.kind == Kind::Plain
         && datagram.ports.src().get() == server

@@ -8,18 +8,10 @@ use vnet_common::{Address, Be16, DropReason, Endpoint, MacPair, PortRecord};
 
 use crate::{
     case::Case,
-    headers::{Datagram, ETHERNET_LEN, protocol},
+    headers::{Datagram, ETHERNET_LEN, dhcp, protocol},
     packet::Packet,
     tables::{Snapshot, Tables},
 };
-
-/// UDP ports of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
-mod dhcp {
-    pub(super) const SERVER: u16 = 67;
-    pub(super) const CLIENT: u16 = 68;
-    pub(super) const SERVER_V6: u16 = 547;
-    pub(super) const CLIENT_V6: u16 = 546;
-}
 
 /// ICMPv6 router advertisement and redirect (RFC 4861 sections 4.2 and 4.5).
 const ROUTER_MESSAGES: [u8; 2] = [134, 137];
@@ -42,8 +34,7 @@ pub fn check_role<A: Address>(datagram: &Datagram<A>) -> Result<(), DropReason> 
     if ROUTER_MESSAGES.iter().any(|kind| datagram.message.is_discovery(*kind)) {
         return Err(DropReason::RouterAdvertisement);
     }
-    let (server, client) =
-        if A::IS_V4 { (dhcp::SERVER, dhcp::CLIENT) } else { (dhcp::SERVER_V6, dhcp::CLIENT_V6) };
+    let (server, client) = dhcp::ports::<A>();
     // Clients look at their own port only, so an offer may come from any.
     let (from, to) = (datagram.ports.src().get(), datagram.ports.dst().get());
     if datagram.protocol == protocol::UDP && (from == server || to == client) {
