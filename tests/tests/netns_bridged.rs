@@ -326,9 +326,8 @@ fn a_station_that_moves_on_the_lan_is_found_again() {
     world.assert_reaches("b", ping("198.51.100.77"));
 }
 
-#[test]
-fn what_others_broadcast_does_not_go_round_through_a_workload_that_bridges_its_ports() {
-    let ports = r#"
+/// A workload with two ports, who hear everybody.
+const LOOP: &str = r#"
 [security_groups.open]
 ingress = [{ protocol = "any", from = ["any"] }]
 
@@ -344,22 +343,52 @@ addresses = ["198.51.100.32"]
 security_groups = ["open"]
 attach = { netns = "@loop", create = true, name = "eth1" }
 "#;
-    let world = World::running_with_lan(&[POLICY, ports].concat());
+
+/// Bridges the two ports of [`LOOP`]. What the workload says by the bridge's own address goes round, for that is the one of
+/// a port: it says nothing of its own accord.
+fn tie(world: &World) -> Namespace {
     let workload = world.port("loop");
-    // What it says itself would go round, for it comes from its own MAC: so it says nothing of its own accord.
     shell(&workload, "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
     shell(&workload, "ip link add knot type bridge mcast_snooping 0");
     shell(&workload, "ip link set eth0 master knot; ip link set eth1 master knot");
     shell(&workload, "ip link set knot up; ip addr flush dev eth0; ip addr add 198.51.100.31/24 dev knot");
+    workload
+}
+
+/// Says something to everybody on the LAN.
+fn broadcast(from: &Namespace) {
+    let mouth = from.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket"));
+    mouth.set_broadcast(true).expect("may broadcast");
+    mouth.send_to(b"round and round", (Ipv4Addr::new(198, 51, 100, 255), 5353)).expect("a broadcast");
+}
+
+#[test]
+fn what_a_workload_broadcasts_round_its_own_ports_is_held_to_a_budget() {
+    let world = World::running_with_lan(&[POLICY, LOOP].concat());
+    let workload = tie(&world);
+    world.assert_counts(DropReason::Storm, || {
+        broadcast(&workload);
+        eventually("an end of the budget", || {
+            let drops = ["one", "two"].map(|port| world.port_drops(port, DropReason::Storm));
+            (drops.iter().sum::<u64>() > 0).then_some(())
+        });
+    });
+    // The frame was lost with the budget: nothing goes round any more.
+    let _server = Echo::serve(&world.port("a"), 80);
+    judge(&[(&world.station(), tcp("198.51.100.10:80"), true)]);
+}
+
+#[test]
+fn what_others_broadcast_does_not_go_round_through_a_workload_that_bridges_its_ports() {
+    let world = World::running_with_lan(&[POLICY, LOOP].concat());
+    let _workload = tie(&world);
     let carried = |text: &str| {
         let links = world.host_exec(&["ip", "-json", "-stats", "link"]).ok().json();
         let links = links.as_array().unwrap_or_else(|| panic!("no links {text}"));
         links.iter().filter_map(|link| link["stats64"]["rx"]["packets"].as_u64()).sum::<u64>()
     };
     for from in [world.station(), world.host().clone(), world.port("a")] {
-        let mouth = from.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket"));
-        mouth.set_broadcast(true).expect("may broadcast");
-        mouth.send_to(b"round and round", (Ipv4Addr::new(198, 51, 100, 255), 5353)).expect("a broadcast");
+        broadcast(&from);
     }
     // What goes round has come to an end: the machine is idle but for what hosts say now and then.
     eventually("an end of it", || {

@@ -1,32 +1,55 @@
-//! How many ICMP errors a device may still cause.
+//! What a device may still cause in this tick: ICMP errors, and copies of what is for many.
 
-use crate::{limits::ERRORS_PER_TICK, shared};
+use crate::{
+    limits::{ERRORS_PER_TICK, FLOODS_PER_TICK},
+    shared,
+};
 
-/// The ICMP errors about packets that came in at a device, on one CPU.
+/// What packets that came in at a device have caused in a tick, on one CPU.
 ///
-/// Layout: `tick` u32, `spent` u32.
+/// Layout: `tick` u32, `errors` u32, `floods` u32, four bytes of zeros.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     tick: u32,
-    spent: u32,
+    errors: u32,
+    floods: u32,
+    reserved: u32,
 }
 
 impl Budget {
-    /// Spends an error in the tick `now`; `false` when all of that tick's are spent.
+    /// Spends an ICMP error in the tick `now`; `false` when all of that tick's are spent.
     #[inline(always)]
-    pub const fn spend(&mut self, now: u32) -> bool {
+    pub const fn spend_error(&mut self, now: u32) -> bool {
+        self.turn(now);
+        spend(&mut self.errors, ERRORS_PER_TICK)
+    }
+
+    /// Spends a frame for many in the tick `now`; `false` when all of that tick's are spent.
+    #[inline(always)]
+    pub const fn spend_flood(&mut self, now: u32) -> bool {
+        self.turn(now);
+        spend(&mut self.floods, FLOODS_PER_TICK)
+    }
+
+    /// Each tick begins with nothing spent.
+    #[inline(always)]
+    const fn turn(&mut self, now: u32) {
         if self.tick != now {
-            *self = Self { tick: now, spent: 0 };
+            *self = Self { tick: now, errors: 0, floods: 0, reserved: 0 };
         }
-        let has_one = self.spent < ERRORS_PER_TICK;
-        self.spent += has_one as u32;
-        has_one
     }
 }
 
+#[inline(always)]
+const fn spend(spent: &mut u32, limit: u32) -> bool {
+    let has_one = *spent < limit;
+    *spent += has_one as u32;
+    has_one
+}
+
 shared! {
-    Budget = 8,
+    Budget = 16,
 }
 
 #[cfg(test)]
@@ -34,9 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_tick_has_its_own_errors() {
+    fn each_tick_has_its_own_errors_and_floods() {
         let mut budget = Budget::default();
-        let spent = |budget: &mut Budget, tick| (0..100).filter(|_| budget.spend(tick)).count();
-        assert_eq!([7, 7, 8].map(|tick| spent(&mut budget, tick)), [50, 0, 50]);
+        let spent = |budget: &mut Budget, tick| {
+            let errors = (0..10_000).filter(|_| budget.spend_error(tick)).count();
+            (errors, (0..10_000).filter(|_| budget.spend_flood(tick)).count())
+        };
+        assert_eq!([7, 7, 8].map(|tick| spent(&mut budget, tick)), [(50, 5000), (0, 0), (50, 5000)]);
     }
 }

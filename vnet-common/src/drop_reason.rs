@@ -71,6 +71,7 @@ drop_reasons! {
     38 UnknownNeighbour "unknown-neighbour" "ARP or neighbour discovery for an address that nobody in this network has.",
     39 TooBig "too-big" "It is longer than the MTU of the next link on its way.",
     40 UnknownStation "unknown-station" "It came from the network's segment for a MAC that nobody here has.",
+    41 Storm "storm" "The workload sends more broadcasts and multicasts than a port may: it may bridge two of its ports, and so send the same ones for ever.",
     // What the policy says.
     48 EgressDenied "egress-denied" "No egress rule of the sender's security groups allows it.",
     49 IngressDenied "ingress-denied" "No ingress rule of the receiver's security groups allows it.",

@@ -57,7 +57,7 @@ pub const HELD_IN_GROUP: u32 = 64;
 pub const FRAGMENTS: usize = 64;
 /// Bytes of a frame that can be held back.
 pub const HELD_BYTES: usize = 2048;
-/// Budgets of ICMP errors: devices whose numbers agree in the lowest 12 bits share one. 32 kB on each CPU.
+/// Budgets of what devices cause: those whose numbers agree in the lowest 12 bits share one. 64 kB on each CPU.
 pub const BUDGETS: u32 = 1 << 12;
 
 /// ICMP errors about packets that came in at one device, in each tick (1.07 s) on each CPU; RFC 4443 section 2.4(f)
@@ -65,6 +65,12 @@ pub const BUDGETS: u32 = 1 << 12;
 /// 50 for the whole host (`icmp_msgs_burst`). Errors of at most 560 bytes make 28 kB a tick of it, and a sender that
 /// learns an MTU or traces a route needs one or three.
 pub const ERRORS_PER_TICK: u32 = 50;
+
+/// Frames for many that a workload may send by one port, in each tick on each CPU: what a switch calls storm control. A
+/// workload that bridges two ports of its own sends the same frame round and round, as fast as it can; so many are
+/// a few per cent of a CPU for each ten ports that get a copy. Streams for many are slower: 50 Mbit/s of video in
+/// packets of 1,316 bytes are 4,750 packets a second.
+pub const FLOODS_PER_TICK: u32 = 5000;
 
 /// Bytes of the packet that an ICMP error of vnet's own quotes at most: the error then stays below 576 bytes in IPv4
 /// (RFC 1812 section 4.3.2.3), and below the least MTU of IPv6.

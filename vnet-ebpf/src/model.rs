@@ -205,7 +205,11 @@ impl Tables for ModelTables {
     }
 
     fn may_tell(&self, device: u32, now: u32) -> bool {
-        self.budgets.borrow_mut().entry(device).or_default().spend(now)
+        self.budgets.borrow_mut().entry(device).or_default().spend_error(now)
+    }
+
+    fn may_flood(&self, device: u32, now: u32) -> bool {
+        self.budgets.borrow_mut().entry(device).or_default().spend_flood(now)
     }
 
     fn ask(&self, question: Question) -> Answer {

@@ -166,6 +166,9 @@ fn enter<H: Hook, P: Packet, T: Tables>(
     }?;
     let mut verdict = decide::<H, P, T>(packet, snapshot, arrival, frame)?;
     if verdict == Verdict::PASS {
+        if H::HAS_BUDGET && !snapshot.tables.may_flood(arrival.device, arrival.now) {
+            return Err(DropReason::Storm);
+        }
         let network = H::network(&snapshot, arrival)?;
         if link::is_link(arrival.device) {
             verdict = Verdict::send(network, Delivery::Flood);

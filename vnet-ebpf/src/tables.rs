@@ -56,6 +56,8 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     /// Whether one more ICMP error may be sent about packets that came in at a device, in the tick `now`: see
     /// [`vnet_common::Budget`].
     fn may_tell(&self, device: u32, now: u32) -> bool;
+    /// Whether one more frame for many may come in at a device. As above.
+    fn may_flood(&self, device: u32, now: u32) -> bool;
 
     /// From which of an overlay's peers frames of `mac` came last under `generation`, in the network whose bridge is
     /// `network`; 0: from none.

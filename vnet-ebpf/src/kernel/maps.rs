@@ -91,7 +91,7 @@ pub(crate) static FRAGMENTED: Array<
 #[btf_map]
 pub(crate) static HELD: Array<Held, { (limits::FRAGMENT_GROUPS * limits::HELD_IN_GROUP) as usize }> =
     Array::new();
-/// How many ICMP errors may still be sent about packets of a device.
+/// What packets of a device may still cause in this tick.
 #[btf_map]
 pub(crate) static BUDGETS: PerCpuArray<Budget, { limits::BUDGETS as usize }> = PerCpuArray::new();
 /// Scratch memory of the slow path.

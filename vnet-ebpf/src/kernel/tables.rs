@@ -7,8 +7,8 @@ use core::{
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
-    DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey, Heard,
-    JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
+    Heard, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
     PortKey, PortRecord, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
@@ -188,10 +188,12 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn may_tell(&self, device: u32, now: u32) -> bool {
-        // SAFETY: the slot belongs to this CPU, where tc programs do not interrupt one another.
-        maps::BUDGETS
-            .get_ptr_mut(device % limits::BUDGETS)
-            .is_some_and(|budget| unsafe { (*budget).spend(now) })
+        budget(device).is_some_and(|budget| budget.spend_error(now))
+    }
+
+    #[inline(always)]
+    fn may_flood(&self, device: u32, now: u32) -> bool {
+        budget(device).is_some_and(|budget| budget.spend_flood(now))
     }
 
     #[inline(always)]
@@ -244,6 +246,14 @@ macro_rules! flow_table {
 }
 flow_table!(V4, FLOWS4, CASE4, apart::destination4, apart::reserve_port4);
 flow_table!(V6, FLOWS6, CASE6, apart::destination6, apart::reserve_port6);
+
+/// What packets of a device may still cause.
+#[inline(always)]
+fn budget<'a>(device: u32) -> Option<&'a mut Budget> {
+    let slot = maps::BUDGETS.get_ptr_mut(device % limits::BUDGETS)?;
+    // SAFETY: the slot belongs to this CPU, where tc programs do not interrupt one another.
+    Some(unsafe { &mut *slot })
+}
 
 /// Stores `new` if the word is `old`, in one step; whether it did.
 ///

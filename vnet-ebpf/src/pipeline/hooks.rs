@@ -17,6 +17,8 @@ pub(super) trait Hook {
     /// Whether a fragment is held back until the first one of its datagram comes. The host sends that one first, and who is
     /// beyond a segment most often does.
     const HOLDS: bool;
+    /// Whether what they send to many is limited.
+    const HAS_BUDGET: bool;
     /// Whether tagged frames may be those of a port's further networks.
     const TAKES_TAGS: bool;
 
@@ -85,6 +87,7 @@ pub(super) struct Shared;
 
 impl Hook for Workload {
     const HOLDS: bool = true;
+    const HAS_BUDGET: bool = true;
     const TAKES_TAGS: bool = true;
 
     #[inline(always)]
@@ -159,6 +162,7 @@ impl Hook for Workload {
 
 impl Hook for Host {
     const HOLDS: bool = false;
+    const HAS_BUDGET: bool = false;
     const TAKES_TAGS: bool = false;
 
     #[inline(always)]
@@ -195,6 +199,7 @@ impl Hook for Host {
 
 impl Hook for Beyond {
     const HOLDS: bool = false;
+    const HAS_BUDGET: bool = false;
     const TAKES_TAGS: bool = false;
 
     #[inline(always)]
@@ -282,6 +287,7 @@ impl Hook for Beyond {
 
 impl Hook for Shared {
     const HOLDS: bool = false;
+    const HAS_BUDGET: bool = false;
     const TAKES_TAGS: bool = false;
 
     #[inline(always)]
