@@ -6,15 +6,14 @@
 //!
 //! a and b are in `red`, c and d in `blue`, s and t in `carrier`.
 
-use std::{collections::BTreeSet, net::UdpSocket, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use nix::sys::socket::{setsockopt, sockopt};
 use vnet_common::DropReason;
 use vnet_tests::{
     Pair, World,
     crowd::Crowd,
     eventually,
-    frames::{CUSTOMER_TAG, Eth, MacAddr, SERVICE_TAG, Tags, parse_mac, tagged, tags_of, udp4},
+    frames::{CUSTOMER_TAG, SERVICE_TAG, Tags, parse_mac, tagged, tags_of},
     pair,
     raw::RawSocket,
     teller::{Teller, address_seen},
@@ -211,52 +210,6 @@ fn hosts_reach_workloads_and_gateways_of_the_other_host() {
     assert_eq!(address_seen(&a, tcp("10.41.0.11:80")), "10.41.0.10");
     assert_eq!(address_seen(&a, udp("[fd00:41::b]:80")), "fd00:41::a");
     assert_eq!(address_seen(near.host(), tcp("10.41.0.11:80")), "10.41.0.1");
-}
-
-/// A UDP socket of the host's own on the bridge of `network`.
-fn on_bridge(world: &World, network: &str, port: u16) -> UdpSocket {
-    world.host().enter(|| {
-        let socket = UdpSocket::bind(("0.0.0.0", port)).expect("bind");
-        let bridge = format!("vnet-{network}").into();
-        setsockopt(&socket, sockopt::BindToDevice, &bridge).expect("bind to the bridge");
-        socket.set_broadcast(true).expect("broadcast");
-        socket.set_read_timeout(Some(ANSWER)).expect("a limit");
-        socket
-    })
-}
-
-/// A message of DHCP (RFC 2131 section 2) that is of the operation `operation` and the type `kind`.
-fn dhcp(operation: u8, kind: u8, client: MacAddr) -> Vec<u8> {
-    let mut message = vec![0; 240];
-    message[..4].copy_from_slice(&[operation, 1, 6, 0]);
-    // The client wants its answer to be broadcast.
-    message[10] = 0x80;
-    message[28..34].copy_from_slice(&client.0);
-    message[236..240].copy_from_slice(&[0x63, 0x82, 0x53, 0x63]);
-    message.extend_from_slice(&[53, 1, kind, 255]);
-    message
-}
-
-/// Asks from `name`, a workload of the near host, for an address, and is offered one by the far host.
-fn leases(pair: &Pair, name: &str) {
-    let client = pair.near.port(name);
-    let mac = parse_mac(&pair.near.mac(&client, "eth0"));
-    let (wire, server) = (RawSocket::open(&client, "eth0"), on_bridge(&pair.far, "red", 67));
-    let [any, all] = [[0; 4].into(), [255; 4].into()];
-    wire.send(&udp4(Eth::broadcast(mac), (any, 68), (all, 67), &dhcp(1, 1, mac)));
-    let mut asked = [0; 512];
-    let (len, _) = server.recv_from(&mut asked).expect("a DISCOVER");
-    assert_eq!(asked[..len], dhcp(1, 1, mac)[..]);
-    let offer = dhcp(2, 2, mac);
-    server.send_to(&offer, "255.255.255.255:68").expect("an OFFER");
-    wire.receive("OFFER", |frame| frame.ends_with(&offer));
-}
-
-#[test]
-fn dhcp_of_the_other_host_reaches_workloads_whatever_their_groups_say() {
-    let pair = Pair::on_a_trunk(POLICY).started();
-    leases(&pair, "a");
-    leases(&pair, "web");
 }
 
 #[test]
