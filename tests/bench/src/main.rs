@@ -37,7 +37,7 @@ struct Cli {
     /// How much of everything
     #[arg(value_enum, default_value = "quick")]
     extent: Extent,
-    /// Only peers whose name contains one of these; direct is always there
+    /// Only peers whose name contains one of these, and whom they are held against; direct is always there
     #[arg(long)]
     only: Vec<String>,
     /// Only tell which peers there are

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// All peers, all numbers of rules and flows; writes docs/benchmarks.md unless --only is given
     #[arg(long)]
     full: bool,
-    /// Only peers whose name contains this; may be given again
+    /// Only peers whose name contains this, and whom they are held against; may be given again
     #[arg(long)]
     only: Vec<String>,
     /// Rounds that have to count

@@ -103,7 +103,8 @@ impl Peer {
     }
 }
 
-/// All peers of this extent whose names contain one of `only`; *direct* first, always.
+/// All peers of this extent whose names contain one of `only`, with those that they are held against; *direct* first,
+/// always.
 pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Peer> {
     let mut peers = vec![direct()];
     let mut others = vec![bridge::bridge(), bridge::routed()];
@@ -120,11 +121,10 @@ pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Peer> {
             peer.loads.extend([10, 100, 1000, 10_000, 100_000].map(Load::Flows));
         }
     }
-    peers.extend(
-        others
-            .into_iter()
-            .filter(|peer| only.is_empty() || only.iter().any(|word| peer.name.contains(word.as_str()))),
-    );
+    let named = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
+    let beside: Vec<_> =
+        others.iter().filter(|peer| named(&peer.name)).filter_map(|peer| peer.beside).collect();
+    peers.extend(others.into_iter().filter(|peer| named(&peer.name) || beside.contains(&peer.name.as_str())));
     peers
 }
 

@@ -23,15 +23,13 @@ pub(super) fn all() -> Vec<Peer> {
             through_vnet(&OVERLAY)
         })
         .beside("kernel vxlan"),
-        peer(
-            "vnet untagged vlan",
-            "vnet on each host, one network bridged to the wire; the same groups",
-            || through_vnet(&UNTAGGED),
-        ),
+        peer("vnet untagged", "vnet on each host, one network bridged to the wire; the same groups", || {
+            through_vnet(&UNTAGGED)
+        }),
         peer("vnet vlan", "vnet on each host, one private network with a `vlan`; the same groups", || {
             through_vnet(&TAGGED)
         })
-        .beside("vnet untagged vlan"),
+        .beside("vnet untagged"),
     ]
 }
 
