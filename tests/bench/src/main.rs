@@ -5,7 +5,8 @@
 //!   A (client) eth0 ~~veth~~ va  S (the switch)  vb ~~veth~~ eth0 B (server)
 //! ```
 //!
-//! Every peer has namespaces of its own that look like this; only what S does differs. In *direct*, the veth
+//! Every peer has namespaces of its own that look like this; only what S does differs. For networks that go over
+//! two hosts, S is two of them with a wire between them. In *direct*, the veth
 //! leads from A straight to B: it is the limit, and what everything else is told as a part of. The machines on
 //! which this runs are shared and drift, so the ratio is taken within a round, in which every peer is
 //! measured once, in an order drawn anew, and *direct* at the beginning and at the end.
@@ -36,7 +37,7 @@ struct Cli {
     /// How much of everything
     #[arg(value_enum, default_value = "quick")]
     extent: Extent,
-    /// Only peers whose name contains one of these; direct is always there
+    /// Only peers whose name contains one of these, and whom they are held against; direct is always there
     #[arg(long)]
     only: Vec<String>,
     /// Only tell which peers there are

@@ -1,9 +1,9 @@
-//! The three namespaces of a peer and the wires between them, the same for each.
+//! The namespaces of a peer and the wires between them, the same for each: A, B, and S between them, or two hosts.
 
 use std::net::Ipv4Addr;
 
-use anyhow::Result;
-use vnet_tests::{Namespace, World};
+use anyhow::{Context as _, Result};
+use vnet_tests::{Namespace, World, pair::choose};
 
 use crate::shell::sh;
 
@@ -19,6 +19,8 @@ echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets";
 /// MACs of A's and B's ends, and of the switch's towards them.
 pub(crate) const MAC_A: &str = "02:00:00:00:0a:00";
 pub(crate) const MAC_B: &str = "02:00:00:00:0b:00";
+/// The addresses of two hosts on the wire between them.
+pub(crate) const UNDERLAY: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
 /// Who is client, who is server, and which address leads there.
 #[derive(Clone, Debug)]
@@ -34,23 +36,33 @@ pub(crate) struct Ends {
 /// A, S and B. They go away with this.
 pub(crate) struct Place {
     world: World,
+    /// The other one of two hosts.
+    other: Option<World>,
 }
 
 impl Place {
     /// A and B with a wire each to S, which does nothing yet and has `policy` for a vnet to come.
     pub(crate) fn new(policy: &str) -> Result<Self> {
         let place = Self::without_wires(policy)?;
-        let (a, b) = (place.world.netns_name("a"), place.world.netns_name("b"));
-        let script = format!(
-            "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
-             echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
-             ip link add va type veth peer name eth0 address {MAC_A} netns {a}
-             ip link add vb type veth peer name eth0 address {MAC_B} netns {b}
-             ip link set va up
-             ip link set vb up"
-        );
-        sh(place.switch(), &script)?;
+        place.plug_in(&place.world, ("a", "va", MAC_A))?;
+        place.plug_in(&place.world, ("b", "vb", MAC_B))?;
         Ok(place)
+    }
+
+    /// A with a wire to S, B with one to the other host, and a wire `under` between the hosts, which do nothing
+    /// yet. Each has its part of `policy` (see [`choose`]) for a vnet to come.
+    pub(crate) fn two_hosts(policy: &str) -> Result<Self> {
+        let other = World::prepare(&choose(policy, 1));
+        let place = Self::without_wires(&choose(policy, 0))?;
+        place.plug_in(&place.world, ("a", "va", MAC_A))?;
+        place.plug_in(&other, ("b", "vb", MAC_B))?;
+        let there = other.netns_name("host");
+        let wire = format!("ip link add under mtu 1550 type veth peer name under mtu 1550 netns {there}");
+        sh(place.switch(), &wire)?;
+        for (host, address) in [place.switch(), other.host()].into_iter().zip(UNDERLAY) {
+            sh(host, &format!("ip link set under up; ip addr add {address}/24 dev under"))?;
+        }
+        Ok(Self { other: Some(other), ..place })
     }
 
     /// A and B with a wire from one to the other.
@@ -69,7 +81,19 @@ impl Place {
             world.create_namespace(name);
             sh(&world.port(name), ENDS)?;
         }
-        Ok(Self { world })
+        Ok(Self { world, other: None })
+    }
+
+    /// A wire from one end to a device of `host`.
+    fn plug_in(&self, host: &World, (end, device, mac): (&str, &str, &str)) -> Result<()> {
+        let end = self.world.netns_name(end);
+        let script = format!(
+            "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+             echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+             ip link add {device} type veth peer name eth0 address {mac} netns {end}
+             ip link set {device} up"
+        );
+        sh(host.host(), &script).map(drop)
     }
 
     /// The client's namespace.
@@ -87,9 +111,19 @@ impl Place {
         self.world.host()
     }
 
+    /// The same of the other one of two hosts.
+    pub(crate) fn other_switch(&self) -> Result<&Namespace> {
+        Ok(self.other.as_ref().context("there is one host")?.host())
+    }
+
     /// The small host that S is.
     pub(crate) fn world(&mut self) -> &mut World {
         &mut self.world
+    }
+
+    /// All hosts.
+    pub(crate) fn hosts(&mut self) -> impl Iterator<Item = &mut World> {
+        [&mut self.world].into_iter().chain(&mut self.other)
     }
 
     /// Gives A and B an address in one subnet.

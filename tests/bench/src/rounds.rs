@@ -70,6 +70,8 @@ struct Measured {
     group: Group,
     /// Kind and number of rules.
     rules: Option<(&'static str, u32)>,
+    /// The peer that it is held against, besides *direct*.
+    beside: Option<&'static str>,
     /// Why it is not there.
     absent: Option<String>,
     /// How long its rules took to be put in force. s.
@@ -229,6 +231,7 @@ impl Measured {
             what: peer.what.clone(),
             group: peer.group,
             rules: peer.rules,
+            beside: peer.beside,
             absent: ready.as_ref().err().cloned(),
             applied_s: ready.as_ref().ok().and_then(|ready| ready.applied_s),
             results: if ready.is_ok() { peer.loads.iter().map(results).collect() } else { Vec::new() },

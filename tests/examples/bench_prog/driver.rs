@@ -4,6 +4,11 @@
 //! program changed in it: the second run of a translating program would meet a packet that is translated
 //! already. So what is run is a **driver**: it writes the headers anew, with the port of the next flow, and
 //! then jumps to the program (a tail call). The same driver with an empty program behind it is the floor.
+//!
+//! A tag that the program pushes and one that it takes off are held beside the packet, as a device hands them over:
+//! the driver takes off the one before the next run, and pushes the other one. That is no part of the floor, where
+//! nobody pushes or takes off any. A tunnel is told to the packet as to one that leaves by it, which looks the same
+//! as one that came out of it the other way round.
 
 use std::fmt::Write as _;
 
@@ -12,6 +17,7 @@ use aya::{
     maps::{HashMap, ProgramArray},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
+use vnet_ebpf::packet::Tunnel;
 
 use crate::assembled::{PROGRAM, TABLE, Table, load, load_table};
 
@@ -21,22 +27,43 @@ const PASS: i32 = -1;
 const BROKEN: i32 = -77;
 /// Offsets in `__sk_buff` (`linux/bpf.h`). The priority counts packets: vnet neither reads nor writes it.
 const MARK: usize = 8;
+const VLAN_PRESENT: usize = 20;
 const PRIORITY: usize = 32;
 const DATA: usize = 76;
 const DATA_END: usize = 80;
-/// `BPF_FUNC_map_lookup_elem` and `BPF_FUNC_tail_call`.
+/// `BPF_FUNC_map_lookup_elem` and so on.
 const LOOKUP: u32 = 1;
 const TAIL_CALL: u32 = 12;
+const VLAN_PUSH: u32 = 18;
+const VLAN_POP: u32 = 19;
+const SET_TUNNEL_KEY: u32 = 21;
+/// Bytes of `struct bpf_tunnel_key`; offsets of the identifier and of the own IPv4 address in it.
+const KEY_LEN: i32 = 44;
+const KEY_ID: i32 = 0;
+const KEY_LOCAL: i32 = 28;
+/// IEEE 802.1Q, as helpers take it.
+const CUSTOMER_TAG: u16 = 0x8100_u16.to_be();
 
 /// The packets that a driver sends.
 #[derive(Clone, Debug)]
 pub(crate) struct Packets<'a> {
-    /// The frame.
+    /// The frame; empty for whatever comes.
     pub(crate) frame: &'a [u8],
+    /// What is beside it.
+    pub(crate) beside: Beside,
     /// Its mark.
     pub(crate) mark: u32,
     /// The offset of a port that is the first one's plus a number, which counts up to this.
     pub(crate) vary: Option<(usize, u32)>,
+}
+
+/// What a packet has beside its frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beside {
+    /// A tag.
+    pub(crate) tag: Option<u16>,
+    /// The tunnel that it came out of; IPv4.
+    pub(crate) tunnel: Option<Tunnel>,
 }
 
 /// A driver, and the program behind it.
@@ -66,10 +93,11 @@ impl Driver {
         Self { program: loaded(&mut object), _object: object, _programs: programs }
     }
 
-    /// A driver that hands `packets` to a program that does nothing.
+    /// A driver that hands `packets` to a program that does nothing; without their tags.
     pub(crate) fn to_nothing(packets: &Packets<'_>) -> Self {
         let mut object = load(&format!("mov64 r0, {PASS}\nexit"), Table::Hash(1));
-        Self::new(packets, &loaded(&mut object))
+        let beside = Beside { tag: None, ..packets.beside };
+        Self::new(&Packets { beside, ..packets.clone() }, &loaded(&mut object))
     }
 
     /// Runs it over `frame` with the `__sk_buff` `context`, so many times.
@@ -80,8 +108,8 @@ impl Driver {
         run(&self.program, frame, context, repeat)
     }
 
-    /// The frame after one run.
-    pub(crate) fn frame_after_one(&self, frame: &[u8], context: &[u8]) -> Vec<u8> {
+    /// What the program answers to one packet, and the frame afterwards.
+    pub(crate) fn run_once(&self, frame: &[u8], context: &[u8]) -> (i32, Vec<u8>) {
         let mut out = vec![0; frame.len() + 256];
         let options = TestRunOptions {
             data_in: Some(frame),
@@ -91,7 +119,7 @@ impl Driver {
         };
         let result = self.program.test_run(options).expect("run a driver");
         out.truncate(result.data_size_out as usize);
-        out
+        (result.return_value.cast_signed(), out)
     }
 }
 
@@ -115,9 +143,13 @@ fn loaded(object: &mut Ebpf) -> SchedClassifier {
 /// The driver's source.
 fn source(packets: &Packets<'_>) -> String {
     let len = packets.frame.len();
-    let mut text = format!(
-        "mov64 r6, r1
-         ldxw r7, [r6+{DATA}]
+    let mut text = "mov64 r6, r1\n".to_owned();
+    // Before the packet is looked at: these helpers may move it.
+    text += &tag(packets.beside.tag);
+    text += &packets.beside.tunnel.map_or_else(String::new, tunnel);
+    let _ = write!(
+        text,
+        "ldxw r7, [r6+{DATA}]
          ldxw r8, [r6+{DATA_END}]
          mov64 r2, r7
          add64 r2, {len}
@@ -133,7 +165,7 @@ fn source(packets: &Packets<'_>) -> String {
         mark = packets.mark.cast_signed()
     );
     // Eight bytes at a time; the last ones overlap.
-    for offset in (0..len - 8).step_by(8).chain([len - 8]) {
+    for offset in (0..len.saturating_sub(8)).step_by(8).chain(len.checked_sub(8)) {
         let bytes = packets.frame[offset..offset + 8].try_into().expect("eight bytes");
         let _ = writeln!(text, "lddw r1, {}\nstxdw [r7+{offset}], r1", i64::from_ne_bytes(bytes));
     }
@@ -144,6 +176,39 @@ fn source(packets: &Packets<'_>) -> String {
     let table = load_table("r2");
     let _ = writeln!(text, "mov64 r1, r6\n{table}\nmov64 r3, 0\ncall {TAIL_CALL}\nmov64 r0, {BROKEN}\nexit");
     text
+}
+
+/// Leaves a packet with this tag beside it, or without any.
+fn tag(tag: Option<u16>) -> String {
+    let present = format!("ldxw r1, [r6+{VLAN_PRESENT}]");
+    match tag {
+        None => format!("{present}\njeq r1, 0, +2\nmov64 r1, r6\ncall {VLAN_POP}\n"),
+        Some(control) => format!(
+            "{present}\njne r1, 0, +4\nmov64 r1, r6\nmov64 r2, {CUSTOMER_TAG}\nmov64 r3, {control}\ncall {VLAN_PUSH}\n"
+        ),
+    }
+}
+
+/// Tells a packet that it came out of `tunnel`.
+fn tunnel(tunnel: Tunnel) -> String {
+    let [.., peer] = tunnel.remote.words();
+    let key = -KEY_LEN - 4;
+    let zeroes = (key..key + KEY_LEN).step_by(4).map(|at| format!("stw [r10{at}], 0\n"));
+    format!(
+        "{zeroes}stw [r10{id_at}], {id}
+         stw [r10{local_at}], {local}
+         mov64 r1, r6
+         mov64 r2, r10
+         add64 r2, {key}
+         mov64 r3, {KEY_LEN}
+         mov64 r4, 0
+         call {SET_TUNNEL_KEY}\n",
+        zeroes = zeroes.collect::<String>(),
+        id_at = key + KEY_ID,
+        id = tunnel.vni,
+        local_at = key + KEY_LOCAL,
+        local = u32::from_be(peer).cast_signed(),
+    )
 }
 
 /// Work that is always the same, of the kind that programs do, arithmetic and look-ups in a hash table: how

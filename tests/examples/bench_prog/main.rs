@@ -3,7 +3,7 @@
 //!
 //! Every packet is one of `vnet_tests::cases::measured`, and what comes before it is played and checked as
 //! the suite does. Each way is measured again and again, all of them once in each round, and the best counts:
-//! what disturbs a run only ever makes it longer. Standard output gets one JSON object.
+//! what disturbs a run only ever makes it longer. Ways under one policy after those under another. Standard output gets one JSON object.
 
 mod assembled;
 mod driver;
@@ -20,12 +20,13 @@ use std::{env, thread};
 use serde_json::json;
 use vnet_common::{FlowKey, V4};
 use vnet_tests::cases::{
-    measured::{self, ALL, Fate, Measured, Packet, Packets},
-    run::{commit, play_step},
+    Entry, Outcome, Step,
+    measured::{ALL, Fate, Measured, Packet, Packets},
+    run::{Runner as _, commit, play_step},
 };
 
 use self::{
-    driver::{Driver, Took, Yardstick},
+    driver::{Beside, Driver, Took, Yardstick},
     kernel::{Kernel, PASS},
 };
 
@@ -44,7 +45,7 @@ const NEW_FLOWS: u32 = 50_000;
 /// One way, and what was found out about it.
 struct Way {
     measured: &'static Measured,
-    packet: Packet,
+    frame: Vec<u8>,
     context: Vec<u8>,
     driver: Driver,
     floor: Driver,
@@ -79,25 +80,32 @@ fn main() {
 
 fn measure(rounds: u32, repeat: u32) -> serde_json::Value {
     let mut kernel = Kernel::load();
-    commit(&mut kernel, measured::POLICY);
-    let mut ways: Vec<Way> = ALL.iter().map(|measured| prepare(&mut kernel, measured)).collect();
     let yardstick = Yardstick::load();
     let mut reference = Best::NONE;
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}");
-        reference.add(yardstick.run(repeat / 8).ns);
-        for way in &mut ways {
-            way.best_floor.add(way.floor.run(&way.packet.frame, &way.context, repeat).ns);
-            let took = run(&mut kernel, way, repeat);
-            way.best.add(took.ns);
+    let mut rows = Vec::new();
+    for (policy, all) in ALL {
+        kernel.reset();
+        commit(&mut kernel, *policy);
+        let mut ways: Vec<Way> = all.iter().map(|measured| prepare(&mut kernel, measured)).collect();
+        for round in 1..=rounds {
+            eprintln!("{policy:?}: round {round} of {rounds}");
+            reference.add(yardstick.run(repeat / 8).ns);
+            for way in &mut ways {
+                way.best_floor.add(way.floor.run(&way.frame, &way.context, repeat).ns);
+                let took = run(&mut kernel, way, repeat);
+                way.best.add(took.ns);
+            }
         }
+        rows.extend(ways.iter().map(row));
     }
-    let row = |way: &Way| {
-        let Way { measured, best, best_floor, .. } = way;
-        json!({ "name": measured.name, "ns": best.shortest - best_floor.shortest, "floor_ns": best_floor.shortest, "longest_ns": best.longest - best_floor.shortest })
-    };
-    let rows: Vec<_> = ways.iter().map(row).collect();
     json!({ "reference_ns": reference.shortest, "rounds": rounds, "repeat": repeat, "programs": rows })
+}
+
+/// A way as it is printed.
+fn row(way: &Way) -> serde_json::Value {
+    let Way { measured, best, best_floor, .. } = way;
+    let floor = best_floor.shortest;
+    json!({ "name": measured.name, "ns": best.shortest - floor, "floor_ns": floor, "longest_ns": best.longest - floor })
 }
 
 /// Plays what comes before the packet, and makes the drivers.
@@ -110,30 +118,60 @@ fn prepare(kernel: &mut Kernel, measured: &'static Measured) -> Way {
         Packets::OfKnownFlows(offset) => (Some(offset), FIRST_KNOWN, KNOWN_FLOWS),
         Packets::OfNewFlows(offset) => (Some(offset), FIRST_NEW, NEW_FLOWS),
     };
-    let (case, packet) = (measured.flow)(first);
-    for step in &case.steps {
-        play_step(kernel, step).unwrap_or_else(|problem| panic!("{}: {problem}", measured.name));
-    }
-    if let Packets::OfKnownFlows(_) = measured.packets {
-        for number in 1..count {
-            let (case, _) = (measured.flow)(first + number as u16);
-            for step in &case.steps {
-                play_step(kernel, step).unwrap_or_else(|problem| panic!("{}: {problem}", measured.name));
-            }
+    let others = if matches!(measured.packets, Packets::OfKnownFlows(_)) { count } else { 1 };
+    for number in 0..others {
+        let (case, _) = (measured.flow)(first + number as u16);
+        for step in &case.steps {
+            play(kernel, step).unwrap_or_else(|problem| panic!("{}: {problem}", measured.name));
         }
     }
-    let mark = packet.mark.unwrap_or_else(|| packet.entry.mark(kernel.generation()));
-    let context = kernel.context(&packet.entry, mark).to_vec();
-    let plain = kernel.run_program(&packet.entry, &packet.frame, mark);
-    assert_eq!(plain.action, action(measured.fate), "{}", measured.name);
+    let (_, Packet { entry, frame, mark }) = (measured.flow)(first);
+    let mark = mark.unwrap_or_else(|| entry.mark(kernel.generation()));
+    let context = kernel.context(&entry, mark).to_vec();
+    let (fate, after) = run_once(kernel, &entry, &frame, mark);
+    assert_eq!(fate, action(measured.fate), "{}", measured.name);
     kernel.remove_flows(is_new);
-    let packets = driver::Packets { frame: &packet.frame, mark, vary: offset.map(|offset| (offset, count)) };
-    let driver = Driver::new(&packets, kernel.program(&packet.entry));
-    let driven = driver.frame_after_one(&packet.frame, &context);
-    assert_eq!(driven, plain.frame, "{}", measured.name);
+    let (tag, frame) = without_tag(&frame);
+    let beside = Beside { tag, tunnel: entry.tunnel };
+    let packets = driver::Packets { frame: &frame, beside, mark, vary: offset.map(|offset| (offset, count)) };
+    let driver = Driver::new(&packets, kernel.program(&entry));
+    let (_, driven) = driver.run_once(&frame, &context);
+    assert_eq!(driven, after, "{}", measured.name);
     kernel.remove_flows(is_new);
     let floor = Driver::to_nothing(&packets);
-    Way { measured, packet, context, driver, floor, best: Best::NONE, best_floor: Best::NONE }
+    Way { measured, frame, context, driver, floor, best: Best::NONE, best_floor: Best::NONE }
+}
+
+/// Plays a step, also one whose packet comes out of a tunnel.
+fn play(kernel: &mut Kernel, step: &Step) -> Result<(), String> {
+    match step {
+        Step::Packet { entry, frame, outcome: Outcome::Send { frame: expected, .. }, .. }
+            if entry.tunnel.is_some() =>
+        {
+            let ran = run_once(kernel, entry, frame, entry.mark(kernel.generation()));
+            if ran == (REDIRECT, expected.clone()) { Ok(()) } else { Err(format!("{step:?}: {ran:?}")) }
+        }
+        step => play_step(kernel, step),
+    }
+}
+
+/// What a program answers to a packet, and the frame afterwards.
+fn run_once(kernel: &Kernel, entry: &Entry, frame: &[u8], mark: u32) -> (i32, Vec<u8>) {
+    if entry.tunnel.is_none() {
+        let run = kernel.run_program(entry, frame, mark);
+        return (run.action, run.frame);
+    }
+    let beside = Beside { tag: None, tunnel: entry.tunnel };
+    let packets = driver::Packets { frame: &[], beside, mark, vary: None };
+    Driver::new(&packets, kernel.program(entry)).run_once(frame, &kernel.context(entry, mark))
+}
+
+/// A frame's tag, and the frame without it.
+fn without_tag(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
+    let Some((macs, [0x81, 0, high, low, rest @ ..])) = frame.split_at_checked(12) else {
+        return (None, frame.to_vec());
+    };
+    (Some(u16::from_be_bytes([*high, *low])), [macs, rest].concat())
 }
 
 /// Runs a way so many times; in pieces, with the new flows removed between them, if there would be too many.
@@ -141,18 +179,17 @@ fn prepare(kernel: &mut Kernel, measured: &'static Measured) -> Way {
 /// # Panics
 /// When a packet of a known flow made another one, or one of a new flow did not.
 fn run(kernel: &mut Kernel, way: &Way, repeat: u32) -> Took {
-    let piece = match way.measured.packets {
-        Packets::OfNewFlows(_) => repeat.min(NEW_FLOWS),
-        Packets::Same | Packets::OfKnownFlows(_) => repeat,
+    let (piece, entries) = match way.measured.packets {
+        Packets::OfNewFlows(_) => (repeat.min(NEW_FLOWS), 2),
+        Packets::Same | Packets::OfKnownFlows(_) => (repeat, 0),
     };
     let (mut sum, pieces) = (0.0, repeat / piece);
     let mut last = PASS;
     for _ in 0..pieces {
-        let took = way.driver.run(&way.packet.frame, &way.context, piece);
+        let took = way.driver.run(&way.frame, &way.context, piece);
         (sum, last) = (sum + took.ns, took.action);
         let made = kernel.remove_flows(is_new);
-        let expected = if piece < repeat { 2 * piece as usize } else { 0 };
-        assert_eq!(made, expected, "entries that {} made", way.measured.name);
+        assert_eq!(made, entries * piece as usize, "entries that {} made", way.measured.name);
     }
     assert_eq!(last, action(way.measured.fate), "{}", way.measured.name);
     Took { ns: sum / f64::from(pieces), action: last }

@@ -1,20 +1,16 @@
 //! The packets whose cost is measured, each with what has to come before it, so that the figures are those of
 //! the ways that the cases prove right.
-//!
-//! All of them are played under [`Policy::Nat`], which has the usual rules and a way outside.
 
 use vnet_common::{DropReason, mark};
 
 use super::{
     frame::{ACK, SYN, SYN_ACK, Talk, UDP, carried, switched, udp},
     nat::{Translated as _, Way, received, sent, way},
+    segment::measured::{overlay_in, overlay_out, vlan_in, vlan_out},
     step::{Case, Entry, Hook, from, outside, to},
     tcp::{established, http},
-    world::{A, B, C, Device, O, Policy, U, Version},
+    world::{A, B, Beyond, C, Device, O, Policy, U, Version},
 };
-
-/// The policy under which everything is measured.
-pub const POLICY: Policy = Policy::Nat;
 
 /// Where the ports of TCP and UDP are in the frames of the cases.
 const SRC_PORT_V4: usize = 14 + 20;
@@ -67,12 +63,19 @@ pub struct Packet {
     pub mark: Option<u32>,
 }
 
-const fn packet(entry: Entry, frame: Vec<u8>) -> Packet {
+pub(super) const fn packet(entry: Entry, frame: Vec<u8>) -> Packet {
     Packet { entry, frame, mark: None }
 }
 
-/// Everything that is measured.
-pub const ALL: &[Measured] = &[
+/// Everything that is measured, and under which policy.
+pub const ALL: &[(Policy, &[Measured])] = &[
+    (Policy::Nat, HERE),
+    (Policy::Beyond(Beyond::RemotePort), BY_VLAN),
+    (Policy::Beyond(Beyond::Overlay), BY_OVERLAY),
+];
+
+/// What goes between ports, the host and the outside.
+const HERE: &[Measured] = &[
     measured("from_port: TCP v4, established", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), tcp_v4),
     measured("from_port: TCP v6, established", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V6), tcp_v6),
     measured("from_port: UDP v4, established", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), udp_v4),
@@ -87,6 +90,19 @@ pub const ALL: &[Measured] = &[
     measured("from_port: dropped as malformed", Fate::Dropped, Packets::Same, malformed),
     measured("from_uplink: passed to the host", Fate::Passed, Packets::Same, for_the_host),
     measured("to_port: passed as decided", Fate::Passed, Packets::Same, decided),
+];
+
+/// What goes between a port and one on another host, by a trunk. A driver takes off what the first one pushes, and
+/// pushes what the second one takes off: the figures include that.
+const BY_VLAN: &[Measured] = &[
+    measured("from_port: VLAN, push", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), vlan_out),
+    measured("from_segment: VLAN, pop", Fate::Sent, Packets::OfKnownFlows(DST_PORT_V4), vlan_in),
+];
+
+/// The same by an overlay. The kernel's VXLAN device, which encapsulates, is no part of it.
+const BY_OVERLAY: &[Measured] = &[
+    measured("from_port: VXLAN, out", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), overlay_out),
+    measured("from_segment: VXLAN, in", Fate::Sent, Packets::OfKnownFlows(DST_PORT_V4), overlay_in),
 ];
 
 const fn measured(

@@ -4,6 +4,7 @@ mod bridged;
 mod joined;
 mod lan;
 mod many;
+pub(super) mod measured;
 mod member;
 mod neighbours;
 mod overlay;

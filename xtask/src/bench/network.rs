@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// All peers, all numbers of rules and flows; writes docs/benchmarks.md unless --only is given
     #[arg(long)]
     full: bool,
-    /// Only peers whose name contains this; may be given again
+    /// Only peers whose name contains this, and whom they are held against; may be given again
     #[arg(long)]
     only: Vec<String>,
     /// Rounds that have to count
@@ -45,6 +45,8 @@ struct Peer {
     group: Group,
     /// Kind and number of rules.
     rules: Option<(String, u32)>,
+    /// The peer that it is held against, besides *direct*.
+    beside: Option<String>,
     /// Why it is not there.
     absent: Option<String>,
     /// How long its rules took to be put in force. s.
@@ -60,6 +62,7 @@ enum Group {
     Paths,
     Rules,
     Translation,
+    Segments,
 }
 
 /// What is measured.
@@ -125,6 +128,12 @@ impl Measured {
     fn of(&self, group: Group) -> impl Iterator<Item = &Peer> {
         self.peers.iter().filter(move |peer| peer.group == group)
     }
+
+    /// Peers that are held against another one, with that one, if both were measured.
+    fn pairs(&self) -> impl Iterator<Item = (&Peer, &Peer)> {
+        let named = |name: &String| self.peers.iter().find(|peer| peer.name == *name);
+        self.peers.iter().filter_map(move |peer| Some((peer, peer.beside.as_ref().and_then(named)?)))
+    }
 }
 
 impl Peer {
@@ -156,6 +165,13 @@ impl Results {
     fn ratio(&self) -> Option<Spread> {
         self.spread(&self.of_direct)
     }
+
+    /// The ratio to what `other` did in the same rounds.
+    fn ratio_to(&self, other: &Self) -> Option<Spread> {
+        let ratios: Vec<f64> =
+            self.values.iter().zip(&other.values).map(|(value, other)| value / other).collect();
+        self.spread(&ratios)
+    }
 }
 
 /// A median, and between what values it lies.
@@ -170,23 +186,34 @@ struct Spread {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rounds_that_do_not_count_are_left_out() {
-        let results = Results {
+    fn results(values: [f64; 4]) -> Results {
+        Results {
             load: Load::Packets,
-            values: vec![1.0, 9.0, 3.0, 2.0],
-            of_direct: vec![0.1, 0.9, 0.3, 0.2],
+            values: values.into(),
+            of_direct: values.map(|value| value / 10.0).into(),
             drift: vec![0.0, 0.5, 0.0, 0.0],
             counts: vec![true, false, true, true],
-        };
+        }
+    }
+
+    #[test]
+    fn rounds_that_do_not_count_are_left_out() {
+        let results = results([1.0, 9.0, 3.0, 2.0]);
         assert_eq!(results.value(), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
         assert_eq!(results.ratio(), Some(Spread { median: 0.2, min: 0.1, max: 0.3 }));
     }
 
     #[test]
+    fn two_peers_are_compared_round_by_round() {
+        let (one, other) = (results([1.0, 9.0, 3.0, 8.0]), results([2.0, 1.0, 3.0, 2.0]));
+        assert_eq!(one.ratio_to(&other), Some(Spread { median: 1.0, min: 0.5, max: 4.0 }));
+    }
+
+    #[test]
     fn what_the_measuring_program_prints_is_read() {
-        let json = r#"{"rounds":1,"peers":[{"name":"direct","what":"a veth","group":"limit","rules":null,"absent":null,
-            "applied_s":null,"results":[{"load":{"flows":100},"values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}"#;
+        let json = r#"{"rounds":1,"peers":[{"name":"direct","what":"a veth","group":"limit","rules":null,"beside":null,
+            "absent":null,"applied_s":null,
+            "results":[{"load":{"flows":100},"values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}"#;
         let measured: Measured = serde_json::from_str(json).expect("JSON");
         assert!(measured.peers[0].results(Load::Flows(100)).is_some());
     }

@@ -7,9 +7,9 @@ mod bridge;
 mod docker;
 mod openvswitch;
 mod rules;
+mod segments;
 mod translation;
 mod vnet;
-mod vxlan;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub(crate) enum Group {
     Rules,
     /// Addresses that are translated.
     Translation,
+    /// Networks that go over two hosts.
+    Segments,
 }
 
 /// A way from A to B.
@@ -47,6 +49,8 @@ pub(crate) struct Peer {
     pub(crate) group: Group,
     /// The number of rules, and of what kind, where that is what matters.
     pub(crate) rules: Option<(&'static str, u32)>,
+    /// The peer that it is held against, besides *direct*.
+    pub(crate) beside: Option<&'static str>,
     /// Programs that it needs.
     pub(crate) needs: &'static [&'static str],
     /// What is measured.
@@ -81,7 +85,12 @@ impl Ready {
 impl Peer {
     fn new(group: Group, name: impl Into<String>, what: impl Into<String>, set_up: SetUp) -> Self {
         let loads = vec![Load::Packets, Load::Requests, Load::Connections, Load::Resets, Load::Stream];
-        Self { name: name.into(), what: what.into(), group, rules: None, needs: &[], loads, set_up }
+        let (name, what) = (name.into(), what.into());
+        Self { name, what, group, rules: None, beside: None, needs: &[], loads, set_up }
+    }
+
+    fn beside(self, other: &'static str) -> Self {
+        Self { beside: Some(other), ..self }
     }
 
     fn needs(self, needs: &'static [&'static str]) -> Self {
@@ -94,28 +103,28 @@ impl Peer {
     }
 }
 
-/// All peers of this extent whose names contain one of `only`; *direct* first, always.
+/// All peers of this extent whose names contain one of `only`, with those that they are held against; *direct* first,
+/// always.
 pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Peer> {
     let mut peers = vec![direct()];
     let mut others = vec![bridge::bridge(), bridge::routed()];
     others.extend(docker::all());
     others.push(vnet::switched());
     others.push(vnet::routed());
+    others.extend(segments::all());
     if extent == Extent::Full {
         others.extend(rules::all());
         others.extend(vnet::with_rules());
         others.extend(translation::all());
-        others.push(vxlan::kernel());
         others.push(openvswitch::userspace());
         for peer in peers.iter_mut().chain(others.iter_mut().filter(|peer| has_many_flows(&peer.name))) {
             peer.loads.extend([10, 100, 1000, 10_000, 100_000].map(Load::Flows));
         }
     }
-    peers.extend(
-        others
-            .into_iter()
-            .filter(|peer| only.is_empty() || only.iter().any(|word| peer.name.contains(word.as_str()))),
-    );
+    let named = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
+    let beside: Vec<_> =
+        others.iter().filter(|peer| named(&peer.name)).filter_map(|peer| peer.beside).collect();
+    peers.extend(others.into_iter().filter(|peer| named(&peer.name) || beside.contains(&peer.name.as_str())));
     peers
 }
 

@@ -3,11 +3,12 @@
 use std::{fmt::Write as _, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use vnet_tests::{World, pair};
 
 use crate::{
     load::{CONNECTIONS, MANY, REQUESTS, STREAM, UDP},
     peers::{
-        Group, Peer, Ready,
+        Counter, Group, Peer, Ready,
         rules::{COUNTS, decoys, thousands},
     },
     place::{Ends, MAC_A, MAC_B, Place},
@@ -54,17 +55,14 @@ pub(super) fn start(policy: &str, address: fn(&Place) -> Result<Ends>) -> Result
     run(place, ends)
 }
 
-/// Starts the daemon in a place that is ready for it.
+/// Starts the daemon of each host in a place that is ready for it.
 pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
-    place.world().start(&[]);
-    let socket = place.world().socket();
-    let host = place.switch().clone();
+    pair::start(place.hosts());
+    let counters: Vec<Counter> = place.hosts().map(|world| counter(world)).collect();
+    // Each of them has to be at work.
     let counted = move || {
-        let mut command = vnet_tests::binary::vnet_ctl().to_owned().into_os_string();
-        command.push(format!(" --socket {} -o json flows list", socket.display()));
-        let text = crate::shell::sh(&host, &command.to_string_lossy())?;
-        let flows: serde_json::Value = serde_json::from_str(&text).context("flows")?;
-        packets(&flows)
+        let counts: Vec<u64> = counters.iter().map(|counted| counted()).collect::<Result<_>>()?;
+        counts.into_iter().min().context("a host")
     };
     Ok(Ready {
         ends,
@@ -72,6 +70,18 @@ pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
         counted: Some(Box::new(counted)),
         filters: true,
         place: Box::new(place),
+    })
+}
+
+/// The packets of all flows that the daemon of `world` knows.
+fn counter(world: &World) -> Counter {
+    let (socket, host) = (world.socket(), world.host().clone());
+    Box::new(move || {
+        let mut command = vnet_tests::binary::vnet_ctl().to_owned().into_os_string();
+        command.push(format!(" --socket {} -o json flows list", socket.display()));
+        let text = crate::shell::sh(&host, &command.to_string_lossy())?;
+        let flows: serde_json::Value = serde_json::from_str(&text).context("flows")?;
+        packets(&flows)
     })
 }
 
@@ -97,11 +107,16 @@ pub(super) fn groups(decoys: &str) -> String {
 }
 
 /// A port on a device that is there.
-pub(super) fn port(name: &str, (network, address, mac): (&str, &str, &str), device: &str) -> String {
+pub(super) fn port(name: &str, who: (&str, &str, &str), device: &str) -> String {
+    port_at(name, who, &format!("{{ device = \"{device}\" }}"))
+}
+
+/// A port: its network, address and MAC, and what it is attached to.
+pub(super) fn port_at(name: &str, (network, address, mac): (&str, &str, &str), attach: &str) -> String {
     let group = if name == "b" { "server" } else { "client" };
     format!(
         "[ports.{name}]\nnetwork = \"{network}\"\naddresses = [\"{address}\"]\nmac = \"{mac}\"\n\
-         security_groups = [\"{group}\"]\nattach = {{ device = \"{device}\" }}\n\n"
+         security_groups = [\"{group}\"]\nattach = {attach}\n\n"
     )
 }
 

@@ -38,7 +38,11 @@ const fn asks(version: Version) -> Talk {
 }
 
 fn established(lan: Lan, text: &str, talk: &Talk) -> Case {
-    let case = lan.begin(text, talk.version);
+    opened(lan, lan.begin(text, talk.version), talk)
+}
+
+/// `talk`, whose server is beyond, becomes established.
+pub(super) fn opened(lan: Lan, case: Case, talk: &Talk) -> Case {
     let case = lan.leaves(case, from(&talk.client), &talk.syn());
     let case = lan.comes(case, &talk.syn_ack(), &talk.client);
     lan.leaves(case, from(&talk.client), &talk.ack()).state(FlowState::Established)

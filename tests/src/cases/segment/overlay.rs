@@ -44,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A frame that comes from a peer.
-const fn by(peer: Tunnel) -> Entry {
+pub(super) const fn by(peer: Tunnel) -> Entry {
     trunk().out_of(peer)
 }
 
@@ -65,6 +65,13 @@ fn goes_to_all(case: Case, entry: Entry, frame: &[u8]) -> Case {
 
 fn comes(case: Case, peer: Tunnel, frame: &[u8], receiver: &Party) -> Case {
     case.switches(by(peer), frame.to_vec(), receiver)
+}
+
+/// `talk`, whose server is known to be behind `peer`, becomes established.
+pub(super) fn opened(case: Case, talk: &Talk, peer: Tunnel) -> Case {
+    let case = goes(case, from(&talk.client), &talk.syn(), peer);
+    let case = comes(case, peer, &talk.syn_ack(), &talk.client);
+    goes(case, from(&talk.client), &talk.ack(), peer).state(FlowState::Established)
 }
 
 fn talks(lan: Lan, version: Version) -> Vec<Case> {
@@ -122,9 +129,7 @@ fn heard(lan: Lan, version: Version) -> Vec<Case> {
     let known = goes(known, from(&A), &of_d.syn(), PEER);
     let known = goes(known, host(&G), &Talk { client: G, ..of_d }.syn(), PEER);
     let both = lan.begin("a_remote_port_speaks_both_ways", version).model_only();
-    let both = goes(both, from(&A), &of_d.syn(), PEER);
-    let both = comes(both, PEER, &of_d.syn_ack(), &A);
-    let both = goes(both, from(&A), &of_d.ack(), PEER).state(FlowState::Established);
+    let both = opened(both, &of_d, PEER);
     let both = both.commit(Policy::Beyond(lan.policy));
     let both = goes(both, from(&A), &of_d.forth(ACK, CLIENT + 1, SERVER + 1, 10), PEER);
     let both = comes(both, PEER, &of_d.back(ACK, SERVER + 1, CLIENT + 11, 10), &A);

@@ -47,6 +47,25 @@ fn row(peer: &Peer, loads: &[Load]) -> Vec<String> {
     cells
 }
 
+/// The headings of [`pairs`].
+pub(super) fn pair_headings() -> Vec<String> {
+    let names = COLUMNS.iter().map(|(_, name, _)| (*name).to_owned());
+    ["in the same rounds".to_owned()].into_iter().chain(names).collect()
+}
+
+/// One row for each peer that is held against another one: both names, and the ratio with its spread for each load.
+pub(super) fn pairs(measured: &Measured) -> Vec<Vec<String>> {
+    let row = |(peer, other): (&Peer, &Peer)| {
+        let cells = COLUMNS.iter().map(|(load, ..)| {
+            let both = peer.results(*load).zip(other.results(*load));
+            let spread = both.and_then(|(results, other)| results.ratio_to(other));
+            spread.map_or_else(String::new, |spread| ratio(*load, spread))
+        });
+        [format!("{} of {}", peer.name, other.name)].into_iter().chain(cells).collect()
+    };
+    measured.pairs().map(row).collect()
+}
+
 /// A ratio and its spread; for the time of a request, the inverse of that of requests per second.
 fn ratio(load: Load, Spread { median, min, max }: Spread) -> String {
     match load {
@@ -77,19 +96,27 @@ pub(super) fn quiet(measured: &Measured) -> String {
 /// The whole report for a terminal.
 pub(super) fn table(machine: &Machine, measured: &Measured) -> String {
     let all = COLUMNS.map(|(load, ..)| load);
+    let peers = aligned(headings(&all), rows(measured.peers.iter(), &all));
+    let pairs = match pairs(measured) {
+        none if none.is_empty() => String::new(),
+        pairs => format!("\n{}\n", aligned(pair_headings(), pairs)),
+    };
+    let Machine { commit, kernel, cpu, cpus } = machine;
+    let quiet = quiet(measured);
+    format!(
+        "commit {commit}, Linux {kernel}, {cpu}, {cpus} CPUs\nmedian, and least to greatest; {quiet}\n{peers}\n{pairs}"
+    )
+}
+
+/// Columns of figures, aligned on the right.
+fn aligned(headings: Vec<String>, rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(headings(&all));
-    for row in rows(measured.peers.iter(), &all) {
-        table.add_row(row);
-    }
-    for column in 1..=2 * COLUMNS.len() {
+    let columns = headings.len();
+    table.load_preset(NOTHING).set_header(headings).add_rows(rows);
+    for column in 1..columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let Machine { commit, kernel, cpu, cpus } = machine;
-    let quiet = quiet(measured);
-    format!(
-        "commit {commit}, Linux {kernel}, {cpu}, {cpus} CPUs\nmedian, and least to greatest; {quiet}\n{table}\n"
-    )
+    table
 }

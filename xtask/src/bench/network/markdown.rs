@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Group, Load, Measured, Peer,
-    figures::{headings, quiet, rows, significant},
+    figures::{headings, pair_headings, pairs, quiet, rows, significant},
     plot,
 };
 use crate::{bench::machine::Machine, process::root};
@@ -37,7 +37,7 @@ fn text(machine: &Machine, measured: &Measured) -> String {
     let mut text = format!(
         "# Benchmarks\n\nWritten by `cargo xtask bench --full` at commit {commit}, on Linux {kernel}, {cpu}, {cpus} CPUs; {}.\n\n\
          Three network namespaces, A, S and B, are joined by two veths, and only what S does differs; in *direct* a\n\
-         veth leads from A straight to B. Client and server are on one CPU. Figures are medians; *of direct* is the\n\
+         veth leads from A straight to B, and for *Segments* S is two hosts with a wire between them. Client and server are on one CPU. Figures are medians; *of direct* is the\n\
          ratio to *direct* in the same round, with its least and greatest value. Machines differ and drift: compare\n\
          ratios, not figures.\n\n\
          - **Mpps**: datagrams of 18 bytes of a flow that was answered, counted where they arrive.\n\
@@ -49,6 +49,8 @@ fn text(machine: &Machine, measured: &Measured) -> String {
     let all = [Load::Packets, Load::Requests, Load::Connections, Load::Resets, Load::Stream];
     section(&mut text, "Paths", measured.of(Group::Limit).chain(measured.of(Group::Paths)), &all);
     section(&mut text, "Translation", measured.of(Group::Translation), &all);
+    section(&mut text, "Segments", measured.of(Group::Segments), &all);
+    table(&mut text, &pair_headings(), &pairs(measured));
     section(&mut text, "Rules", measured.of(Group::Rules), &[Load::Packets, Load::Connections]);
     text += "![Packets per second against the number of rules](benchmarks/rules.svg)\n\n\
              ![Connections per second against the number of rules](benchmarks/connections.svg)\n\n";
@@ -62,10 +64,14 @@ fn text(machine: &Machine, measured: &Measured) -> String {
 }
 
 fn section<'a>(text: &mut String, name: &str, peers: impl Iterator<Item = &'a Peer>, loads: &[Load]) {
-    let headings = headings(loads);
-    let _ = writeln!(text, "## {name}\n\n| {} |", headings.join(" | "));
+    let _ = writeln!(text, "## {name}\n");
+    table(text, &headings(loads), &rows(peers, loads));
+}
+
+fn table(text: &mut String, headings: &[String], rows: &[Vec<String>]) {
+    let _ = writeln!(text, "| {} |", headings.join(" | "));
     let _ = writeln!(text, "|---{}|", "|---:".repeat(headings.len() - 1));
-    for row in rows(peers, loads) {
+    for row in rows {
         let _ = writeln!(text, "| {} |", row.join(" | "));
     }
     text.push('\n');
