@@ -101,6 +101,13 @@ pub fn tags_of(frame: &[u8]) -> Tags {
     words.take_while(|(kind, _)| matches!(*kind, CUSTOMER_TAG | SERVICE_TAG)).collect()
 }
 
+/// `frame` without its tags.
+#[must_use]
+pub fn untagged(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.drain(MACS_LEN..MACS_LEN + 4 * tags_of(&frame).len());
+    frame
+}
+
 /// A UDP datagram over IPv4.
 #[must_use]
 pub fn udp4(eth: Eth, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
@@ -308,6 +315,7 @@ mod tests {
         let both = [(SERVICE_TAG, 100), (CUSTOMER_TAG, 0xa00a)];
         let frame = tagged(plain.clone(), &both);
         assert_eq!((tags_of(&plain), tags_of(&frame)), (vec![], both.to_vec()));
+        assert_eq!((untagged(plain.clone()), untagged(frame.clone())), (plain.clone(), plain));
         assert_eq!(frame[12..22], [0x88, 0xa8, 0, 100, 0x81, 0, 0xa0, 0x0a, 8, 6]);
     }
 

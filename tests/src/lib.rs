@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod dhcp;
 pub mod frames;
 pub mod guest;
+pub mod machine;
 pub mod netns;
 pub mod pair;
 pub mod process;

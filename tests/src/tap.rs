@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
 };
 
 use nix::libc;
@@ -46,13 +49,27 @@ impl Tap {
     /// When none comes in time.
     pub fn receive(&self, what: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         eventually(what, || {
+            let frame = self.pending().next()?;
+            // Shorter ones have none of the fields that callers look at.
+            (frame.len() >= 42 && wanted(&frame)).then_some(frame)
+        })
+    }
+
+    /// The frames for the machine that are there already.
+    pub fn pending(&self) -> impl Iterator<Item = Vec<u8>> {
+        std::iter::from_fn(|| {
             let mut frame = vec![0; LARGEST_FRAME];
             // The queue does not block: nothing there is an error.
             let len = (&self.queue).read(&mut frame).ok()?;
             frame.truncate(len);
-            // Shorter ones have none of the fields that callers look at.
-            (len >= 42 && wanted(&frame)).then_some(frame)
+            Some(frame)
         })
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
     }
 }
 

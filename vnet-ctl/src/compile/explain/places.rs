@@ -52,7 +52,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Both ends of the packet: the first addresses of the same version that they have.
+/// Both ends of the packet: the first addresses of the same version that they have, in networks that are as near to one
+/// another as any of theirs.
 pub(super) fn ends<'a>(
     policy: &'a Policy,
     assigned: &Assigned,
@@ -72,15 +73,24 @@ pub(super) fn ends<'a>(
         (Some(from), Some(to)) => (from, to),
     };
     let fits = |place: &&Place<'_>| question.protocol.fits(place.addr.is_ipv4());
-    let pair = from.iter().filter(fits).find_map(|from| {
-        let to = to.iter().find(|to| to.addr.is_ipv4() == from.addr.is_ipv4())?;
-        Some((*from, *to))
+    let pairs = from.iter().filter(fits).flat_map(|from| {
+        let same_version = to.iter().filter(|to| to.addr.is_ipv4() == from.addr.is_ipv4());
+        same_version.map(|to| (*from, *to))
     });
-    pair.ok_or_else(|| {
+    pairs.min_by_key(|(from, to)| distance(policy, from, to)).ok_or_else(|| {
         Mistake::new("the two ends have no addresses of the same IP version that fit the protocol")
             .help("icmp is for IPv4, icmpv6 for IPv6; `vnet-ctl port list` shows the addresses")
             .into()
     })
+}
+
+/// How far apart the networks of two ends are: one network, joined ones, or neither.
+fn distance(policy: &Policy, from: &Place<'_>, to: &Place<'_>) -> u8 {
+    match (from.network.or(from.beyond), to.network.or(to.beyond)) {
+        (Some(from), Some(to)) if from == to => 0,
+        (Some(from), Some(to)) if policy.joined(from).contains(to) => 1,
+        _ => 2,
+    }
 }
 
 /// Every address of `party`, as `other` means it; `None` for the host, which has one in each network.

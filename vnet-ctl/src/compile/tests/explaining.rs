@@ -124,6 +124,28 @@ fn networks_that_are_not_joined_say_how_to_join_them() {
 }
 
 #[test]
+fn a_port_of_several_networks_is_asked_for_where_the_other_end_is() {
+    let more = "[networks.red]\ntype = \"private\"\nsubnets = [\"10.30.0.0/24\"]\nvlan = 10\ntrunk = \"eth1\"\n\
+                connect = [\"web\"]\n[ports.trunk]\nnetwork = \"backend\"\nvlans = [\"red\"]\nattach = { tap = \"t\" }\n\
+                [ports.r]\nnetwork = \"red\"\nattach = { netns = \"r\" }\n";
+    let text = [TEXT, more].concat();
+    let ends = |from, to| {
+        let decision = ask_of(&text, (from, to), "tcp", Some(80)).unwrap();
+        (decision.src.to_string(), decision.dst.to_string(), decision.obstacle)
+    };
+    for (from, to, src, dst) in [
+        ("r", "trunk", "10.30.0.2", "10.30.0.3"),
+        ("trunk", "r", "10.30.0.3", "10.30.0.2"),
+        ("db", "trunk", "10.20.0.2", "10.20.0.3"),
+        ("trunk", "host", "10.20.0.3", "10.20.0.1"),
+        // By the network that is joined with its own.
+        ("a", "trunk", "10.10.0.2", "10.30.0.3"),
+    ] {
+        assert_eq!(ends(from, to), (src.to_owned(), dst.to_owned(), None), "{from} to {to}");
+    }
+}
+
+#[test]
 fn the_entry_of_the_acl_that_decides_is_named() {
     let acl = "[[acl]]\naction = \"allow\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nports = [81]\nfrom = [\"any\"]\n\
                [[acl]]\naction = \"deny\"\ndirection = \"ingress\"\nprotocol = \"tcp\"\nfrom = [\"sg:web\"]\n\
