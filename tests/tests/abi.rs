@@ -277,6 +277,7 @@ fn drop_reasons_keep_their_numbers() {
         (38, "unknown-neighbour"),
         (39, "too-big"),
         (40, "unknown-station"),
+        (41, "storm"),
         (48, "egress-denied"),
         (49, "ingress-denied"),
         (50, "acl-denied"),
@@ -314,7 +315,7 @@ fn the_object_declares_every_map_in_its_shape() {
         flags,
     };
     let expected = [
-        ("BUDGETS", shape(PERCPU_ARRAY, 4, 8, limits::BUDGETS, 0)),
+        ("BUDGETS", shape(PERCPU_ARRAY, 4, 16, limits::BUDGETS, 0)),
         ("CONTROL", shape(ARRAY, 4, 8, 1, 0)),
         ("DROPS", shape(PERCPU_ARRAY, 4, 8, limits::DROP_REASONS, 0)),
         ("ELASTIC_IPS", shape(HASH, 24, 20, limits::ELASTIC_IPS, NO_PREALLOC)),
@@ -325,7 +326,7 @@ fn the_object_declares_every_map_in_its_shape() {
         ("FORWARDS", shape(HASH, 28, 28, limits::FORWARDS, NO_PREALLOC)),
         ("HOST", shape(ARRAY, 4, 8, 1, 0)),
         ("JOINS", shape(LPM_TRIE, 28, 4, limits::JOINS, NO_PREALLOC)),
-        ("LINKS", shape(HASH, 12, 40, limits::LINKS, NO_PREALLOC)),
+        ("LINKS", shape(HASH, 12, 48, limits::LINKS, NO_PREALLOC)),
         ("NETWORKS", shape(HASH, 8, 44, limits::NETWORKS, NO_PREALLOC)),
         ("PEERS", shape(LPM_TRIE, 24, 4, limits::PEERS, NO_PREALLOC)),
         ("POLICY", shape(HASH, 12, 8, limits::POLICY, NO_PREALLOC)),

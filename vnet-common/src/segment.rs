@@ -4,7 +4,7 @@
 //! overlay and its number there, an uplink that is bridged. Its number stands where an ifindex would, in the keys of
 //! flows and in endpoints. A **station** is whatever has a MAC in a network, here or beyond.
 
-use crate::{Ip, MacAddr, Side, bits, shared};
+use crate::{Ip, MacAddr, Side, V4, bits, shared};
 
 /// The bit of every link's number; ifindexes are below.
 const LINK: u32 = 1 << 23;
@@ -82,6 +82,15 @@ impl LinkKey {
         Self { place: device, side: 0, tag }
     }
 
+    /// Where packets come from that arrive at `device` encapsulated, in the overlay `vni`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn encapsulated(device: u32, vni: u32) -> Self {
+        /// No tag and no network identifier has it.
+        const ENCAPSULATED: u32 = 1 << 31;
+        Self::arrival(device, ENCAPSULATED | vni)
+    }
+
     /// The link with `number`; of an overlay the way to the peer `peer`, counted from 1.
     #[inline(always)]
     #[must_use]
@@ -125,7 +134,7 @@ bits!(LinkFlags);
 /// A link: where frames that arrive by it are, and how others leave by it.
 ///
 /// Layout: `number` u32, `network` u32, `device` u32, `vlan` u16, `outer` u16, `vni` u32, `flags` u16, `mtu` u16,
-/// `remote` 16.
+/// `remote` 16, `underlay` u32, `local` 4.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
@@ -148,6 +157,10 @@ pub struct Link {
     pub mtu: u16,
     /// Of an overlay: the peer's address.
     pub remote: Ip,
+    /// Of an overlay: the device that leads to the peer, where the programs encapsulate; 0: the overlays' device does.
+    pub underlay: u32,
+    /// This host's address there.
+    pub local: V4,
 }
 
 /// Key of a station.
@@ -226,7 +239,7 @@ pub struct VtepKey {
 
 shared! {
     LinkKey = 12,
-    Link = 40,
+    Link = 48,
     StationKey = 16,
     Station = 8,
     VtepKey = 24,

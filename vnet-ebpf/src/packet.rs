@@ -9,6 +9,7 @@ use vnet_common::{
 
 use crate::{
     case::Case,
+    headers::ETHERNET_LEN,
     stages::{follow::Followed, parse::Version, segment::Came},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
@@ -102,8 +103,27 @@ pub struct TcpWire {
     pub window: Be16,
 }
 
+/// What is around a frame in an overlay over IPv4: the headers of IPv4, UDP (RFC 768) and VXLAN (RFC 7348 section 5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OverlayWire {
+    /// From host to host.
+    pub ip: Ipv4Wire,
+    /// UDP ports.
+    pub ports: Ports,
+    /// Length of the UDP datagram in bytes.
+    pub udp_len: Be16,
+    /// Its checksum; 0: none.
+    pub udp_check: Be16,
+    /// 8 bits of flags, 24 reserved.
+    pub flags: Be32,
+    /// 24 bits of network identifier, 8 reserved.
+    pub vni: Be32,
+}
+
 const _: () =
     assert!(size_of::<Ipv4Wire>() == 20 && size_of::<Ipv6Wire>() == 40 && size_of::<TcpWire>() == 16);
+const _: () = assert!(size_of::<OverlayWire>() == 36);
 
 /// Declares wire formats.
 macro_rules! wire {
@@ -112,7 +132,22 @@ macro_rules! wire {
         unsafe impl Wire for $type {}
     )+};
 }
-wire!(u8, Be16, Be32, V4, V6, Ports, MacPair, Ipv4Wire, Ipv6Wire, FragmentWire, TcpWire, ArpHdr, EthHdr);
+wire!(
+    u8,
+    Be16,
+    Be32,
+    V4,
+    V6,
+    Ports,
+    MacPair,
+    Ipv4Wire,
+    Ipv6Wire,
+    FragmentWire,
+    TcpWire,
+    OverlayWire,
+    ArpHdr,
+    EthHdr
+);
 
 // SAFETY: an array of bytes.
 unsafe impl<const N: usize> Wire for [u8; N] {}
@@ -198,6 +233,9 @@ pub enum ChangeKind {
     Pseudo,
 }
 
+/// Bytes of the headers around a frame in an overlay over IPv4, and of the frame's own Ethernet header.
+pub const ENCAPSULATION_LEN: usize = size_of::<OverlayWire>() + ETHERNET_LEN;
+
 /// In the place of a segment size: the sender has cut them already (`GSO_BY_FRAGS`, as SCTP does).
 pub const SEGMENTED_BEFORE: u32 = 0xffff;
 
@@ -265,6 +303,17 @@ pub trait Packet {
     /// [`DropReason::Internal`].
     fn enter_tunnel(&mut self, tunnel: Tunnel) -> Result<(), DropReason>;
 
+    /// Makes room behind its Ethernet header for what is around a frame in an overlay over IPv4, and for the frame's own
+    /// Ethernet header: [`ENCAPSULATION_LEN`] bytes. Segments that it will be cut into keep their payload. `false`: there
+    /// is none, and the packet is as before.
+    fn encapsulate(&mut self) -> bool;
+
+    /// Takes that away; `ether_type` is what the frame carries. `false`: it cannot, and the packet is as before.
+    fn decapsulate(&mut self, ether_type: Be16) -> bool;
+
+    /// A number that all packets of its connection have in common, and one that it alone has.
+    fn entropy(&mut self) -> (u32, u32);
+
     /// Sends a copy of it to `device`: out of it ([`Delivery::Device`]), or as received there ([`Delivery::Host`]). A copy
     /// that cannot be sent is lost, as any packet may be.
     fn copy_to(&mut self, device: u32, delivery: Delivery);
@@ -277,6 +326,16 @@ pub trait Packet {
     /// # Errors
     /// As that does.
     fn came<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        device: u32,
+    ) -> Result<Option<Came>, DropReason>;
+
+    /// Runs [`pipeline::came_encapsulated`], likewise.
+    ///
+    /// # Errors
+    /// As that does.
+    fn came_encapsulated<T: Tables>(
         &mut self,
         snapshot: &Snapshot<'_, T>,
         device: u32,

@@ -54,7 +54,7 @@ use crate::{
 
 pub use answer::{answer, is_answered};
 pub use flooded::{to_host, to_port};
-pub use segment::{came, from_segment, from_underlay, spread, to_segment};
+pub use segment::{came, came_encapsulated, from_segment, from_underlay, spread, to_segment};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@
 
 mod clamp;
 mod error;
+mod overlay;
 mod translate;
 
 use network_types::{
@@ -16,6 +17,7 @@ use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V6};
 
 pub use clamp::clamp_mss;
 pub use error::{Quote, error_about};
+pub use overlay::{Encapsulated, OVERLAY_PORT, decapsulate, encapsulate, encapsulated};
 pub use translate::{ErrorAbout, ICMP_HEADER_LEN, error, translated};
 
 use crate::{

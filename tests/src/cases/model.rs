@@ -1,8 +1,10 @@
 //! The host model as a runner of cases.
 
 use vnet_common::{
-    Address, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey, Origin,
-    PeerPrefix, PortKey, Ports, StationKey, UplinkKey, V6, VtepKey, limits, mark, side_of, ticks_from_secs,
+    Address, Budget, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey,
+    Origin, PeerPrefix, PortKey, Ports, StationKey, UplinkKey, V6, VtepKey,
+    limits::{self, FLOODS_PER_TICK},
+    mark, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
     model::{ModelCopy, ModelFlows, ModelPacket, ModelTables},
@@ -180,6 +182,11 @@ impl Runner for Model {
         self.now += 1;
     }
 
+    fn spend(&mut self, device: Device) {
+        let budget = all_but_one(self.now);
+        self.tables.budgets.borrow_mut().insert(self.devices.index(device), budget);
+    }
+
     fn fill(&mut self, free: usize) {
         let table = &self.tables.flows6;
         let mut entries = table.entries.borrow_mut();
@@ -219,6 +226,16 @@ pub fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
 
 /// A byte that is no delivery.
 pub const NONSENSE: u8 = 9;
+
+/// A budget of which this tick has spent what may be sent to many, but for one frame.
+#[must_use]
+pub fn all_but_one(now: u32) -> Budget {
+    let mut budget = Budget::default();
+    for _ in 1..FLOODS_PER_TICK {
+        budget.spend_flood(now);
+    }
+    budget
+}
 
 /// The key of an entry that only takes room.
 #[must_use]

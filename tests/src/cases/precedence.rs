@@ -10,7 +10,7 @@ use super::{
     icmp::{ping, pong},
     neighbours::gratuitous_arp,
     rules::{ACL_ADMITS, FAILSAFE},
-    step::{Case, from, host, to, up},
+    step::{Case, Step, from, host, to, up},
     tcp::{established, http},
     world::{A, B, Device, G, HOST_ELSEWHERE, OTHER_MAC_OF_B, Party, Policy, Version},
 };
@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
     let of_version =
         |version| [acl(version), failsafe(version), host_excluded(version), kept(version)].concat();
     let mut cases: Vec<Case> = Version::BOTH.into_iter().flat_map(of_version).collect();
-    cases.extend([acl_for_many(), one_generation_for_many(), host_excluded_for_many(), floods()]);
+    cases.extend([acl_for_many(), storm(), one_generation_for_many(), host_excluded_for_many(), floods()]);
     cases
 }
 
@@ -227,6 +227,19 @@ fn acl_for_many() -> Case {
         .passes(from(&A), to_many(&A, 5354))
         .drops(to(&A), to_many(&B, 5000), DropReason::AclDenied)
         .passes(to(&A), to_many(&G, 5000))
+}
+
+fn storm() -> Case {
+    Case::new("a_workload_that_sends_too_many_of_what_is_for_many_is_held_to_a_budget")
+        .then(Step::Tick)
+        .then(Step::Spend(Device::A))
+        .passes(from(&A), to_many(&A, 5000))
+        .drops(from(&A), to_many(&A, 5000), DropReason::Storm)
+        .passes(from(&B), to_many(&B, 5000))
+        .passes(host(&G), to_many(&G, 5000))
+        .switches(from(&A), Talk::new(Version::V4, A, B, 80).syn(), &B)
+        .then(Step::Tick)
+        .passes(from(&A), to_many(&A, 5000))
 }
 
 fn one_generation_for_many() -> Case {

@@ -8,7 +8,7 @@ use vnet_ebpf::packet::Tunnel;
 use super::{
     step::{Aside, Case, Entry, Hook, Outcome, Sent, Step},
     view::{FlowView, Flows, Shown},
-    world::{Devices, Policy, Tables, tables},
+    world::{Device, Devices, Policy, Tables, tables},
 };
 
 /// Something that runs the datapath.
@@ -25,6 +25,8 @@ pub trait Runner {
     fn advance(&mut self, secs: u32);
     /// Makes a tick of the coarse clock begin.
     fn tick(&mut self);
+    /// Spends what a device may send to many in this tick, but for one frame.
+    fn spend(&mut self, device: Device);
     /// Fills the IPv6 flow table up to this many free entries.
     fn fill(&mut self, free: usize);
     /// Marks every entry as being removed.
@@ -158,6 +160,10 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
         }
         Step::Commit(policy) => {
             commit(runner, *policy);
+            Ok(())
+        }
+        Step::Spend(device) => {
+            runner.spend(*device);
             Ok(())
         }
         Step::Fill { free } => {

@@ -280,6 +280,8 @@ pub enum Step {
         /// How many stay free.
         free: usize,
     },
+    /// What a device may send to many in this tick is spent, but for one frame.
+    Spend(Device),
     /// Every entry is marked as being removed.
     Expire,
     /// The delivery of every entry becomes nonsense.

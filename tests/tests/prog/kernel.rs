@@ -16,10 +16,10 @@ use vnet_common::{
 use vnet_ctl::datapath::{Datapath, names::Pins};
 use vnet_tests::cases::{
     Entry, Hook,
-    model::{NONSENSE, filler},
+    model::{NONSENSE, all_but_one, filler},
     run::{Mark, Ran, Redirect, Runner, Seen, commit},
     view::{self, Flows},
-    world::{Devices, Policy, Tables},
+    world::{Device, Devices, Policy, Tables},
 };
 
 use crate::{
@@ -349,6 +349,10 @@ impl Runner for Kernel {
             // The coarse clock is behind by less than one of the kernel's own ticks.
             let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &next);
         }
+    }
+
+    fn spend(&mut self, device: Device) {
+        self.maps.set_budget(self.devices.index(device), all_but_one(now()));
     }
 
     fn fill(&mut self, free: usize) {

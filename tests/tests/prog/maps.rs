@@ -199,10 +199,15 @@ impl Maps {
     /// Forgets the ICMP errors about packets of `devices`.
     pub(crate) fn forget_errors(&mut self, devices: &Devices) {
         for ifindex in devices.0 {
-            let slots = self.budgets.get(&0, 0).expect("BUDGETS").len();
-            let none = PerCpuValues::try_from(vec![Budget::default(); slots]).expect("one for each CPU");
-            self.budgets.set(ifindex % limits::BUDGETS, none, 0).expect("BUDGETS");
+            self.set_budget(ifindex, Budget::default());
         }
+    }
+
+    /// Gives the device `ifindex` that budget on each CPU.
+    pub(crate) fn set_budget(&mut self, ifindex: u32, budget: Budget) {
+        let slots = self.budgets.get(&0, 0).expect("BUDGETS").len();
+        let all = PerCpuValues::try_from(vec![budget; slots]).expect("one for each CPU");
+        self.budgets.set(ifindex % limits::BUDGETS, all, 0).expect("BUDGETS");
     }
 
     /// Dropped packets by reason, all CPUs together.

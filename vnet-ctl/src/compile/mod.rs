@@ -29,6 +29,6 @@ pub use difference::{Change, Changes, Difference};
 pub use explain::{Decision, End, ExplainError, Obstacle, Party, Question, explain};
 pub(crate) use seats::{is_declared, learns, network_of, networks_of};
 pub use tables::{
-    Bridge, Devices, ExitPlace, PortDevice, SegmentDevice, Tables, TooLarge, UplinkDevice, compile,
+    Bridge, Devices, ExitPlace, PortDevice, SegmentDevice, Source, Tables, TooLarge, UplinkDevice, compile,
 };
 pub use translation::exit_addresses;

@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use vnet_common::{Delivery, Ip, Link, LinkFlags, LinkKey, MacAddr, Station, limits, link};
+use vnet_common::{Delivery, Ip, Link, LinkFlags, LinkKey, MacAddr, Station, V4, limits, link};
 
 use super::{
-    Bridge, Devices, SegmentDevice, TooLarge,
+    Bridge, Devices, SegmentDevice, Source, TooLarge,
     records::mtu_of_record,
     seats::{Seat, Tags, extending, numbered},
 };
@@ -33,7 +33,8 @@ pub(super) fn links(
         else {
             continue;
         };
-        links.segment(segment, beyond(*bridge, *device, network), network.kind);
+        let source = |peer| devices.sources.get(&(name.clone(), peer)).copied();
+        links.segment(segment, beyond(*bridge, *device, network), (network.kind, &source));
     }
     for seat in seats {
         let (Some((device, tags)), Some(network)) = (seat.member, policy.networks.get(seat.network)) else {
@@ -74,7 +75,13 @@ struct Links {
 }
 
 impl Links {
-    fn segment(&mut self, segment: &Segment, link: Link, kind: NetworkKind) {
+    /// `source` tells how the host speaks to a peer, if the programs may encapsulate what goes there.
+    fn segment(
+        &mut self,
+        segment: &Segment,
+        link: Link,
+        (kind, source): (NetworkKind, &dyn Fn(IpAddr) -> Option<Source>),
+    ) {
         match segment {
             Segment::Lan { vlan, priority, .. } => {
                 let tags = Tags::of(vlan);
@@ -86,7 +93,7 @@ impl Links {
                 let flags = if is_shared { LinkFlags::SHARED } else { LinkFlags::NONE };
                 self.lan(tags, Link { vlan: tagged(tags.vlan), outer: tagged(tags.service), flags, ..link });
             }
-            Segment::Overlay { vni, peers, .. } => self.overlay(*vni, peers, link),
+            Segment::Overlay { vni, peers, .. } => self.overlay(*vni, (peers, source), link),
         }
     }
 
@@ -97,14 +104,23 @@ impl Links {
         self.flood(link);
     }
 
-    fn overlay(&mut self, vni: u32, peers: &[IpAddr], link: Link) {
+    fn overlay(
+        &mut self,
+        vni: u32,
+        (peers, source): (&[IpAddr], &dyn Fn(IpAddr) -> Option<Source>),
+        link: Link,
+    ) {
         let link = Link { vni, flags: LinkFlags::OVERLAY, ..link };
         self.table.insert(LinkKey::arrival(link.device, vni), link);
         // What comes without an overlay is for no network.
         let none = Link { device: link.device, flags: LinkFlags::OVERLAY, ..Link::default() };
         self.table.insert(LinkKey::arrival(link.device, 0), none);
         for (peer, addr) in numbered(peers) {
-            let link = Link { outer: peer, remote: Ip::from_std(addr), ..link };
+            let mut link = Link { outer: peer, remote: Ip::from_std(addr), ..link };
+            if let Some(Source { ifindex, address }) = source(addr) {
+                (link.underlay, link.local) = (ifindex, V4::from_octets(address.octets()));
+                self.table.insert(LinkKey::encapsulated(ifindex, vni), link);
+            }
             self.table.insert(LinkKey::departure(link.number, peer.into()), link);
             self.flood(link);
         }

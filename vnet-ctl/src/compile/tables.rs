@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use ipnet::IpNet;
@@ -26,6 +26,8 @@ pub struct Devices {
     pub uplinks: BTreeMap<String, UplinkDevice>,
     /// The device by which each network goes beyond this host.
     pub segments: BTreeMap<String, SegmentDevice>,
+    /// How the host speaks to the other hosts of each network's overlay, as far as the programs may encapsulate.
+    pub sources: BTreeMap<(String, IpAddr), Source>,
     /// The host's own addresses, those of its loopback and of vnet's bridges aside: what listening on all of them
     /// means.
     pub addresses: BTreeSet<IpAddr>,
@@ -42,6 +44,15 @@ pub struct SegmentDevice {
     pub mac: MacAddr,
     /// The longest IP packet in bytes that passes, encapsulation taken off.
     pub mtu: u32,
+}
+
+/// How the host speaks to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The interface index of the device that leads there.
+    pub ifindex: u32,
+    /// The address that it has there.
+    pub address: Ipv4Addr,
 }
 
 /// The device that a network leaves by.

@@ -149,8 +149,10 @@ pub(super) fn leave_out(
                 }
                 Absent::Segment(network) => {
                     if let Some(network) = desired.networks.get_mut(network) {
-                        network.segment = match network.segment {
-                            Some(Segment::Overlay { .. }) => Some(Segment::Overlay { uplink: Uplink::None }),
+                        network.segment = match network.segment.take() {
+                            Some(Segment::Overlay { peers, .. }) => {
+                                Some(Segment::Overlay { uplink: Uplink::None, peers })
+                            }
                             _ => None,
                         };
                     }
@@ -269,8 +271,8 @@ mod tests {
             wanted.networks["web"].segment.clone()
         };
         assert_eq!(left(lan), None);
-        let without = Segment::Overlay { uplink: Uplink::None };
-        assert_eq!(left(Segment::Overlay { uplink: gone() }), Some(without), "its device stays");
+        let overlay = |uplink| Segment::Overlay { uplink, peers: BTreeSet::new() };
+        assert_eq!(left(overlay(gone())), Some(overlay(Uplink::None)), "its device stays");
     }
 
     #[test]

@@ -65,9 +65,10 @@ fn reach(segment: &policy::Segment, network: &policy::Network) -> plan::Segment 
             trunk: trunk.clone(),
             shared: network.kind == policy::NetworkKind::Bridged && vlan.is_empty(),
         },
-        policy::Segment::Overlay { uplink, .. } => {
-            plan::Segment::Overlay { uplink: way(uplink.as_ref().or(network.uplink.as_ref())) }
-        }
+        policy::Segment::Overlay { uplink, peers, .. } => plan::Segment::Overlay {
+            uplink: way(uplink.as_ref().or(network.uplink.as_ref())),
+            peers: peers.iter().copied().collect(),
+        },
     }
 }
 
@@ -313,7 +314,7 @@ attach = { device = "tap0" }
                 web.segment = Some(policy::Segment::Overlay { vni, peers, uplink });
             });
             match &desired.networks["web"].segment {
-                Some(plan::Segment::Overlay { uplink }) => uplink.clone(),
+                Some(plan::Segment::Overlay { uplink, .. }) => uplink.clone(),
                 other => panic!("{other:?}"),
             }
         };

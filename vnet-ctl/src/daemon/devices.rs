@@ -12,10 +12,10 @@ use super::{
     desired::{bridge_mac, gateway_mac, leads_outside},
 };
 use crate::{
-    compile::{Bridge, Devices, PortDevice, SegmentDevice, UplinkDevice},
+    compile::{Bridge, Devices, PortDevice, SegmentDevice, Source, UplinkDevice},
     datapath::names::Hook,
-    plan::{Located, LocatedSegment, LocatedUplink, Role},
-    policy::Policy,
+    plan::{self, Located, LocatedSegment, LocatedUplink, Role},
+    policy::{Policy, Segment},
 };
 
 /// Devices that do not exist, one for each network, port, uplink and segment: the tables have the size that they will
@@ -45,6 +45,9 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
                 (name.clone(), SegmentDevice { ifindex, mac, mtu: network.mtu })
             })
             .collect(),
+        sources: overlays(policy)
+            .map(|of| (of, Source { ifindex: next(), address: Ipv4Addr::UNSPECIFIED }))
+            .collect(),
         addresses: addresses.into(),
         routers: BTreeSet::new(),
         bridges: policy
@@ -64,6 +67,17 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
     }
 }
 
+/// Each peer of each overlay that has an IPv4 address, with the name of the network.
+fn overlays(policy: &Policy) -> impl Iterator<Item = (String, IpAddr)> {
+    policy.networks.iter().flat_map(|(name, network)| {
+        let peers = match &network.segment {
+            Some(Segment::Overlay { peers, .. }) => peers.as_slice(),
+            Some(Segment::Lan { .. }) | None => &[],
+        };
+        peers.iter().filter(|peer| peer.is_ipv4()).map(|peer| (name.clone(), *peer))
+    })
+}
+
 /// The devices that are there.
 pub(super) fn devices(located: &Located) -> Devices {
     let bridges = located.bridges.iter();
@@ -77,6 +91,7 @@ pub(super) fn devices(located: &Located) -> Devices {
             .collect(),
         uplinks: located.uplinks.iter().map(|(name, uplink)| (name.clone(), device(uplink))).collect(),
         segments: located.segments.iter().map(|(name, located)| (name.clone(), segment(located))).collect(),
+        sources: located.segments.iter().flat_map(|(name, located)| sources(name, located)).collect(),
         addresses: located.addresses.keys().copied().collect(),
         routers: located.routers.clone(),
     }
@@ -91,6 +106,13 @@ fn device(uplink: &LocatedUplink) -> UplinkDevice {
 const fn segment(located: &LocatedSegment) -> SegmentDevice {
     let LocatedSegment { ifindex, mac, mtu, .. } = *located;
     SegmentDevice { ifindex, mac, mtu }
+}
+
+/// How the host speaks to the other hosts of the overlay of the network `name`.
+fn sources(name: &str, located: &LocatedSegment) -> impl Iterator<Item = ((String, IpAddr), Source)> {
+    located.sources.iter().map(move |(peer, &plan::Source { ifindex, address })| {
+        ((name.to_owned(), *peer), Source { ifindex, address })
+    })
 }
 
 /// The indexes of the bridges and ports that are there.
@@ -132,10 +154,14 @@ mod tests {
         let mac = vnet_common::MacAddr([2; 6]);
         let roles = [(8, Role::Segment), (9, Role::Underlay)].into();
         let (device, underlay) = ("vnet-vxlan".to_owned(), Some("eth0".to_owned()));
-        let segment = LocatedSegment { ifindex: 8, device, mac, mtu: 1450, roles, underlay };
+        let (peer, address) = (IpAddr::from([203, 0, 113, 2]), Ipv4Addr::new(192, 0, 2, 1));
+        let sources = [(peer, plan::Source { ifindex: 9, address })].into();
+        let segment = LocatedSegment { ifindex: 8, device, mac, mtu: 1450, roles, underlay, sources };
         let located = Located { segments: [("web".to_owned(), segment)].into(), ..Located::default() };
         assert_eq!(outside(&located), [(8, Hook::FromSegment), (9, Hook::FromUnderlay)].into());
         assert_eq!(devices(&located).segments["web"], SegmentDevice { ifindex: 8, mac, mtu: 1450 });
+        let source = Source { ifindex: 9, address };
+        assert_eq!(devices(&located).sources, [(("web".to_owned(), peer), source)].into());
         assert!(indexes(&located).is_empty());
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::atomic::Ordering,
 };
 
@@ -59,6 +60,7 @@ impl Host {
         let made: Vec<_> = made.filter(|netns| !used.contains(netns)).collect();
         let (own, insides) = (self.own.another()?, self.insides.clone());
         let leads_outside = desired.leads_outside();
+        let peers = desired.peers();
         let joins_groups = desired.joins_groups() || !state.groups.is_empty();
         let filters_stations = desired.filters_stations() || filters_stations(state);
         on_thread(move || {
@@ -71,6 +73,10 @@ impl Host {
             } else {
                 Default::default()
             };
+            let mut sources = BTreeMap::new();
+            for peer in peers {
+                sources.extend(routes::source(&mut host, peer)?.map(|source| (IpAddr::V4(peer), source)));
+            }
             let mut macs = if joins_groups { receptions::groups()? } else { BTreeMap::new() };
             if filters_stations {
                 for (ifindex, stations) in receptions::stations(&mut host)? {
@@ -83,7 +89,7 @@ impl Host {
                 let found = identity(&netns)?;
                 namespaces.insert(netns, found);
             }
-            Ok(Observed { links, namespaces, default_routes, routers, macs, ..Observed::default() })
+            Ok(Observed { links, namespaces, default_routes, routers, sources, macs, ..Observed::default() })
         })
         .await
     }

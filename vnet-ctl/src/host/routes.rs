@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -69,6 +70,39 @@ pub(super) fn of_host(
     let messages = messages(netlink)?;
     let routers = routers(netlink, &messages, is_ours)?;
     Ok((messages.iter().filter_map(way_out).collect(), routers))
+}
+
+/// By which link, and with which address, the host of the socket's namespace speaks to `peer`; nothing if it does not.
+pub(super) fn source(netlink: &mut Asker, peer: Ipv4Addr) -> Result<Option<plan::Source>> {
+    const ALL_BITS: u8 = 32;
+    let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(peer, ALL_BITS).build();
+    let answers = match netlink.ask(RouteNetlinkMessage::GetRoute(question)) {
+        // Whatever the reason, there is no way.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_unreachable) => return Ok(None),
+        answers => answers.with_context(|| format!("look up the route to {peer}"))?,
+    };
+    Ok(answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewRoute(message) => source_of(message),
+        _ => None,
+    }))
+}
+
+fn is_unreachable(error: &io::Error) -> bool {
+    let reasons = [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL];
+    error.raw_os_error().is_some_and(|code| reasons.contains(&Errno::from_raw(code)))
+}
+
+fn source_of(message: &RouteMessage) -> Option<plan::Source> {
+    let (mut ifindex, mut address) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = Some(*index),
+            RouteAttribute::PrefSource(RouteAddress::Inet(addr)) => address = Some(*addr),
+            _ => {}
+        }
+    }
+    let is_unicast = message.header.kind == RouteType::Unicast;
+    Some(plan::Source { ifindex: ifindex.filter(|_| is_unicast)?, address: address? })
 }
 
 fn messages(netlink: &mut Asker) -> Result<Vec<RouteMessage>> {

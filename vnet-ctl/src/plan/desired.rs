@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use ipnet::{IpNet, Ipv6Net};
@@ -46,6 +46,17 @@ impl Desired {
         self.networks.values().any(|network| matches!(network.segment, Some(Segment::Lan { .. })))
     }
 
+    /// The other hosts of overlays that have IPv4 addresses.
+    #[must_use]
+    pub fn peers(&self) -> BTreeSet<Ipv4Addr> {
+        let of = |network: &Network| match &network.segment {
+            Some(Segment::Overlay { peers, .. }) => peers.clone(),
+            Some(Segment::Lan { .. }) | None => BTreeSet::new(),
+        };
+        let of_version = |peer| if let IpAddr::V4(peer) = peer { Some(peer) } else { None };
+        self.networks.values().flat_map(of).filter_map(of_version).collect()
+    }
+
     /// Where ports are, those included that are left out for now.
     pub(super) fn places(&self) -> impl Iterator<Item = &Attach> {
         self.ports.values().map(|port| &port.attach).chain(self.spared.values())
@@ -87,6 +98,8 @@ pub enum Segment {
     Overlay {
         /// The device that leads to the other hosts.
         uplink: Uplink,
+        /// The addresses of the other hosts.
+        peers: BTreeSet<IpAddr>,
     },
 }
 
@@ -138,7 +151,7 @@ impl Network {
     /// By which devices IP packets leave: its own, and those that carry them to other hosts.
     fn ways(&self) -> impl Iterator<Item = &Uplink> {
         let underlay = match &self.segment {
-            Some(Segment::Overlay { uplink }) => Some(uplink),
+            Some(Segment::Overlay { uplink, .. }) => Some(uplink),
             Some(Segment::Lan { .. }) | None => None,
         };
         [&self.uplink].into_iter().chain(underlay)

@@ -43,7 +43,7 @@ pub use self::{
     leftovers::spared,
     observed::{
         DefaultRoute, Inside, Kind, Link, NEWBORN_GROUP, Namespace, Observed, Owner, Ownership, Peer, Role,
-        Routers,
+        Routers, Source,
     },
     obstacle::{Absent, Obstacle, Obstacles},
     receptions::{Reception, filters_stations},
@@ -146,6 +146,8 @@ pub struct LocatedSegment {
     pub roles: BTreeSet<(u32, Role)>,
     /// The name of what leads to the other hosts of an overlay.
     pub underlay: Option<String>,
+    /// How the host speaks to those of them that it reaches by that link.
+    pub sources: BTreeMap<IpAddr, Source>,
 }
 
 /// The device that a network leaves by.

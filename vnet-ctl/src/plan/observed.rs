@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use ipnet::IpNet;
@@ -30,6 +30,8 @@ pub struct Observed {
     pub default_routes: Vec<DefaultRoute>,
     /// The routers of the host's links, by ifindex; looked up only if a network leads outside.
     pub routers: BTreeMap<u32, Routers>,
+    /// By which link, and with which address, the host speaks to the other hosts of overlays.
+    pub sources: BTreeMap<IpAddr, Source>,
     /// The MACs that somebody has told links to take, by ifindex; looked up only if vnet does such a thing.
     pub macs: BTreeMap<u32, BTreeSet<MacAddr>>,
 }
@@ -56,6 +58,15 @@ impl fmt::Display for Role {
             Self::Underlay => "underlay",
         })
     }
+}
+
+/// How the host speaks to somebody outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The link that its packets leave by.
+    pub ifindex: u32,
+    /// The address that they come from.
+    pub address: Ipv4Addr,
 }
 
 /// A default route of the host.

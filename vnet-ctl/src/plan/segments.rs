@@ -5,9 +5,11 @@
 //! nor puts them on a bridge, and they keep their addresses. The VXLAN device has no address: what comes by it is for
 //! networks, or dropped.
 
+use std::collections::BTreeMap;
+
 use super::{
     Action, Desired, Kind, Link, LocatedSegment, Network, Observed, Obstacle, Owner, Ownership, Role,
-    Segment, Uplink,
+    Segment, Source, Uplink,
     planner::Planner,
     receptions::Reception,
     uplinks::{Outside, Unfit, device_called, uplink_of},
@@ -79,7 +81,7 @@ impl<'a> Planner<'a> {
                     }
                     Err(unfit) => self.unfit_trunk(name, trunk, &unfit),
                 },
-                Some(Segment::Overlay { uplink }) => {
+                Some(Segment::Overlay { uplink, .. }) => {
                     if let Some(link) = device_of_overlays(observed) {
                         outside.add(link, Role::Segment, []);
                     }
@@ -157,13 +159,19 @@ pub(super) fn device_of_overlays(observed: &Observed) -> Option<&Link> {
 
 /// Where the device is by which `network` goes beyond this host.
 pub(super) fn locate(desired: &Desired, observed: &Observed, network: &Network) -> Option<LocatedSegment> {
+    let mut sources = BTreeMap::new();
     let (link, mtu, others) = match network.segment.as_ref()? {
         Segment::Lan { trunk, shared } => {
             let link = device_called(desired, observed, trunk).ok()?;
             (link, link.mtu, shared.then_some((link, Role::Lan)))
         }
-        Segment::Overlay { uplink } => {
+        Segment::Overlay { uplink, peers } => {
             let underlay = uplink_of(desired, observed, uplink).ok().flatten();
+            let leads_there = |source: &Source| underlay.is_some_and(|link| link.ifindex == source.ifindex);
+            let of_peers = observed.sources.iter().filter(|(peer, _)| peers.contains(peer));
+            sources.extend(
+                of_peers.filter(|(_, source)| leads_there(source)).map(|(peer, source)| (*peer, *source)),
+            );
             (device_of_overlays(observed)?, network.mtu, underlay.map(|link| (link, Role::Underlay)))
         }
     };
@@ -174,6 +182,7 @@ pub(super) fn locate(desired: &Desired, observed: &Observed, network: &Network) 
         mac: link.mac?,
         mtu,
         roles: roles.collect(),
+        sources,
         underlay: others.filter(|(_, role)| *role == Role::Underlay).map(|(link, _)| link.name.clone()),
     })
 }

@@ -1,7 +1,9 @@
 //! What leads to the rest of networks' segments.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use vnet_common::MacAddr;
-use vnet_ctl::plan::{Desired, OVERLAY_DEVICE, Obstacle, Role, Segment, Uplink};
+use vnet_ctl::plan::{Desired, OVERLAY_DEVICE, Obstacle, Role, Segment, Source, Uplink};
 
 use crate::world::{Call, World, addresses, desired, ip, isolated};
 
@@ -16,9 +18,14 @@ pub(crate) fn trunked() -> Desired {
     desired
 }
 
+/// Other hosts: on the link of eth1, and behind it.
+const PEERS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))];
+
 pub(crate) fn overlaid(uplink: Uplink) -> Desired {
     let mut desired = desired();
-    desired.networks.get_mut("web").expect("the network").segment = Some(Segment::Overlay { uplink });
+    let segment = Segment::Overlay { uplink, peers: PEERS.into() };
+    desired.networks.get_mut("web").expect("the network").segment = Some(segment);
     desired
 }
 
@@ -116,6 +123,27 @@ fn a_trunk_that_went_leaves_nothing_to_take_back() {
         ip("link del eth1");
         world.teardown().await;
         assert!(world.state.groups.is_empty());
+    });
+}
+
+#[test]
+fn the_host_speaks_to_other_hosts_as_its_routes_say() {
+    isolated(async |world: &mut World| {
+        make_eth1();
+        let desired = overlaid(Uplink::Device("eth1".to_owned()));
+        world.converge(&desired).await;
+        let eth1 = nix::net::if_::if_nametoindex("eth1").expect("eth1");
+        let from = |address: [u8; 4]| Source { ifindex: eth1, address: address.into() };
+        assert_eq!(
+            world.located(&desired).await.segments["web"].sources,
+            [(PEERS[0], from([192, 0, 2, 1]))].into()
+        );
+        ip("addr add 198.51.100.7/32 dev eth1");
+        ip("route add 203.0.113.0/24 via 192.0.2.9 src 198.51.100.7");
+        let sources = [(PEERS[0], from([192, 0, 2, 1])), (PEERS[1], from([198, 51, 100, 7]))];
+        assert_eq!(world.located(&desired).await.segments["web"].sources, sources.into());
+        ip("route add prohibit 203.0.113.9");
+        assert_eq!(world.located(&desired).await.segments["web"].sources.len(), 1);
     });
 }
 

@@ -211,6 +211,24 @@ extern "C" fn vnet_came(skb: *mut __sk_buff, device: u32, generation: u32) -> u6
     Came::word_of(pipeline::came(&mut skb, &snapshot, device))
 }
 
+/// Finds by which link a packet came in an overlay, and takes the frame out of it.
+#[inline(always)]
+pub(super) fn came_encapsulated(
+    skb: *mut __sk_buff,
+    device: u32,
+    generation: u32,
+) -> Result<Option<Came>, DropReason> {
+    Came::from_word(vnet_came_encapsulated(skb, device, generation))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_came_encapsulated(skb: *mut __sk_buff, device: u32, generation: u32) -> u64 {
+    let mut skb = Skb::new(TcContext::new(skb));
+    let snapshot = Snapshot { tables: &Kernel, generation };
+    Came::word_of(pipeline::came_encapsulated(&mut skb, &snapshot, device))
+}
+
 /// Sends copies of a packet by the links of a network.
 #[inline(always)]
 pub(super) fn spread(skb: *mut __sk_buff, network: u32, except: u32, generation: u32) {

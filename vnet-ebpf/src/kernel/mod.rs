@@ -125,10 +125,10 @@ fn to_segment(context: TcContext) -> i32 {
     shared(context, pipeline::to_segment, silence)
 }
 
-/// tc ingress of an overlay's uplink.
+/// tc ingress of an overlay's uplink: what other hosts send.
 #[classifier]
 fn from_underlay(context: TcContext) -> i32 {
-    run(context, pipeline::from_underlay, silence)
+    run(context, pipeline::from_underlay, apart::answer)
 }
 
 /// Marks an expired flow; the controller runs it by `BPF_PROG_TEST_RUN`.

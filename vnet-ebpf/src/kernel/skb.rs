@@ -11,14 +11,14 @@ use aya_ebpf::{
         bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated::{
-        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_sk_lookup_udp, bpf_sk_release,
-        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skb_vlan_pop,
-        bpf_skb_vlan_push,
+        bpf_clone_redirect, bpf_get_hash_recalc, bpf_get_prandom_u32, bpf_l4_csum_replace,
+        bpf_redirect_neigh, bpf_sk_lookup_udp, bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     programs::TcContext,
 };
 use network_types::eth::EtherType;
-use vnet_common::{Address, Delivery, DropReason, MacAddr, Snooped, Tuple, limits, mark};
+use vnet_common::{Address, Be16, Delivery, DropReason, MacAddr, Snooped, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
     packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
@@ -299,6 +299,22 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn encapsulate(&mut self) -> bool {
+        tunnel::encapsulate(self.context.skb.skb)
+    }
+
+    #[inline(always)]
+    fn decapsulate(&mut self, ether_type: Be16) -> bool {
+        tunnel::decapsulate(self.context.skb.skb, ether_type)
+    }
+
+    #[inline(always)]
+    fn entropy(&mut self) -> (u32, u32) {
+        // SAFETY: the context is valid.
+        unsafe { (bpf_get_hash_recalc(self.context.skb.skb), bpf_get_prandom_u32()) }
+    }
+
+    #[inline(always)]
     fn copy_to(&mut self, device: u32, delivery: Delivery) {
         let flags = if matches!(delivery, Delivery::Host) { u64::from(BPF_F_INGRESS) } else { 0 };
         // SAFETY: the context is valid.
@@ -317,6 +333,15 @@ impl Packet for Skb {
         device: u32,
     ) -> Result<Option<Came>, DropReason> {
         apart::came(self.context.skb.skb, device, snapshot.generation)
+    }
+
+    #[inline(always)]
+    fn came_encapsulated<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        device: u32,
+    ) -> Result<Option<Came>, DropReason> {
+        apart::came_encapsulated(self.context.skb.skb, device, snapshot.generation)
     }
 
     #[inline(always)]

@@ -1,11 +1,18 @@
-//! A packet's tunnel, as the kernel's VXLAN device tells it, and is told.
+//! A packet's tunnel, as the kernel's VXLAN device tells it, and is told; and room for the headers of one.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX},
-    helpers::generated::{bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key},
+    bindings::{
+        __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
+        BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
+    helpers::generated::{bpf_skb_adjust_room, bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key},
 };
-use vnet_common::{DropReason, Ip};
-use vnet_ebpf::packet::Tunnel;
+use vnet_common::{Be16, DropReason, Ip};
+use vnet_ebpf::{
+    headers::ETHERNET_LEN,
+    packet::{ENCAPSULATION_LEN, Tunnel},
+};
 
 /// The first fields of `struct bpf_tunnel_key` (`linux/bpf.h`), which every kernel knows.
 #[repr(C)]
@@ -60,4 +67,24 @@ pub(super) fn enter(skb: *mut __sk_buff, tunnel: Tunnel) -> Result<(), DropReaso
     let result =
         unsafe { bpf_skb_set_tunnel_key(skb, core::ptr::from_mut(&mut key).cast(), KEY_LEN, flags.into()) };
     if result == 0 { Ok(()) } else { Err(DropReason::Internal) }
+}
+
+/// Makes room for an overlay's headers. The kernel then knows where those inside are, and cuts what is to be segmented.
+#[inline(always)]
+pub(super) fn encapsulate(skb: *mut __sk_buff) -> bool {
+    /// `BPF_F_ADJ_ROOM_ENCAP_L2`: the length of the inner Ethernet header, and that it is one (Linux 5.14).
+    const INNER_ETHERNET: u64 = (ETHERNET_LEN as u64) << 56 | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64;
+    const FLAGS: u64 = INNER_ETHERNET
+        | (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP) as u64;
+    // SAFETY: the context is valid, and nobody holds an address in the packet.
+    unsafe { bpf_skb_adjust_room(skb, ENCAPSULATION_LEN as i32, BPF_ADJ_ROOM_MAC, FLAGS) == 0 }
+}
+
+/// Takes it away. What is inside may be of another IP version than what is around it (Linux 6.3).
+#[inline(always)]
+pub(super) fn decapsulate(skb: *mut __sk_buff, ether_type: Be16) -> bool {
+    const IPV6: u16 = 0x86dd;
+    let flags = if ether_type.get() == IPV6 { BPF_F_ADJ_ROOM_DECAP_L3_IPV6 } else { 0 };
+    // SAFETY: as above.
+    unsafe { bpf_skb_adjust_room(skb, -(ENCAPSULATION_LEN as i32), BPF_ADJ_ROOM_MAC, flags.into()) == 0 }
 }

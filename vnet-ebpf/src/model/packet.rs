@@ -7,7 +7,7 @@ use vnet_common::{Address, Be16, Delivery, DropReason, MacAddr, Snooped, Tuple, 
 use crate::{
     case::Case,
     headers::ETHERNET_LEN,
-    packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
+    packet::{Change, ChangeKind, ENCAPSULATION_LEN, Packet, Tag, Tunnel, Wire},
     pipeline,
     stages::{
         follow::{self, Followed},
@@ -186,6 +186,20 @@ impl Packet for ModelPacket {
         Ok(())
     }
 
+    fn encapsulate(&mut self) -> bool {
+        self.bytes.splice(ETHERNET_LEN..ETHERNET_LEN, [0; ENCAPSULATION_LEN]);
+        true
+    }
+
+    fn decapsulate(&mut self, _: Be16) -> bool {
+        self.bytes.drain(ETHERNET_LEN..ETHERNET_LEN + ENCAPSULATION_LEN);
+        true
+    }
+
+    fn entropy(&mut self) -> (u32, u32) {
+        (0, 0)
+    }
+
     fn copy_to(&mut self, device: u32, delivery: Delivery) {
         let (mark, bytes, tunnel) = (self.mark, self.on_the_wire(), self.entered);
         self.copies.push(ModelCopy { device, delivery, mark, bytes, tunnel });
@@ -202,6 +216,14 @@ impl Packet for ModelPacket {
         device: u32,
     ) -> Result<Option<Came>, DropReason> {
         pipeline::came(self, snapshot, device)
+    }
+
+    fn came_encapsulated<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        device: u32,
+    ) -> Result<Option<Came>, DropReason> {
+        pipeline::came_encapsulated(self, snapshot, device)
     }
 
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {

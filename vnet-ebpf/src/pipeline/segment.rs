@@ -13,6 +13,7 @@ use crate::{
     case::Case,
     headers::{Carries, Datagram, ETHERNET_LEN, protocol},
     packet::Packet,
+    rewrite::{self, OVERLAY_PORT},
     stages::{
         parse, replay,
         segment::{self, Came},
@@ -20,9 +21,6 @@ use crate::{
     tables::{Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
-
-/// UDP port of overlays (RFC 7348 section 5).
-const OVERLAY_PORT: u16 = 4789;
 
 /// What comes from the segments of networks, at a trunk, a bridged uplink or the overlays' device. What is for no network
 /// passes.
@@ -37,12 +35,23 @@ pub fn from_segment<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: A
         let is_lost = segment::is_of_overlays(&snapshot, arrival.device);
         return if is_lost { Err(DropReason::WrongUnderlay) } else { Ok(Verdict::PASS) };
     };
+    from_link(packet, snapshot, arrival, &came)
+}
+
+/// What came by a link, its tags or its tunnel taken off.
+#[inline(always)]
+fn from_link<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: Snapshot<'_, T>,
+    arrival: Arrival,
+    came: &Came,
+) -> Outcome {
     let Ok(macs) = packet.read::<MacPair>(0) else { return Ok(Verdict::PASS) };
     let is_to_many = macs.dst().is_multicast();
     if came.is_shared && !is_to_many && is_for_host(&snapshot, came.network, macs.dst()) {
         return Ok(Verdict::PASS);
     }
-    let arrival = by(arrival, &came);
+    let arrival = by(arrival, came);
     let outcome = match parse::ethernet(packet) {
         Ok(frame) => decide::<Beyond, P, T>(packet, snapshot, arrival, frame),
         Err(reason) => Err(reason),
@@ -92,6 +101,24 @@ pub fn came<P: Packet, T: Tables>(
         segment::untag(packet, &tags)?;
     }
     Ok(came)
+}
+
+/// Finds by which link a packet came that arrived at `device` in an overlay, and takes the frame out of it; nothing, and the
+/// packet is as before, if it is none that the programs take apart themselves.
+///
+/// It is called through [`Packet::came_encapsulated`].
+///
+/// # Errors
+/// [`DropReason::Truncated`], which no such packet meets.
+#[inline(always)]
+pub fn came_encapsulated<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    device: u32,
+) -> Result<Option<Came>, DropReason> {
+    let Some(outer) = rewrite::encapsulated(packet) else { return Ok(None) };
+    let Some(came) = segment::came_encapsulated(snapshot, device, &outer) else { return Ok(None) };
+    Ok(rewrite::decapsulate(packet, &outer)?.then_some(came))
 }
 
 /// What the host sends to the LAN that it shares with a network, by the uplink that is bridged: what is for a port here
@@ -160,12 +187,17 @@ pub(super) fn tell_of<A: Address, P: Packet, T: Tables>(
     Ok(())
 }
 
-/// Marks what may be an overlay's, where it may come in; the device for overlays takes nothing else.
+/// What the other hosts of overlays send: takes frames out of what is plain and of a known peer, and marks the rest of what
+/// may be an overlay's; the device for overlays takes nothing else.
 ///
 /// # Errors
-/// None.
+/// The reason to drop it.
 #[inline(always)]
-pub fn from_underlay<P: Packet, T: Tables>(packet: &mut P, _: &T, _: Arrival) -> Outcome {
+pub fn from_underlay<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
+    let snapshot = Snapshot::take(tables)?;
+    if let Some(came) = packet.came_encapsulated(&snapshot, arrival.device)? {
+        return from_link(packet, snapshot, arrival, &came);
+    }
     let is_overlay = match parse::ethernet(packet).map(|frame| frame.carries) {
         Ok(Carries::Ipv4) => parse::ipv4(packet, ETHERNET_LEN)
             .is_ok_and(|datagram| is_of_overlay(datagram.protocol, datagram.ports.dst().get())),

@@ -114,7 +114,7 @@ pub fn depart<A: Copy, T: Tables>(
     if hop.vlan != 0 {
         tag(packet, hop.vlan, hop.outer)?;
     } else if hop.outer != 0 {
-        return by_link(packet, snapshot, hop.far, hop.outer);
+        return into_overlay(packet, snapshot, hop.far, hop.outer);
     }
     Ok(Verdict::send(hop.device, Hop::delivery(hop)?))
 }
@@ -145,6 +145,23 @@ pub fn by_link<T: Tables>(
     peer: u16,
 ) -> Outcome {
     let link = snapshot.link(LinkKey::departure(number, peer.into())).ok_or(DropReason::NoRoute)?;
+    dress(packet, link)?;
+    Ok(Verdict::send(link.device, Delivery::Device))
+}
+
+/// Lets a packet of a flow go into an overlay by the link `number` to `peer`: encapsulated already, if its kind and the
+/// peer's allow it; the overlays' device does it else. As [`by_link`].
+#[inline(never)]
+fn into_overlay<T: Tables>(
+    packet: &mut impl Packet,
+    snapshot: &Snapshot<'_, T>,
+    number: u32,
+    peer: u16,
+) -> Outcome {
+    let link = snapshot.link(LinkKey::departure(number, peer.into())).ok_or(DropReason::NoRoute)?;
+    if link.underlay != 0 && rewrite::encapsulate(packet, link)? {
+        return Ok(Verdict::send(link.underlay, Delivery::NextHop));
+    }
     dress(packet, link)?;
     Ok(Verdict::send(link.device, Delivery::Device))
 }

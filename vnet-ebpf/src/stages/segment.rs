@@ -4,13 +4,15 @@
 //! claims to come from somebody who is here. Whether anybody else is who it says is for the hosts beyond to see to.
 
 use vnet_common::{
-    Address, DropReason, Endpoint, Ip, LinkFlags, LinkKey, MacAddr, NetworkFlags, limits::MAX_IFINDEX, tag_of,
+    Address, DropReason, Endpoint, Ip, Link, LinkFlags, LinkKey, MacAddr, NetworkFlags, limits::MAX_IFINDEX,
+    tag_of,
 };
 
 use crate::{
     case::Case,
     headers::{Datagram, Kind, Tags, dhcp, protocol},
     packet::{Packet, Tunnel},
+    rewrite::Encapsulated,
     tables::{Snapshot, Tables},
 };
 
@@ -87,6 +89,21 @@ pub fn came_through<T: Tables>(
     let link = snapshot.link(LinkKey::arrival(device, tunnel.vni)).ok_or(DropReason::UnknownVni)?;
     let peer = snapshot.vtep(tunnel.vni, tunnel.remote).ok_or(DropReason::UnknownPeer)?;
     Ok(Came { number: link.number, network: link.network, peer: peer as u16, is_shared: false })
+}
+
+/// By which link a frame came that arrived at `device` encapsulated as `outer` says; nothing if that is not what its sender
+/// and this host have agreed on.
+#[inline(always)]
+pub fn came_encapsulated<T: Tables>(
+    snapshot: &Snapshot<'_, T>,
+    device: u32,
+    outer: &Encapsulated,
+) -> Option<Came> {
+    let &Link { number, network, .. } = snapshot.link(LinkKey::encapsulated(device, outer.vni))?;
+    let peer = snapshot.vtep(outer.vni, outer.remote)?;
+    let way = snapshot.link(LinkKey::departure(number, peer))?;
+    let is_agreed = way.underlay == device && way.local == outer.local;
+    is_agreed.then_some(Came { number, network, peer: peer as u16, is_shared: false })
 }
 
 /// By which link a frame came with `tags` at `device`; nothing if it is for no network.

@@ -1,5 +1,7 @@
 //! What leads to the rest of networks' segments.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 
 const ETH1: u32 = 3;
@@ -32,6 +34,14 @@ fn accept(frames: Reception) -> Action {
 
 fn decline(frames: Reception) -> Action {
     Action::Decline { device: "eth1".to_owned(), frames }
+}
+
+/// The other hosts.
+const PEERS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))];
+
+fn overlay(uplink: Uplink) -> Segment {
+    Segment::Overlay { uplink, peers: PEERS.into() }
 }
 
 fn web(desired: &mut Desired) -> &mut Network {
@@ -224,7 +234,7 @@ mod overlays {
     fn overlaid(disturb: impl FnOnce(&mut Desired, &mut Observed)) -> Result<Plan, Vec<Obstacle>> {
         plan_after(|desired, observed, _| {
             observed.links.insert(ETH1, eth1());
-            web(desired).segment = Some(Segment::Overlay { uplink: Uplink::Device("eth1".to_owned()) });
+            web(desired).segment = Some(overlay(Uplink::Device("eth1".to_owned())));
             disturb(desired, observed);
         })
     }
@@ -303,7 +313,7 @@ mod overlays {
             overlaid(|desired, observed| {
                 settle(observed);
                 observed.outside.remove(&(ETH1, Role::Underlay));
-                web(desired).segment = Some(Segment::Overlay { uplink: Uplink::DefaultRoute });
+                web(desired).segment = Some(overlay(Uplink::DefaultRoute));
                 assert!(desired.follows_default_route() && desired.leads_outside());
                 observed.default_routes = routes;
             })
@@ -341,7 +351,7 @@ mod overlays {
         let by = |device: &'static str| {
             let found = overlaid(|desired, _| {
                 let uplink = Uplink::Device(device.to_owned());
-                web(desired).segment = Some(Segment::Overlay { uplink });
+                web(desired).segment = Some(overlay(uplink));
             });
             obstacle(found.unwrap_err())
         };
@@ -355,11 +365,19 @@ mod overlays {
         observed.links.insert(ETH1, eth1());
         settle(&mut observed);
         web(&mut desired).mtu = 1450;
-        web(&mut desired).segment = Some(Segment::Overlay { uplink: Uplink::Device("eth1".to_owned()) });
+        web(&mut desired).segment = Some(overlay(Uplink::Device("eth1".to_owned())));
+        let [here, elsewhere] =
+            [ETH1, ETH1 + 1].map(|ifindex| Source { ifindex, address: Ipv4Addr::new(192, 0, 2, 1) });
+        observed.sources = [(PEERS[0], here), (PEERS[1], elsewhere)].into();
         let located = locate(&desired, &observed);
         let segment = &located.segments["web"];
         assert_eq!((segment.ifindex, segment.mtu, segment.underlay.as_deref()), (VXLAN, 1450, Some("eth1")));
         assert_eq!(segment.roles, [(VXLAN, Role::Segment), (ETH1, Role::Underlay)].into());
+        assert_eq!(
+            segment.sources,
+            [(PEERS[0], here)].into(),
+            "who is reached by another device is left to the kernel"
+        );
     }
 }
 
