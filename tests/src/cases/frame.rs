@@ -101,6 +101,26 @@ pub(super) fn fix_ipv4_checksum(header: &mut [u8]) {
     header[10..12].copy_from_slice(&sum);
 }
 
+/// What a packet of an overlay has in common with all others: a source port and an identification, as the model gives them.
+/// Other frames are as they were.
+#[must_use]
+pub fn without_entropy(frame: &[u8]) -> Vec<u8> {
+    /// From any dynamic port to that of VXLAN.
+    const TO_OVERLAY: [u8; 2] = 4789_u16.to_be_bytes();
+    const PORTS: usize = IP + 20;
+    let is_ipv4 = frame.get(12..IP + 1) == Some(&[8, 0, 0x45]);
+    let is_overlay = is_ipv4 && frame.get(PORTS + 2..PORTS + 4) == Some(&TO_OVERLAY[..]);
+    // A checksum that is wrong stays so.
+    if !is_overlay || frame[PORTS] < 0xc0 || checksum(&frame[IP..PORTS]) != [0, 0] {
+        return frame.to_vec();
+    }
+    let mut frame = frame.to_vec();
+    frame[IP + 4..IP + 6].fill(0);
+    frame[PORTS..PORTS + 2].copy_from_slice(&[0xc0, 0]);
+    fix_ipv4_checksum(&mut frame[IP..]);
+    frame
+}
+
 /// The frame after one hop: TTL one less, checksum computed anew, from the MAC `src` to `dst`.
 pub(super) fn routed(frame: &[u8], dst: MacAddr, src: MacAddr) -> Vec<u8> {
     let mut out = frame.to_vec();

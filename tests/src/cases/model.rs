@@ -136,8 +136,9 @@ impl Model {
         arrival: Arrival,
         reason: DropReason,
     ) -> Option<(u32, Delivery)> {
-        let is_told = matches!(entry.hook, Hook::FromPort | Hook::FromUplink | Hook::FromSegment)
-            && is_answered(reason);
+        let is_told =
+            matches!(entry.hook, Hook::FromPort | Hook::FromUplink | Hook::FromSegment | Hook::FromUnderlay)
+                && is_answered(reason);
         let verdict = is_told.then(|| pipeline::answer(packet, &self.tables, arrival, reason))?;
         verdict.and_then(Verdict::destination)
     }

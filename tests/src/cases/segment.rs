@@ -1,6 +1,7 @@
 //! Networks that go beyond the host: by a trunk with one tag or two, by an uplink that is bridged, or by an overlay.
 
 mod bridged;
+mod encapsulated;
 mod joined;
 mod lan;
 mod many;
@@ -34,6 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
         bridged::cases(),
         joined::cases(),
         overlay::cases(),
+        encapsulated::cases(),
     ]
     .concat()
 }

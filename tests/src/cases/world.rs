@@ -215,7 +215,7 @@ impl Policy {
         match (self, network) {
             (Self::Narrow, Device::W) => Some(MTU_W),
             (Self::Narrow, _) => Some(MTU_X),
-            (Self::Beyond(Beyond::Overlay), Device::W) => Some(segment::MTU_OVERLAY),
+            (Self::Beyond(beyond), Device::W) if beyond.is_overlay() => Some(segment::MTU_OVERLAY),
             (Self::Beyond(Beyond::Joined | Beyond::Member), _) => Some(0),
             _ => None,
         }
@@ -223,7 +223,7 @@ impl Policy {
 
     const fn port_flags(self) -> PortFlags {
         match self {
-            Self::Beyond(Beyond::Overlay) => PortFlags::NO_OVERLAY,
+            Self::Beyond(beyond) if beyond.is_overlay() => PortFlags::NO_OVERLAY,
             _ => PortFlags::NONE,
         }
     }

@@ -59,7 +59,7 @@ fn to_all(frame: &[u8]) -> Vec<Sent> {
 }
 
 /// `frame` goes to all peers, and nowhere else.
-fn goes_to_all(case: Case, entry: Entry, frame: &[u8]) -> Case {
+pub(super) fn goes_to_all(case: Case, entry: Entry, frame: &[u8]) -> Case {
     case.takes(entry, frame.to_vec(), &[]).copied(to_all(frame))
 }
 

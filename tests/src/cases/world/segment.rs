@@ -12,7 +12,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use vnet_common::{
-    Delivery, Endpoint, Ip, Link, LinkFlags, LinkKey, NetworkFlags, PortRecord, Station, tag_of,
+    Delivery, Endpoint, Ip, Link, LinkFlags, LinkKey, NetworkFlags, PortRecord, Station, V4, tag_of,
 };
 use vnet_ebpf::packet::Tunnel;
 
@@ -40,6 +40,8 @@ pub enum Beyond {
     BridgedVlan,
     /// W is an overlay between the host and two peers, and port D is known, behind the first.
     Overlay,
+    /// The same, and the programs encapsulate what goes to the first peer, by the uplink.
+    Encapsulated,
     /// X by trunk K with VLAN 20, and T takes part in it.
     Member,
 }
@@ -81,7 +83,15 @@ pub const fn tunnel(last: u8) -> Tunnel {
     Tunnel { vni: VNI, remote: Ip::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, last]) }
 }
 
+/// The host's address towards the first peer.
+pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
 impl Beyond {
+    /// Whether network W is an overlay.
+    pub(super) const fn is_overlay(self) -> bool {
+        matches!(self, Self::Overlay | Self::Encapsulated)
+    }
+
     /// What is special about a network that is usually `flags`.
     pub(super) const fn flags(self, network: Device, flags: NetworkFlags) -> NetworkFlags {
         let extends = flags.and(NetworkFlags::EXTENDS);
@@ -121,13 +131,13 @@ impl Beyond {
         let v6 = IpAddr::V6(R.v6);
         tables.peers.push((128, Ip::from_std(v6), LAN));
         match self {
-            Self::Overlay => self.add_overlay(tables, devices),
+            Self::Overlay | Self::Encapsulated => self.add_overlay(tables, devices),
             _ => self.add_lan(tables, devices),
         }
-        if matches!(self, Self::RemotePort | Self::Joined | Self::Overlay) {
+        if self.is_overlay() || matches!(self, Self::RemotePort | Self::Joined) {
             let (link, number) = (devices.index(Device::BeyondW), number(Device::BeyondW));
             add_addresses(tables, bridge, &D, Endpoint::remote(link, D.mac, number, number));
-            let peer = u16::from(self == Self::Overlay);
+            let peer = u16::from(self.is_overlay());
             let there = Station { peer, ..station(Device::BeyondW, Delivery::Link) };
             tables.stations.push((bridge, D.mac, there));
         }
@@ -176,7 +186,11 @@ impl Beyond {
         tables.links.push((LinkKey::arrival(device, 0), nobodys));
         tables.links.push((LinkKey::arrival(device, VNI), link));
         for (index, Tunnel { remote, .. }) in (0..).zip([PEER, OTHER_PEER]) {
-            let link = Link { outer: index as u16 + 1, remote, ..link };
+            let mut link = Link { outer: index as u16 + 1, remote, ..link };
+            if self == Self::Encapsulated && index == 0 {
+                (link.underlay, link.local) = (devices.index(Device::U), V4::from_octets(LOCAL.octets()));
+                tables.links.push((LinkKey::encapsulated(link.underlay, VNI), link));
+            }
             tables.links.push((LinkKey::departure(link.number, index + 1), link));
             tables.links.push((LinkKey::flood(network, index), link));
             tables.vteps.push((VNI, remote, index + 1));
