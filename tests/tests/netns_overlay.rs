@@ -224,6 +224,25 @@ fn every_byte_arrives_over_ipv6() {
     carries_with_and_without_offloads(&pair, size(64, 1024));
 }
 
+/// How many packets the kernel's device for overlays carries while a and b exchange a hundred.
+fn by_the_kernels_device(pair: &Pair) -> u64 {
+    let carried = || {
+        let links = pair.near.host_exec(&["ip", "-json", "-stats", "link", "show", "dev", "vnet-vxlan"]).ok();
+        let count = |way: &str| links.json()[0]["stats64"][way]["packets"].as_u64().expect("a counter");
+        count("rx") + count("tx")
+    };
+    let before = carried();
+    let _ = pair.near.exec("a", &["ping", "-q", "-c", "50", "-i", "0.01", B[0]]).ok();
+    carried() - before
+}
+
+#[test]
+fn packets_between_ipv4_hosts_pass_the_kernels_device_by() {
+    // Of its own accord a host says something to everybody now and then.
+    assert!(by_the_kernels_device(&running(0)) < 20);
+    assert!(by_the_kernels_device(&running(1)) >= 100);
+}
+
 /// Sends a datagram of as many bytes as the second argument says, which routers may not fragment; prints the error that
 /// comes back, and the MTU of the path.
 const DATAGRAM: &str = r"

@@ -99,7 +99,7 @@ const BY_VLAN: &[Measured] = &[
     measured("from_segment: VLAN, pop", Fate::Sent, Packets::OfKnownFlows(DST_PORT_V4), vlan_in),
 ];
 
-/// The same by an overlay. The kernel's VXLAN device, which encapsulates, is no part of it.
+/// The same by an overlay, to and from a peer for whom the kernel's VXLAN device encapsulates: that is no part of it.
 const BY_OVERLAY: &[Measured] = &[
     measured("from_port: VXLAN, out", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), overlay_out),
     measured("from_segment: VXLAN, in", Fate::Sent, Packets::OfKnownFlows(DST_PORT_V4), overlay_in),

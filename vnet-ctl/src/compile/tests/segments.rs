@@ -2,18 +2,22 @@
 
 mod members;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use vnet_common::{
     Delivery, Direction, ElasticIp, Endpoint, Forward, ForwardKey, ForwardKind, Ip, JOIN_OUTSIDE, Link,
-    LinkFlags, LinkKey, MacAddr, NetworkFlags, PortFlags, PortRecord, Station, limits, link,
+    LinkFlags, LinkKey, MacAddr, NetworkFlags, PortFlags, PortRecord, Station, V4, limits, link,
 };
 
 use super::{World, addr, assign, devices, policy, random::Random};
 use crate::{
     compile::{
-        Assigned, Compiler, Devices, ExitPlace, Party, Question, SegmentDevice, Tables, UplinkDevice,
+        Assigned, Compiler, Devices, ExitPlace, Party, Question, SegmentDevice, Source, Tables, UplinkDevice,
         compile, exit_addresses, explain,
     },
     policy::{Attach, NetworkKind, Policy, Protocol, Segment},
@@ -193,6 +197,24 @@ fn an_overlay_leads_to_each_of_its_peers() {
     assert_eq!(world.tables.links, expected.into());
     assert_eq!(world.tables.vteps, [((7, addr("203.0.113.2")), 1), ((7, addr("203.0.113.9")), 2)].into());
     assert!(world.tables.ports.values().all(|port| port.flags == PortFlags::NO_OVERLAY), "of any network");
+}
+
+#[test]
+fn the_programs_encapsulate_for_peers_whom_the_host_reaches_by_the_underlay() {
+    const UNDERLAY: u32 = 77;
+    let mut policy = policy(TEXT);
+    segment(&mut policy, "web", overlay(7, &["203.0.113.2", "203.0.113.9"]));
+    let mut devices = with_segments(&policy);
+    let source = Source { ifindex: UNDERLAY, address: Ipv4Addr::new(192, 0, 2, 1) };
+    devices.sources = [(("web".to_owned(), addr("203.0.113.9")), source)].into();
+    let links = compile(&policy, &assign(&policy, &BTreeMap::new()).unwrap(), &devices).unwrap().links;
+    let way = |peer| {
+        let Link { underlay, local, .. } = links[&LinkKey::departure(link::segment(WEB), peer)];
+        (underlay, local)
+    };
+    assert_eq!(way(1), (0, V4::default()), "the overlays' device does it");
+    assert_eq!(way(2), (UNDERLAY, V4::from_octets([192, 0, 2, 1])));
+    assert_eq!(links[&LinkKey::encapsulated(UNDERLAY, 7)].number, link::segment(WEB));
 }
 
 #[test]
