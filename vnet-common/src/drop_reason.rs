@@ -44,7 +44,7 @@ drop_reasons! {
     1 Truncated "truncated" "The packet ends before the header that it announces.",
     2 MalformedHeader "malformed-header" "A header contradicts itself: version, length or flags.",
     3 EtherType "ether-type" "Neither ARP, IPv4 nor IPv6; vnet carries nothing else.",
-    4 VlanTag "vlan-tag" "A tagged frame on a port that takes untagged frames only.",
+    4 VlanTag "vlan-tag" "A frame with a tag that the port does not take: it takes those of its `vlans`, one at a time, and no other.",
     5 Fragment "fragment" "An IP fragment that could not be followed: its first one did not come in time, or was not allowed, or too many were on their way.",
     6 ExtensionHeader "extension-header" "An IPv6 extension header that is not on vnet's list, or too many of them.",
     7 TcpFlags "tcp-flags" "A combination of TCP flags that no connection uses.",
