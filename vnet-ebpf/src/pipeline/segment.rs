@@ -196,7 +196,9 @@ pub(super) fn tell_of<A: Address, P: Packet, T: Tables>(
 pub fn from_underlay<P: Packet, T: Tables>(packet: &mut P, tables: &T, arrival: Arrival) -> Outcome {
     let snapshot = Snapshot::take(tables)?;
     if let Some(came) = packet.came_encapsulated(&snapshot, arrival.device)? {
-        return from_link(packet, snapshot, arrival, &came);
+        let verdict = from_link(packet, snapshot, arrival, &came)?;
+        // What was inside is nothing to the host's stack at this device.
+        return if verdict == Verdict::PASS { Err(DropReason::Undecided) } else { Ok(verdict) };
     }
     let is_overlay = match parse::ethernet(packet).map(|frame| frame.carries) {
         Ok(Carries::Ipv4) => parse::ipv4(packet, ETHERNET_LEN)
