@@ -7,7 +7,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use vnet_common::DropReason;
+use vnet_common::{DropReason, limits};
 use vnet_tests::{
     Namespace, Running, World, eventually,
     process::finish,
@@ -68,6 +68,19 @@ fn assert_no_files(world: &World) {
     let names = entries.map(|entry| entry.expect("an entry").file_name());
     let left: Vec<_> = names.filter(|name| name != "policy.toml" && name != "daemon.log").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn status_tells_what_memory_the_tables_take() {
+    let world = World::running(POLICY);
+    let memory = &world.json(&["status"])["memory"];
+    let [tables, daemon] = ["tables", "daemon"].map(|of| memory[of].as_u64().expect("bytes"));
+    // The flow tables are made whole, each entry with its key.
+    let flows = u64::from(limits::FLOWS4) * (16 + 96) + u64::from(limits::FLOWS6) * (40 + 120);
+    assert!((flows..4 * flows).contains(&tables), "{tables} bytes, {flows} of them flows");
+    assert!((1 << 20..1 << 30).contains(&daemon), "{daemon} bytes");
+    let told = world.ctl(&["status"]).ok();
+    assert!(told.stdout.contains("MB in the kernel"), "{told}");
 }
 
 #[test]

@@ -47,9 +47,22 @@ fn view(status: &Status) -> View {
         ("Ports", status.ports.to_string()),
         ("Rules", status.rules.to_string()),
         ("Flows", format!("{} IPv4, {} IPv6", status.flows.v4, status.flows.v6)),
+        (
+            "Memory",
+            format!(
+                "{} MB in the kernel, {} MB daemon",
+                megabytes(status.memory.tables),
+                megabytes(status.memory.daemon)
+            ),
+        ),
         ("Layout ABI", status.abi.to_string()),
         ("Problems", status.problems.join("; ")),
     ])
+}
+
+/// Millions of bytes, rounded.
+const fn megabytes(bytes: u64) -> u64 {
+    (bytes + 500_000) / 1_000_000
 }
 
 /// What becomes of a policy that nobody has confirmed.

@@ -9,10 +9,10 @@ use vnet_common::ABI_VERSION;
 use super::{Daemon, at_length, view::drops_at};
 use crate::{
     api::types::{
-        DropReport, ElasticIpInfo, Event, FlowInfo, ForwardInfo, NetworkInfo, PortInfo, PortState, PortStats,
-        Status, Traffic,
+        DropReport, ElasticIpInfo, Event, FlowInfo, ForwardInfo, Memory, NetworkInfo, PortInfo, PortState,
+        PortStats, Status, Traffic,
     },
-    datapath::FlowFilter,
+    datapath::{FlowFilter, memory_of_process},
     plan::Desired,
     state::State,
 };
@@ -42,6 +42,7 @@ impl Daemon {
             ports: view.policy.ports.len(),
             rules: view.policy.rule_count(),
             flows: datapath.flow_counts()?,
+            memory: Memory { tables: datapath.memory()?, daemon: memory_of_process()? },
             uptime_secs: self.started.elapsed().as_secs(),
             pending,
             problems: datapath.sockets_trouble().map(sockets_warning).into_iter().collect(),

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 
 use super::{
+    memory,
     names::{Hook, MAPS, Pins, SocketHook},
     sys,
 };
@@ -132,6 +133,11 @@ impl HeldMaps {
             Ok((*name, map))
         };
         MAPS.iter().map(open).collect::<Result<_>>().map(Self)
+    }
+
+    /// Bytes of kernel memory that they take.
+    pub(super) fn memory(&self) -> Result<u64> {
+        self.0.iter().map(|(_, map)| memory::of_map(map.fd().as_fd())).sum()
     }
 
     /// Pins again what is not pinned any more.

@@ -15,6 +15,7 @@ mod drops;
 mod filter;
 mod flows;
 mod links;
+mod memory;
 mod mend;
 pub mod names;
 mod object;
@@ -61,6 +62,7 @@ pub use carry::CarryError;
 pub use commit::{Changes, Committed, Count};
 pub use drops::describe;
 pub use filter::{FilterError, FlowFilter};
+pub use memory::of_process as memory_of_process;
 pub use mend::{Mended, Place, Unmended, What};
 pub use object::{PinError, Shape, declared};
 pub use preflight::{Preflight, PreflightError};
@@ -356,6 +358,14 @@ impl Datapath {
         wanted: &dyn Fn(&FlowInfo) -> bool,
     ) -> Result<Vec<FlowInfo>> {
         self.flows.list(name, wanted)
+    }
+
+    /// Bytes of kernel memory that the maps take.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn memory(&self) -> Result<u64> {
+        self.maps.memory()
     }
 
     /// How many flows are tracked.

@@ -30,6 +30,9 @@ pub struct Status {
     pub rules: usize,
     /// Flows tracked now.
     pub flows: FlowCounts,
+    /// Memory that it takes.
+    #[serde(default)]
+    pub memory: Memory,
     /// Seconds since the daemon started.
     pub uptime_secs: u64,
     /// The policy that waits for its confirmation.
@@ -47,6 +50,15 @@ pub struct PendingInfo {
     pub seconds_left: u64,
     /// The generation that it became.
     pub generation: u32,
+}
+
+/// Memory in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Memory {
+    /// Of the kernel, for all tables.
+    pub tables: u64,
+    /// Of the daemon.
+    pub daemon: u64,
 }
 
 /// How many flows are tracked.
