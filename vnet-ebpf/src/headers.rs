@@ -50,6 +50,22 @@ pub mod dhcp {
     }
 }
 
+/// Ethertypes of what vnet carries, as numbers.
+pub mod ether_type {
+    use network_types::eth::EtherType;
+
+    /// ARP (RFC 826).
+    pub const ARP: u16 = value(EtherType::Arp);
+    /// IPv4 (RFC 894).
+    pub const IPV4: u16 = value(EtherType::Ipv4);
+    /// IPv6 (RFC 2464).
+    pub const IPV6: u16 = value(EtherType::Ipv6);
+
+    const fn value(ether_type: EtherType) -> u16 {
+        u16::from_be(ether_type as u16)
+    }
+}
+
 /// Length of the Ethernet header: where the IP header begins.
 pub const ETHERNET_LEN: usize = size_of::<EthHdr>();
 

@@ -15,7 +15,7 @@ use crate::{
     compile::{Bridge, Devices, PortDevice, SegmentDevice, Source, UplinkDevice},
     datapath::names::Hook,
     plan::{self, Located, LocatedSegment, LocatedUplink, Role},
-    policy::{Policy, Segment},
+    policy::Policy,
 };
 
 /// Devices that do not exist, one for each network, port, uplink and segment: the tables have the size that they will
@@ -70,11 +70,7 @@ pub(super) fn imagined(policy: &Policy) -> Devices {
 /// Each peer of each overlay that has an IPv4 address, with the name of the network.
 fn overlays(policy: &Policy) -> impl Iterator<Item = (String, IpAddr)> {
     policy.networks.iter().flat_map(|(name, network)| {
-        let peers = match &network.segment {
-            Some(Segment::Overlay { peers, .. }) => peers.as_slice(),
-            Some(Segment::Lan { .. }) | None => &[],
-        };
-        peers.iter().filter(|peer| peer.is_ipv4()).map(|peer| (name.clone(), *peer))
+        network.peers().iter().filter(|peer| peer.is_ipv4()).map(|peer| (name.clone(), *peer))
     })
 }
 

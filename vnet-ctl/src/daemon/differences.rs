@@ -125,11 +125,7 @@ fn segment(found: &mut Found, of: &str, [before, after]: [&Network; 2]) {
         Some(Segment::Lan { priority: None, .. } | Segment::Overlay { .. }) | None => "none".to_owned(),
     };
     found.value(of, "priority", [priority(before), priority(after)]);
-    let peers = |network: &Network| match &network.segment {
-        Some(Segment::Overlay { peers, .. }) => texts(peers),
-        Some(Segment::Lan { .. }) | None => BTreeSet::new(),
-    };
-    found.list(&format!("{of}: peer"), &peers(before), &peers(after));
+    found.list(&format!("{of}: peer"), &texts(before.peers()), &texts(after.peers()));
 }
 
 /// How the network leads outside.

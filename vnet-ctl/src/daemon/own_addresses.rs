@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{apply::Occasion, declared::PolicyFile, error::ApplyError};
 use crate::{
     plan::Located,
-    policy::{Mistake, Overlaps, Policy, Segment, Subject, placed},
+    policy::{Mistake, Network, Overlaps, Policy, Subject, placed},
 };
 
 /// What a policy `file` says that does not go with the host's addresses: in a sentence each with its place, by what
@@ -72,11 +72,9 @@ fn find(policy: &Policy, located: &Located) -> Vec<Misfit> {
 
 /// Peers that are this host itself.
 fn peers<'a>(policy: &'a Policy, located: &'a Located) -> impl Iterator<Item = Misfit> + 'a {
-    let overlays = policy.networks.iter().filter_map(|(name, network)| match &network.segment {
-        Some(Segment::Overlay { peers, .. }) => Some((name, peers)),
-        Some(Segment::Lan { .. }) | None => None,
-    });
-    let peers = overlays.flat_map(|(network, peers)| peers.iter().map(move |peer| (network, *peer)));
+    let of =
+        |(name, network): (&'a String, &'a Network)| network.peers().iter().map(move |peer| (name, *peer));
+    let peers = policy.networks.iter().flat_map(of);
     peers.filter_map(|(network, peer)| {
         let device = located.addresses.get(&peer)?;
         let name = format!("network {network}: peer {peer}");

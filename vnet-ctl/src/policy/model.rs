@@ -299,6 +299,15 @@ impl Network {
         self.kind != NetworkKind::Bridged
     }
 
+    /// The other hosts of its overlay, if it is one.
+    #[must_use]
+    pub fn peers(&self) -> &[IpAddr] {
+        match &self.segment {
+            Some(Segment::Overlay { peers, .. }) => peers,
+            Some(Segment::Lan { .. }) | None => &[],
+        }
+    }
+
     /// The subnet that contains `addr`.
     #[must_use]
     pub fn subnet_of(&self, addr: IpAddr) -> Option<&Subnet> {

@@ -10,8 +10,9 @@ use aya_ebpf::{
 };
 use vnet_common::{Be16, DropReason, Ip};
 use vnet_ebpf::{
-    headers::ETHERNET_LEN,
+    headers::{ETHERNET_LEN, ether_type},
     packet::{ENCAPSULATION_LEN, Tunnel},
+    rewrite::TTL,
 };
 
 /// The first fields of `struct bpf_tunnel_key` (`linux/bpf.h`), which every kernel knows.
@@ -29,8 +30,6 @@ struct Key {
 
 /// Bytes of a key without the padding: the size that the helpers take for one without what follows.
 const KEY_LEN: u32 = 22;
-/// Hops that an outer packet may take (RFC 1700: the recommended default).
-const TTL: u8 = 64;
 /// An IPv4 address among IPv6 ones (RFC 4291 section 2.5.5.2): its third word.
 const MAPPED: u32 = 0xffff_u32.to_be();
 
@@ -82,9 +81,8 @@ pub(super) fn encapsulate(skb: *mut __sk_buff) -> bool {
 
 /// Takes it away. What is inside may be of another IP version than what is around it (Linux 6.3).
 #[inline(always)]
-pub(super) fn decapsulate(skb: *mut __sk_buff, ether_type: Be16) -> bool {
-    const IPV6: u16 = 0x86dd;
-    let flags = if ether_type.get() == IPV6 { BPF_F_ADJ_ROOM_DECAP_L3_IPV6 } else { 0 };
+pub(super) fn decapsulate(skb: *mut __sk_buff, carries: Be16) -> bool {
+    let flags = if carries.get() == ether_type::IPV6 { BPF_F_ADJ_ROOM_DECAP_L3_IPV6 } else { 0 };
     // SAFETY: as above.
     unsafe { bpf_skb_adjust_room(skb, -(ENCAPSULATION_LEN as i32), BPF_ADJ_ROOM_MAC, flags.into()) == 0 }
 }

@@ -3,16 +3,13 @@
 use vnet_common::{Address as _, Be16, Be32, DropReason, MacPair, V4, V6, limits::QUOTED_BYTES};
 
 use super::{
-    fold,
+    IPV4_VERSION_LEN, TTL, fold, ipv4_sum,
     translate::{ICMP_HEADER_LEN, word},
 };
 use crate::{
     headers::{Datagram, ETHERNET_LEN, protocol},
     packet::{AddressWire, Change, ChangeKind, Ipv4Wire, Ipv6Wire, Packet},
 };
-
-/// Hops that an error may go.
-const TTL: u8 = 64;
 
 /// An ICMP error about a packet that came in.
 pub struct Quote<'a, A: Copy> {
@@ -67,7 +64,7 @@ fn ipv4<A: AddressWire>(quote: &Quote<'_, A>, len: u16) -> Ipv4Wire {
     const TOS: u8 = 0xc0;
     let (src, dst) = (V4::of(quote.from.ip()), V4::of(quote.datagram.src.ip()));
     let mut header = Ipv4Wire {
-        version_len: 0x45,
+        version_len: IPV4_VERSION_LEN,
         tos: TOS,
         total_len: Be16::new(size_of::<Ipv4Wire>() as u16 + len),
         // RFC 6864 section 4.1: what is never fragmented needs none.
@@ -79,13 +76,7 @@ fn ipv4<A: AddressWire>(quote: &Quote<'_, A>, len: u16) -> Ipv4Wire {
         src,
         dst,
     };
-    let sum = word(Be16::from_bytes([header.version_len, header.tos]))
-        + word(header.total_len)
-        + word(header.fragment)
-        + word(Be16::from_bytes([header.ttl, header.protocol]))
-        + src.sum()
-        + dst.sum();
-    header.checksum = Be16::from_bytes((!fold(sum)).to_ne_bytes());
+    header.checksum = Be16::from_bytes((!ipv4_sum(&header)).to_ne_bytes());
     header
 }
 

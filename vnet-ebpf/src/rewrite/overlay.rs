@@ -10,10 +10,10 @@
 
 use vnet_common::{Address as _, Be16, Be32, DropReason, Ip, Link, MacPair, Ports, V4};
 
-use super::fold;
+use super::{IPV4_VERSION_LEN, TTL, ipv4_sum};
 use crate::{
-    headers::{ETHERNET_LEN, protocol},
-    packet::{AddressWire as _, ENCAPSULATION_LEN, Ipv4Wire, OverlayWire, Packet},
+    headers::{ETHERNET_LEN, ether_type, protocol},
+    packet::{ENCAPSULATION_LEN, Ipv4Wire, OverlayWire, Packet},
 };
 
 /// UDP port of overlays (RFC 7348 section 5).
@@ -23,12 +23,8 @@ pub const OVERLAY_PORT: u16 = 4789;
 const INNER: usize = ETHERNET_LEN + size_of::<OverlayWire>();
 /// Offset of an ethertype in a frame.
 const ETHER_TYPE: usize = 12;
-const IPV4: Be16 = Be16::new(0x0800);
-const IPV6: Be16 = Be16::new(0x86dd);
-/// IPv4, with a header of five words.
-const VERSION_LEN: u8 = 0x45;
-/// Hops that an outer packet may take (RFC 1700: the recommended default).
-const TTL: u8 = 64;
+const IPV4: Be16 = Be16::new(ether_type::IPV4);
+const IPV6: Be16 = Be16::new(ether_type::IPV6);
 /// The one flag of VXLAN: the network identifier holds.
 const VXLAN_FLAGS: Be32 = Be32::new(0x0800_0000);
 /// Explicit congestion notification (RFC 3168 section 5): two bits, both set where there is congestion.
@@ -51,7 +47,7 @@ pub fn encapsulate(packet: &mut impl Packet, link: &Link) -> Result<bool, DropRe
     }
     let [.., remote] = link.remote.words();
     let mut ip = Ipv4Wire {
-        version_len: VERSION_LEN,
+        version_len: IPV4_VERSION_LEN,
         tos: outer_class(class),
         total_len: Be16::new(total_len),
         id: Be16::new(own as u16),
@@ -63,7 +59,7 @@ pub fn encapsulate(packet: &mut impl Packet, link: &Link) -> Result<bool, DropRe
         src: link.local,
         dst: V4::from_octets(remote.to_ne_bytes()),
     };
-    ip.checksum = Be16::from_bytes((!sum(&ip)).to_ne_bytes());
+    ip.checksum = Be16::from_bytes((!ipv4_sum(&ip)).to_ne_bytes());
     let outer = OverlayWire {
         ip,
         ports: Ports::new(Be16::new(source_port(of_flow)), Be16::new(OVERLAY_PORT)),
@@ -109,23 +105,6 @@ const fn source_port(of_flow: u32) -> u16 {
     0xc000 | (of_flow ^ of_flow >> 16) as u16 & 0x3fff
 }
 
-/// The ones' complement sum of a header without options.
-#[inline(always)]
-fn sum(ip: &Ipv4Wire) -> u16 {
-    let word = |high: u8, low: u8| u32::from(u16::from_ne_bytes([high, low]));
-    let halves = |half: Be16| u32::from(half.to_ne());
-    fold(
-        word(ip.version_len, ip.tos)
-            + halves(ip.total_len)
-            + halves(ip.id)
-            + halves(ip.fragment)
-            + word(ip.ttl, ip.protocol)
-            + halves(ip.checksum)
-            + ip.src.sum()
-            + ip.dst.sum(),
-    )
-}
-
 /// What a packet of an overlay says of where it is from and what it is for.
 #[derive(Clone, Copy)]
 pub struct Encapsulated {
@@ -152,7 +131,7 @@ pub fn encapsulated(packet: &impl Packet) -> Option<Encapsulated> {
     let OverlayWire { ip, ports, udp_len, udp_check, flags, vni } = packet.read(ETHERNET_LEN).ok()?;
     let total_len = u32::from(ip.total_len.get());
     let is_plain = ether_type == IPV4
-        && ip.version_len == VERSION_LEN
+        && ip.version_len == IPV4_VERSION_LEN
         && ip.fragment.get() & FRAGMENTED == 0
         && ip.protocol == protocol::UDP
         && ports.dst().get() == OVERLAY_PORT
@@ -162,7 +141,7 @@ pub fn encapsulated(packet: &impl Packet) -> Option<Encapsulated> {
         && ip.tos & CONGESTED != CONGESTED
         && total_len + ETHERNET_LEN as u32 == packet.length()
         && u32::from(udp_len.get()) + size_of::<Ipv4Wire>() as u32 == total_len
-        && sum(&ip) == u16::MAX;
+        && ipv4_sum(&ip) == u16::MAX;
     if !is_plain {
         return None;
     }

@@ -3,12 +3,11 @@
 //! Decides whether the headers are whole, consistent and of a kind that vnet carries, and reads out of
 //! them what the other stages need. Whether any of it is true is the sender stage's question.
 
-use network_types::eth::EtherType;
 use vnet_common::{Address, Be16, DropReason, Ip, MacPair, Ports, V4, V6, limits};
 
 use crate::{
     fragments::Fragment,
-    headers::{Carries, Datagram, Frame, Kind, Message, Segment, Tags, protocol},
+    headers::{Carries, Datagram, Frame, Kind, Message, Segment, Tags, ether_type, protocol},
     packet::{AddressWire, FragmentWire, Ipv4Wire, Ipv6Wire, Packet, Tag, TcpWire},
 };
 
@@ -23,17 +22,11 @@ pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
         return Err(DropReason::VlanTag);
     }
     let macs: MacPair = packet.read(0)?;
-    let ether_type: Be16 = packet.read(size_of::<MacPair>())?;
-    const fn value(ether_type: EtherType) -> u16 {
-        u16::from_be(ether_type as u16)
-    }
-    const ARP: u16 = value(EtherType::Arp);
-    const IPV4: u16 = value(EtherType::Ipv4);
-    const IPV6: u16 = value(EtherType::Ipv6);
-    let carries = match ether_type.get() {
-        IPV4 => Carries::Ipv4,
-        IPV6 => Carries::Ipv6,
-        ARP => Carries::Arp,
+    let kind: Be16 = packet.read(size_of::<MacPair>())?;
+    let carries = match kind.get() {
+        ether_type::IPV4 => Carries::Ipv4,
+        ether_type::IPV6 => Carries::Ipv6,
+        ether_type::ARP => Carries::Arp,
         Tag::CUSTOMER | Tag::SERVICE => return Err(DropReason::VlanTag),
         _ => return Err(DropReason::EtherType),
     };

@@ -144,9 +144,7 @@ pub fn by_link<T: Tables>(
     number: u32,
     peer: u16,
 ) -> Outcome {
-    let link = snapshot.link(LinkKey::departure(number, peer.into())).ok_or(DropReason::NoRoute)?;
-    dress(packet, link)?;
-    Ok(Verdict::send(link.device, Delivery::Device))
+    leave(packet, departure(snapshot, number, peer)?)
 }
 
 /// Lets a packet of a flow go into an overlay by the link `number` to `peer`: encapsulated already, if its kind and the
@@ -158,10 +156,26 @@ fn into_overlay<T: Tables>(
     number: u32,
     peer: u16,
 ) -> Outcome {
-    let link = snapshot.link(LinkKey::departure(number, peer.into())).ok_or(DropReason::NoRoute)?;
+    let link = departure(snapshot, number, peer)?;
     if link.underlay != 0 && rewrite::encapsulate(packet, link)? {
         return Ok(Verdict::send(link.underlay, Delivery::NextHop));
     }
+    leave(packet, link)
+}
+
+/// The link `number`; in an overlay the way to `peer`.
+#[inline(always)]
+fn departure<'a, T: Tables>(
+    snapshot: &Snapshot<'a, T>,
+    number: u32,
+    peer: u16,
+) -> Result<&'a Link, DropReason> {
+    snapshot.link(LinkKey::departure(number, peer.into())).ok_or(DropReason::NoRoute)
+}
+
+/// Lets a packet go by the device of `link`.
+#[inline(always)]
+fn leave(packet: &mut impl Packet, link: &Link) -> Outcome {
     dress(packet, link)?;
     Ok(Verdict::send(link.device, Delivery::Device))
 }
