@@ -369,6 +369,16 @@ pub trait Packet {
         case: &mut Case<A>,
     ) -> Outcome;
 
+    /// Runs [`pipeline::carry_on`], likewise.
+    ///
+    /// # Errors
+    /// As that does.
+    fn carry_on<A: Version, T: Tables + FlowTable<A>>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Outcome;
+
     /// Runs [`follow::follow`], likewise.
     ///
     /// # Errors

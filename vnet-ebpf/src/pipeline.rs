@@ -4,7 +4,7 @@
 //! from_port, from_host, from_uplink
 //!   parse      what it says              (1)
 //!   follow     if it is a fragment: what it is part of; it may have to wait for the first one
-//!   track      its flow, if it has one   (2)   hit, same generation, routine -------+
+//!   track      its flow, if it has one   (2)   hit, same generation ----------------+
 //!   neighbour  ARP, discovery            (3)   answered or passed on                |
 //!   sender     who sent it               (4)                                        |
 //!   translate  for whom it really is     (5)   from outside and for nobody: passes  |
@@ -19,9 +19,10 @@
 //! to_host        what the bridge floods to the host: it passes, unless the network keeps the host out
 //! ```
 //!
-//! A hit skips the sender stage safely: that check was made for the key's device and the entry's MACs.
+//! A hit (`decided`) skips the sender stage safely: that check was made for the key's device and the entry's MACs.
 
 mod answer;
+mod decided;
 mod errors;
 mod flooded;
 mod hooks;
@@ -31,17 +32,17 @@ mod segment;
 pub mod socket;
 mod way;
 
-use core::sync::atomic::{Ordering, compiler_fence};
-
 use vnet_common::{
-    Address, Delivery, DropReason, Endpoint, Flow, FlowKey, MacAddr, MacPair, Ops, V4, V6, link, mark,
+    Address, Delivery, DropReason, Endpoint, FlowKey, MacAddr, MacPair, Ops, V4, V6, link, mark,
 };
 
-use self::hooks::{Hook, Host, Workload};
+use self::{
+    decided::{advance, decided, find_pair},
+    hooks::{Hook, Host, Workload},
+};
 use crate::{
     case::{Case, Decision, Step},
     headers::{Carries, Frame, Kind, protocol},
-    hop::Hop,
     packet::Packet,
     stages::{
         install::{self, Birth},
@@ -53,6 +54,7 @@ use crate::{
 };
 
 pub use answer::{answer, is_answered};
+pub use decided::carry_on;
 pub use flooded::{to_host, to_port};
 pub use segment::{came, came_encapsulated, from_segment, from_underlay, spread, to_segment};
 
@@ -234,9 +236,9 @@ fn datagram<H: Hook, A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case: &mut Case<A>,
 ) -> Outcome {
     H::observe(packet, &snapshot, case)?;
-    let routine = if A::IS_V4 { routine } else { routine_apart };
-    if let Some(verdict) = routine(packet, snapshot, case)? {
-        return Ok(verdict);
+    match decided(packet, snapshot, case)? {
+        Verdict::OPEN => {}
+        verdict => return Ok(verdict),
     }
     match H::sender(packet, &snapshot, case)? {
         Verdict::OPEN => packet.unicast(&snapshot, case),
@@ -253,9 +255,9 @@ fn outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Outcome {
     let mac = case.macs.dst();
     case.macs = MacPair::new(mac, MacAddr::default());
-    let routine = if A::IS_V4 { routine } else { routine_apart };
-    if let Some(verdict) = routine(packet, snapshot, case)? {
-        return Ok(verdict);
+    match decided(packet, snapshot, case)? {
+        Verdict::OPEN => {}
+        verdict => return Ok(verdict),
     }
     if snapshot.uplink(case.device).is_none_or(|uplink| uplink.mac != mac) {
         return Ok(Verdict::PASS);
@@ -263,66 +265,6 @@ fn outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case.from = Endpoint::outside(case.device, snapshot.peer(case.datagram.src.ip()));
     (case.network, case.gateway_mac) = (case.device, mac);
     packet.unicast(&snapshot, case)
-}
-
-/// Sends a packet whose decision stands, and which changes nothing but the record of its own direction.
-#[inline(always)]
-fn routine<A: Version, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &mut P,
-    snapshot: Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<Option<Verdict>, DropReason> {
-    case.key = case.datagram.key(case.device);
-    let Some(flow) = snapshot.tables.find(&case.key) else { return Ok(None) };
-    // Of the decision, too: what does not fit goes the long way, where it is dropped if that is still so.
-    if !replay::fits(packet, &case.datagram, flow.mtu.get()) {
-        return Ok(None);
-    }
-    let Some(hop) = current(snapshot, &flow, case) else { return Ok(None) };
-    if !track::is_routine(&flow, &case.datagram.message) {
-        return Ok(None);
-    }
-    snapshot.tables.touch(&flow, case.now)?;
-    track::record(&flow, &case.datagram.message);
-    replay::replay(packet, &snapshot, (&case.datagram, &flow), (&hop, &case.forth.leaves)).map(Some)
-}
-
-/// As [`routine`]; a function of its own in the kernel too, for the stack's sake.
-#[inline(never)]
-fn routine_apart<A: Version, P: Packet, T: Tables + FlowTable<A>>(
-    packet: &mut P,
-    snapshot: Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<Option<Verdict>, DropReason> {
-    routine(packet, snapshot, case)
-}
-
-/// The way of a packet if the decision in its entry stands; the tuple that it leaves with is put into the case. All is
-/// copied before that is looked at, for another CPU may be writing a newer one.
-#[inline(always)]
-fn current<A: Copy + Default, T: Tables>(
-    snapshot: Snapshot<'_, T>,
-    flow: &Flow<A>,
-    case: &mut Case<A>,
-) -> Option<Hop<A>> {
-    let hop = Hop::untranslated(flow);
-    if hop.ops.has(Ops::TRANSLATE) {
-        case.forth.leaves = flow.leaves.get();
-    }
-    compiler_fence(Ordering::SeqCst);
-    track::is_current(flow, snapshot.generation, case.macs, case.heard).then_some(hop)
-}
-
-/// The same, with the way put into the case.
-#[inline(always)]
-fn is_current<A: Copy + Default, T: Tables>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-    flow: &Flow<A>,
-) -> bool {
-    case.forth = Hop::of(flow);
-    compiler_fence(Ordering::SeqCst);
-    track::is_current(flow, snapshot.generation, case.macs, case.heard)
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -354,9 +296,7 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
             return left_to_host(snapshot, case, DropReason::Unsolicited);
         }
     }
-    if case.step != Step::Continue
-        && let Err(reason) = way::find(snapshot, case).and_then(|()| way::admit(snapshot, case))
-    {
+    if let Err(reason) = way::find(snapshot, case).and_then(|()| way::admit(snapshot, case)) {
         // A frame for somebody else says nothing about the flow.
         if case.step == Step::Renew && reason != DropReason::WrongMac {
             for key in [&case.key, &case.pair_key] {
@@ -379,13 +319,15 @@ fn classify<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
-    (case.step, case.before, case.before_device) = (Step::Single, Decision::TRUST, 0);
-    let message = &case.datagram.message;
+    (case.before, case.before_device) = (Decision::TRUST, 0);
+    let (message, is_known) = (&case.datagram.message, case.step != Step::Open);
     if message.kind == Kind::Single {
+        case.step = Step::Single;
         return Ok(());
     }
     case.step = Step::Open;
-    let Some(own) = snapshot.tables.find(&case.key) else { return Ok(()) };
+    let own = if is_known { snapshot.tables.find(&case.key) } else { None };
+    let Some(own) = own else { return Ok(()) };
     if message.kind == Kind::Echo && own.ops.get().has(Ops::REPLY) {
         case.step = Step::Single;
         return Ok(());
@@ -393,15 +335,12 @@ fn classify<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot.tables.touch(&own, case.now)?;
     (case.before_pair, case.before_leaves) = (own.pair_device.get(), own.leaving(&case.key));
     case.before_mac = own.sent.get().dst();
-    case.pair_key = own.pair_key(&case.key);
-    let pair = snapshot.tables.find(&case.pair_key);
-    let is_whole = pair.is_some_and(|pair| pair.pair_key(&case.pair_key) == case.key);
+    let is_whole = find_pair(snapshot, case, &own).is_some();
+    let message = &case.datagram.message;
     case.step = if !is_whole || track::has_ended(&own) || track::starts_anew(&own, message) {
         Step::Reopen
     } else if track::challenges(&own, message) {
         Step::Challenge
-    } else if is_current(snapshot, case, &own) {
-        Step::Continue
     } else {
         case.before = Decision { rules: own.rules.get(), keep: own.ops.get() };
         case.before_device = own.device.get();
@@ -461,7 +400,7 @@ fn open<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     replay::send(packet, snapshot, &case.datagram, (&case.forth, &case.forth.leaves))
 }
 
-/// Carries on a flow that is not routine: its state changes, or its decision was out of date. As [`open`].
+/// Carries on a flow that has been judged again. As [`open`].
 #[inline(never)]
 fn proceed<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
@@ -471,10 +410,8 @@ fn proceed<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     // Both were there a moment ago.
     let own = snapshot.tables.find(&case.key).ok_or(DropReason::FlowExpiring)?;
     let pair = snapshot.tables.find(&case.pair_key).ok_or(DropReason::FlowExpiring)?;
-    track::advance(&own, &pair, &case.datagram.message)?;
     if case.step == Step::Renew {
         install::renew(snapshot.tables, case, snapshot.generation, &own, &pair);
     }
-    replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
-    replay::replay(packet, snapshot, (&case.datagram, &own), (&case.forth, &case.forth.leaves))
+    advance(packet, snapshot, case, (&own, &pair))
 }

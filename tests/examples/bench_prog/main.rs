@@ -73,20 +73,25 @@ fn main() {
         env::var(name).map_or(usual, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
     };
     let (rounds, repeat) = (number("BENCH_ROUNDS", 7), number("BENCH_REPEAT", 200_000));
+    let only = env::var("BENCH_ONLY").unwrap_or_default();
     // The namespaces that the thread enters end with it.
-    let report = thread::scope(|scope| scope.spawn(|| measure(rounds, repeat)).join());
+    let report = thread::scope(|scope| scope.spawn(|| measure(&only, rounds, repeat)).join());
     println!("{}", report.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
 }
 
-fn measure(rounds: u32, repeat: u32) -> serde_json::Value {
+fn measure(only: &str, rounds: u32, repeat: u32) -> serde_json::Value {
     let mut kernel = Kernel::load();
     let yardstick = Yardstick::load();
     let mut reference = Best::NONE;
     let mut rows = Vec::new();
     for (policy, all) in ALL {
+        let chosen: Vec<_> = all.iter().filter(|measured| measured.name.contains(only)).collect();
+        if chosen.is_empty() {
+            continue;
+        }
         kernel.reset();
         commit(&mut kernel, *policy);
-        let mut ways: Vec<Way> = all.iter().map(|measured| prepare(&mut kernel, measured)).collect();
+        let mut ways: Vec<Way> = chosen.iter().map(|measured| prepare(&mut kernel, measured)).collect();
         for round in 1..=rounds {
             eprintln!("{policy:?}: round {round} of {rounds}");
             reference.add(yardstick.run(repeat / 8).ns);

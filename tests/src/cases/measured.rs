@@ -4,7 +4,7 @@
 use vnet_common::{DropReason, mark};
 
 use super::{
-    frame::{ACK, SYN, SYN_ACK, Talk, UDP, carried, switched, udp},
+    frame::{ACK, FIN, SYN, SYN_ACK, Talk, UDP, carried, switched, udp},
     nat::{Translated as _, Way, received, sent, way},
     segment::measured::{overlay_in, overlay_out, vlan_in, vlan_out},
     step::{Case, Entry, Hook, from, outside, to},
@@ -70,6 +70,7 @@ pub(super) const fn packet(entry: Entry, frame: Vec<u8>) -> Packet {
 /// Everything that is measured, and under which policy.
 pub const ALL: &[(Policy, &[Measured])] = &[
     (Policy::Nat, HERE),
+    (Policy::Nat, ENDING),
     (Policy::Beyond(Beyond::RemotePort), BY_VLAN),
     (Policy::Beyond(Beyond::Overlay), BY_OVERLAY),
 ];
@@ -91,6 +92,10 @@ const HERE: &[Measured] = &[
     measured("from_uplink: passed to the host", Fate::Passed, Packets::Same, for_the_host),
     measured("to_port: passed as decided", Fate::Passed, Packets::Same, decided),
 ];
+
+/// What changes the state of flows, which are of no use to others afterwards.
+const ENDING: &[Measured] =
+    &[measured("from_port: TCP v4, closing", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), closing)];
 
 /// What goes between a port and one on another host, by a trunk. A driver takes off what the first one pushes, and
 /// pushes what the second one takes off: the figures include that.
@@ -120,6 +125,13 @@ fn tcp_v4(port: u16) -> (Case, Packet) {
 
 fn tcp_v6(port: u16) -> (Case, Packet) {
     tcp(Version::V6, port)
+}
+
+/// A FIN that is sent again and again: it changes the state of its flow, which is a way of its own.
+fn closing(port: u16) -> (Case, Packet) {
+    let talk = Talk { ports: (port, 80), ..http(Version::V4) };
+    let case = established("established", &talk);
+    (case, packet(from(&A), talk.forth(FIN | ACK, Talk::CLIENT + 1, Talk::SERVER + 1, 0)))
 }
 
 fn tcp(version: Version, port: u16) -> (Case, Packet) {

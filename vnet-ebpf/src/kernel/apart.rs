@@ -167,20 +167,23 @@ macro_rules! follow {
 follow!(vnet_follow4, V4);
 follow!(vnet_follow6, V6);
 
-/// Handles a unicast packet whose sender is known.
-#[inline(always)]
-pub(super) fn unicast<A: Address>(skb: *mut __sk_buff, case: &mut Case<A>, generation: u32) -> Outcome {
-    let case = ptr::from_mut(case);
-    // As in `follow`.
-    Verdict::outcome_of(if A::IS_V4 {
-        vnet_unicast4(skb, case.cast(), generation)
-    } else {
-        vnet_unicast6(skb, case.cast(), generation)
-    })
-}
-
-macro_rules! unicast {
-    ($name:ident, $addr:ty) => {
+macro_rules! of_case {
+    ($(#[$about:meta])* $name:ident, $v4:ident, $v6:ident, $way:path) => {
+        $(#[$about])*
+        #[inline(always)]
+        pub(super) fn $name<A: Address>(skb: *mut __sk_buff, case: &mut Case<A>, generation: u32) -> Outcome {
+            let case = ptr::from_mut(case);
+            // As in `follow`.
+            Verdict::outcome_of(if A::IS_V4 {
+                $v4(skb, case.cast(), generation)
+            } else {
+                $v6(skb, case.cast(), generation)
+            })
+        }
+        of_case!($v4, V4, $way);
+        of_case!($v6, V6, $way);
+    };
+    ($name:ident, $addr:ty, $way:path) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name(skb: *mut __sk_buff, case: *mut Case<$addr>, generation: u32) -> u64 {
@@ -188,14 +191,20 @@ macro_rules! unicast {
             let snapshot = Snapshot { tables: &Kernel, generation };
             // SAFETY: the caller's reference, or null to the verifier.
             Verdict::word_of(match unsafe { case.as_mut() } {
-                Some(case) => pipeline::unicast(&mut skb, &snapshot, case),
+                Some(case) => $way(&mut skb, &snapshot, case),
                 None => Err(DropReason::Internal),
             })
         }
     };
 }
-unicast!(vnet_unicast4, V4);
-unicast!(vnet_unicast6, V6);
+of_case!(
+    /// Handles a unicast packet whose sender is known.
+    unicast, vnet_unicast4, vnet_unicast6, pipeline::unicast
+);
+of_case!(
+    /// Handles a packet that changes the state of its connection.
+    carry_on, vnet_carry_on4, vnet_carry_on6, pipeline::carry_on
+);
 
 /// Finds by which link a packet came.
 #[inline(always)]

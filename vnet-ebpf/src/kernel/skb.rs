@@ -375,6 +375,15 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn carry_on<A: Version, T: Tables + FlowTable<A>>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Outcome {
+        apart::carry_on(self.context.skb.skb, case, snapshot.generation)
+    }
+
+    #[inline(always)]
     fn follow<A: Address, T: Tables>(
         &mut self,
         _: &T,

@@ -250,6 +250,14 @@ impl Packet for ModelPacket {
         pipeline::unicast(self, snapshot, case)
     }
 
+    fn carry_on<A: Version, T: Tables + FlowTable<A>>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        case: &mut Case<A>,
+    ) -> Outcome {
+        pipeline::carry_on(self, snapshot, case)
+    }
+
     fn follow<A: Address, T: Tables>(
         &mut self,
         tables: &T,

@@ -2,7 +2,7 @@
 
 use vnet_common::{Address, DropReason, Ops};
 
-use super::{is_current, left_to_host};
+use super::{decided::is_current, left_to_host};
 use crate::{
     case::Case,
     packet::Packet,

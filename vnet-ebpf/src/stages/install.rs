@@ -26,11 +26,12 @@ pub struct Birth {
     pub bytes: u32,
 }
 
-/// Installs the flow that the packet of `case` opens, or puts it in the place of one that has ended.
+/// Installs the flow that the packet of `case` opens, or puts it in the place of one that has ended. A function of its own
+/// in the kernel too, for the stack's sake.
 ///
 /// # Errors
 /// [`DropReason::FlowTableFull`], [`DropReason::FlowExpiring`], [`DropReason::PortsExhausted`]; no flow is opened.
-#[inline(always)]
+#[inline(never)]
 pub fn new_flow<A: Address + Default, T: FlowTable<A>>(
     tables: &T,
     case: &mut Case<A>,

@@ -6,7 +6,10 @@
 
 use vnet_common::{Delivery, DropReason, Flow, FlowState, MacPair, Ops};
 
-use crate::headers::{Kind, Message, Segment};
+use crate::{
+    case::Step,
+    headers::{Kind, Message, Segment},
+};
 
 /// Whether the decision in `flow` still stands for a frame with `macs`, which came from the overlay's peer `heard` if from
 /// one. It does not where nobody knew by which link packets get there.
@@ -35,6 +38,20 @@ pub fn is_routine<A: Copy>(flow: &Flow<A>, message: &Message) -> bool {
         // The first answer is what establishes these.
         Kind::Plain | Kind::EchoReply => established || !is_reply,
     }
+}
+
+/// What a packet that is not routine does to the flow, whose decision stands: [`Step::Continue`], or [`Step::Renew`] if
+/// somebody has to be asked.
+#[inline(always)]
+#[must_use]
+pub fn step<A: Copy>(flow: &Flow<A>, message: &Message) -> Step {
+    let is_alone = match message.kind {
+        Kind::Error | Kind::Single | Kind::Discovery => true,
+        Kind::Echo => flow.ops.get().has(Ops::REPLY),
+        Kind::Tcp | Kind::Part | Kind::Plain | Kind::EchoReply => false,
+    };
+    let goes_on = !is_alone && !has_ended(flow) && !starts_anew(flow, message) && !challenges(flow, message);
+    if goes_on { Step::Continue } else { Step::Renew }
 }
 
 /// Records how far this direction has sent and acknowledged.

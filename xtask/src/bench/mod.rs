@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What can be measured besides the network.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Subject {
     /// The controller: 100,000 rules, 1,000 ports, kill -9 under traffic
     Controller(Sizes),
@@ -86,8 +86,10 @@ pub(crate) fn run(subject: Option<Subject>, network: &network::Options, format: 
 
 fn controller(sizes: Sizes, format: Format) -> Result<ExitCode> {
     let programs = prepare()?;
-    let numbers = [("BENCH_RULES", sizes.rules), ("BENCH_PORTS", sizes.ports), ("BENCH_KILLS", sizes.kills)];
-    let measures = example(&programs, "bench_controller", &numbers)?;
+    let Sizes { rules, ports, kills } = sizes;
+    let sizes = [("BENCH_RULES", rules), ("BENCH_PORTS", ports), ("BENCH_KILLS", kills)];
+    let measures =
+        example(&programs, "bench_controller", sizes.map(|(name, size)| (name, size.to_string())))?;
     let report = Report { machine: Machine::look(&programs)?, measures };
     match format {
         Format::Table => print!("{}", table(&report)),
@@ -104,16 +106,20 @@ fn prepare() -> Result<Programs> {
     setup::run(Need::Test, Mode::InstallAside)
 }
 
-/// Builds an example of vnet-tests and runs it with these numbers in its environment; what it measured.
-fn example<T: DeserializeOwned>(programs: &Programs, name: &str, numbers: &[(&str, usize)]) -> Result<T> {
+/// Builds an example of vnet-tests and runs it with `options` in its environment; what it measured.
+fn example<T: DeserializeOwned>(
+    programs: &Programs,
+    name: &str,
+    options: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<T> {
     build(programs, &["--package", "vnet-ctl", "--bin", "vnet-ctl"])?;
     build(programs, &["--package", "vnet-tests", "--example", name])?;
     let release = target_folder()?.join(RELEASE);
     let program = release.join("examples").join(name);
     let none: [&str; 0] = [];
     let mut command = programs.command(&program, &none).env("VNET_CTL", release.join("vnet-ctl"));
-    for (name, number) in numbers {
-        command = command.env(name, number.to_string());
+    for (name, value) in options {
+        command = command.env(name, value);
     }
     let output = command.read().with_context(|| format!("run {}", program.display()))?;
     // Whatever else it printed comes before.

@@ -28,11 +28,14 @@ const GRAIN_NS: f64 = 2.0;
 const ATTEMPTS: u32 = 3;
 
 /// How it is measured.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Store the result as the baseline of this model of CPU
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     save: bool,
+    /// Only the ways whose names contain this
+    #[arg(long, default_value = "")]
+    only: String,
     /// How often each way is measured; the best counts
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -43,7 +46,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { save: false, rounds: 7, repeat: 200_000 }
+        Self { save: false, only: String::new(), rounds: 7, repeat: 200_000 }
     }
 }
 
@@ -113,10 +116,10 @@ struct Report {
 /// Measures and prints, and stores if `options` says so.
 pub(crate) fn run(options: Options, format: Format) -> Result<ExitCode> {
     let programs = prepare()?;
-    let mut measured = measure(&programs, options)?;
+    let mut measured = measure(&programs, &options)?;
     if options.save {
         for _ in 1..ATTEMPTS {
-            measured = measured.better(measure(&programs, options)?);
+            measured = measured.better(measure(&programs, &options)?);
         }
     }
     let machine = Machine::look(&programs)?;
@@ -137,7 +140,7 @@ pub(crate) fn check() -> Result<()> {
     let programs = prepare()?;
     let machine = Machine::look(&programs)?;
     let baselines = stored()?;
-    let mut measured = measure(&programs, Options::default())?;
+    let mut measured = measure(&programs, &Options::default())?;
     for attempt in 1.. {
         let report = Report::new(&machine, &measured, &baselines);
         let slower = report.regressions();
@@ -146,14 +149,23 @@ pub(crate) fn check() -> Result<()> {
             return if slower.is_empty() { Ok(()) } else { bail!("slower than {BASELINES}: {slower}") };
         }
         println!("once more, as this was slower: {slower}");
-        measured = measured.better(measure(&programs, Options::default())?);
+        measured = measured.better(measure(&programs, &Options::default())?);
     }
     unreachable!("the last attempt returns")
 }
 
-fn measure(programs: &Programs, options: Options) -> Result<Measured> {
-    let numbers = [("BENCH_ROUNDS", options.rounds as usize), ("BENCH_REPEAT", options.repeat as usize)];
-    example(programs, "bench_prog", &numbers)
+fn measure(programs: &Programs, options: &Options) -> Result<Measured> {
+    let Options { only, rounds, repeat, .. } = options;
+    let options = [
+        ("BENCH_ONLY", only.clone()),
+        ("BENCH_ROUNDS", rounds.to_string()),
+        ("BENCH_REPEAT", repeat.to_string()),
+    ];
+    let measured: Measured = example(programs, "bench_prog", options)?;
+    if measured.programs.is_empty() {
+        bail!("no way has {only:?} in its name: `cargo xtask bench prog` prints all of them");
+    }
+    Ok(measured)
 }
 
 fn stored() -> Result<Vec<Baseline>> {
