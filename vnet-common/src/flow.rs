@@ -39,6 +39,13 @@ impl Origin {
         Self(ifindex & Self::DEVICE | (protocol as u32) << 24)
     }
 
+    /// Both in one word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
     /// The device.
     #[inline(always)]
     #[must_use]
@@ -123,6 +130,13 @@ impl Ports {
     pub const fn dst(self) -> Be16 {
         let [_, _, c, d] = self.0.to_ne_bytes();
         Be16::from_bytes([c, d])
+    }
+
+    /// Both in one word, as they stand in a header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0
     }
 
     /// Those of an answer.
@@ -267,38 +281,6 @@ impl FlowState {
     }
 }
 
-/// How the controller asks the program `expire` to mark an entry as [`Flow::EXPIRED`].
-///
-/// The packet of the test run is: [`ExpireHeader::OFFSET`] zero bytes, then `version` u32 (4 or 6),
-/// `last_seen` u32, both as the host stores them, then the bytes of the [`FlowKey`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExpireHeader {
-    /// IP version of the key.
-    pub version: u32,
-    /// The entry's `last_seen` when the controller found it idle.
-    pub last_seen: u32,
-}
-
-impl ExpireHeader {
-    /// Where it begins: after an Ethernet header, which a test run demands, and padding.
-    pub const OFFSET: usize = 16;
-}
-
-/// The return value of the program `expire`.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpireAnswer {
-    /// The question makes no sense.
-    Malformed = -1,
-    /// The entry was idle and is marked.
-    Marked = 1,
-    /// A packet has refreshed the entry; it stays.
-    Refreshed = 0,
-    /// There is no such entry.
-    Gone = 2,
-}
-
 /// What is done to a packet beyond its delivery; a set of bits.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -414,7 +396,6 @@ shared! {
     Tuple<V4> = 12,
     Tuple<V6> = 36,
     MacPair = 12,
-    ExpireHeader = 8,
 }
 
 /// The bytes of an entry as the controller reads them from a map: a copy that no packet changes.

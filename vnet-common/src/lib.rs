@@ -10,6 +10,7 @@ mod be;
 mod budget;
 mod drop_reason;
 mod endpoint;
+mod expiry;
 mod flow;
 pub mod limits;
 pub mod mark;
@@ -26,9 +27,10 @@ pub use endpoint::{
     Control, Delivery, Endpoint, EndpointKey, EndpointKind, JOIN_OUTSIDE, JoinPrefix, NetworkFlags,
     NetworkKey, NetworkRecord, PeerPrefix, PortDropKey, PortFlags, PortKey, PortRecord,
 };
+pub use expiry::{ExpireAnswer, ExpireHeader};
 pub use flow::{
-    ExpireAnswer, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin,
-    Ports, Tuple, ticks_from_ns, ticks_from_secs,
+    FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin, Ports, Tuple, ticks_from_ns,
+    ticks_from_secs,
 };
 pub use policy::{
     AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,

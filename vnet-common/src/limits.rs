@@ -60,6 +60,9 @@ pub const HELD_BYTES: usize = 2048;
 /// Budgets of what devices cause: those whose numbers agree in the lowest 12 bits share one. 64 kB on each CPU.
 pub const BUDGETS: u32 = 1 << 12;
 
+/// Refused tuples that each CPU remembers, of each IP version: 128 kB for both.
+pub const REFUSALS: u32 = 1 << 10;
+
 /// ICMP errors about packets that came in at one device, in each tick (1.07 s) on each CPU; RFC 4443 section 2.4(f)
 /// and RFC 1812 section 4.3.2.8 ask for a limit. The former has 10 in a second for small devices; Linux has bursts of
 /// 50 for the whole host (`icmp_msgs_burst`). Errors of at most 560 bytes make 28 kB a tick of it, and a sender that

@@ -22,7 +22,7 @@ use crate::{
     case::Case,
     fragments::{Fragmented, Held},
     question::{Answer, Question},
-    stages::{install::ports, judge, translate},
+    stages::{install::ports, judge, refuse::Refusal, translate},
     tables::{FlowTable, InsertError, Snapshot, Tables},
 };
 
@@ -33,11 +33,13 @@ pub struct ModelFlows<A: Copy> {
     pub entries: RefCell<HashMap<FlowKey<A>, Rc<Flow<A>>>>,
     /// How many fit.
     pub capacity: usize,
+    /// What was refused a moment ago; made when it is looked at.
+    refused: OnceCell<Box<[Refusal<A>]>>,
 }
 
 impl<A: Copy> Default for ModelFlows<A> {
     fn default() -> Self {
-        Self { entries: RefCell::default(), capacity: 1024 }
+        Self { entries: RefCell::default(), capacity: 1024, refused: OnceCell::new() }
     }
 }
 
@@ -250,6 +252,11 @@ macro_rules! flow_table {
                 }
                 entries.insert(*key, Rc::new(flow.clone()));
                 Ok(())
+            }
+
+            fn refusal(&self, place: u32) -> Option<&Refusal<$addr>> {
+                let make = || (0..limits::REFUSALS).map(|_| Refusal::default()).collect();
+                self.$field.refused.get_or_init(make).get(place as usize)
             }
 
             fn destination(&self, generation: u32, case: &mut Case<$addr>) -> bool {

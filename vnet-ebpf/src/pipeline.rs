@@ -47,7 +47,7 @@ use crate::{
     stages::{
         install::{self, Birth},
         parse::{self, Version},
-        replay, track, translate,
+        refuse, replay, track, translate,
     },
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
@@ -303,6 +303,7 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
                 snapshot.tables.find(key).as_deref().map(track::cut);
             }
         }
+        refuse::note(snapshot, case, reason);
         return Err(reason);
     }
     replay::check(packet, &case.datagram, &case.forth)?;

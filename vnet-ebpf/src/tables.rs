@@ -13,11 +13,16 @@ use vnet_common::{
 };
 
 #[cfg(doc)]
-use crate::stages::{install::ports, judge, translate};
+use {
+    crate::stages::{install::ports, judge, translate},
+    vnet_common::limits,
+};
+
 use crate::{
     case::Case,
     fragments::{Fragmented, Held},
     question::{Answer, Question},
+    stages::refuse::Refusal,
 };
 
 /// What the controller fills and packets only read.
@@ -120,6 +125,9 @@ pub trait FlowTable<A: Copy> {
     /// Sets a word of an entry from `old` to `new`, in one step for all CPUs and in order with what this one
     /// reads and writes around it; `false` when it was no longer `old`.
     fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool;
+
+    /// A place for what was refused, below [`limits::REFUSALS`]: this CPU's own.
+    fn refusal(&self, place: u32) -> Option<&Refusal<A>>;
 
     /// Runs [`translate::destination`], as [`Tables::ask`] does.
     fn destination(&self, generation: u32, case: &mut Case<A>) -> bool;

@@ -184,9 +184,10 @@ fn without_tag(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
 /// # Panics
 /// When a packet of a known flow made another one, or one of a new flow did not.
 fn run(kernel: &mut Kernel, way: &Way, repeat: u32) -> Took {
-    let (piece, entries) = match way.measured.packets {
-        Packets::OfNewFlows(_) => (repeat.min(NEW_FLOWS), 2),
-        Packets::Same | Packets::OfKnownFlows(_) => (repeat, 0),
+    let (piece, entries) = match (way.measured.packets, way.measured.fate) {
+        (Packets::OfNewFlows(_), Fate::Sent | Fate::Passed) => (repeat.min(NEW_FLOWS), 2),
+        (Packets::OfNewFlows(_), Fate::Dropped) => (repeat.min(NEW_FLOWS), 0),
+        (Packets::Same | Packets::OfKnownFlows(_), _) => (repeat, 0),
     };
     let (mut sum, pieces) = (0.0, repeat / piece);
     let mut last = PASS;

@@ -48,7 +48,7 @@ pub enum Packets {
     Same,
     /// One of each of many flows in turn, which there are already. They differ in the port at this offset.
     OfKnownFlows(usize),
-    /// Each the first one of a flow. They differ in the port at this offset.
+    /// Each the first one of a flow, or of what would be one. They differ in the port at this offset.
     OfNewFlows(usize),
 }
 
@@ -88,6 +88,7 @@ const HERE: &[Measured] = &[
     measured("from_port: first packet, SNAT", Fate::Sent, Packets::OfNewFlows(DST_PORT_V4), first_snat),
     measured("from_uplink: first packet, DNAT", Fate::Sent, Packets::OfNewFlows(SRC_PORT_V4), first_dnat),
     measured("from_port: dropped by policy", Fate::Dropped, Packets::Same, denied),
+    measured("from_port: first one dropped", Fate::Dropped, Packets::OfNewFlows(SRC_PORT_V4), denied),
     measured("from_port: dropped as malformed", Fate::Dropped, Packets::Same, malformed),
     measured("from_uplink: passed to the host", Fate::Passed, Packets::Same, for_the_host),
     measured("to_port: passed as decided", Fate::Passed, Packets::Same, decided),
@@ -204,8 +205,8 @@ fn first_dnat(port: u16) -> (Case, Packet) {
     (Case::new("nothing before"), packet(outside(), received(&forward(port).0.tcp(SYN, 100, 0))))
 }
 
-fn denied(_: u16) -> (Case, Packet) {
-    let frame = question(2000, 54);
+fn denied(port: u16) -> (Case, Packet) {
+    let frame = question(port, 54);
     let case = Case::new("denied").drops(from(&A), frame.clone(), DropReason::IngressDenied);
     (case, packet(from(&A), frame))
 }

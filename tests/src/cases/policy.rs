@@ -19,6 +19,8 @@ pub(super) fn cases() -> Vec<Case> {
 fn rules(version: Version) -> Vec<Case> {
     let name = |name: &str| format!("{name} ({version:?})");
     let syn = |client, server, port| Talk::new(version, client, server, port).syn();
+    let question = switched(version, (&A, &B), UDP, &udp((40_000, 53)));
+    let answer = switched(version, (&B, &A), UDP, &udp((53, 40_000)));
     vec![
         Case::new(name("a_rule_admits_the_group_that_it_names_and_no_other"))
             .switches(from(&A), syn(A, B, 80), &B)
@@ -27,6 +29,20 @@ fn rules(version: Version) -> Vec<Case> {
             .drops(from(&A), syn(A, B, 81), DropReason::IngressDenied)
             .drops(from(&A), syn(A, B, 79), DropReason::IngressDenied)
             .no_flows(),
+        Case::new(name("what_was_refused_is_refused_again_and_nothing_else_is"))
+            .drops(from(&A), syn(A, B, 81), DropReason::IngressDenied)
+            .drops(from(&A), syn(A, B, 81), DropReason::IngressDenied)
+            .drops(from(&A), Talk::new(version, A, B, 81).forth(ACK, CLIENT, SERVER, 0), DropReason::NoFlow)
+            .drops(from(&A), syn(Party { mac: OTHER_MAC_OF_B, ..A }, B, 81), DropReason::SpoofedMac)
+            .drops(from(&A), syn(A, Party { mac: OTHER_MAC_OF_B, ..B }, 81), DropReason::WrongMac)
+            .switches(from(&A), syn(A, B, 80), &B)
+            .drops(from(&A), syn(A, B, 81), DropReason::IngressDenied)
+            .commit(Policy::Nothing)
+            .drops(from(&A), syn(A, B, 81), DropReason::EgressDenied),
+        Case::new(name("what_was_refused_is_an_answer_once_the_other_end_has_asked"))
+            .drops(from(&B), answer.clone(), DropReason::EgressDenied)
+            .switches(from(&A), question, &B)
+            .switches(from(&B), answer, &A),
         Case::new(name("a_port_range_has_both_its_ends"))
             .drops(from(&T), syn(T, B, 7999), DropReason::IngressDenied)
             .switches(from(&T), syn(T, B, 8000), &B)

@@ -49,6 +49,8 @@ pub(crate) struct Kernel {
     programs: BTreeMap<&'static str, SchedClassifier>,
     maps: Maps,
     devices: Devices,
+    /// The generation before those of this case.
+    before: u32,
     // Keep the programs and the folder under the mount.
     _datapath: Datapath,
     _bpffs: TempDir,
@@ -76,7 +78,7 @@ impl Kernel {
         let datapath = Datapath::open(&pins).expect("load the datapath");
         let maps = Maps::open(&pins);
         let programs = programs_of(maps.ids());
-        let mut kernel = Self { programs, maps, devices, _datapath: datapath, _bpffs: bpffs };
+        let mut kernel = Self { programs, maps, devices, before: 0, _datapath: datapath, _bpffs: bpffs };
         kernel.reset();
         kernel
     }
@@ -291,7 +293,9 @@ impl Runner for Kernel {
         self.remove_flows(|_| true);
         remove(V6::table(&mut self.maps), |_| true);
         self.maps.forget_errors(&self.devices);
-        self.maps.set_generation(0);
+        // Nothing that was remembered of an earlier case holds under a later generation.
+        self.before = self.generation().next_multiple_of(2);
+        self.maps.set_generation(self.before);
         commit(self, Policy::Usual);
     }
 
@@ -379,6 +383,9 @@ impl Runner for Kernel {
         let mut flows = Flows::new();
         self.collect::<V4>(&mut flows);
         self.collect::<V6>(&mut flows);
+        for flow in flows.values_mut() {
+            flow.generation -= self.before;
+        }
         flows
     }
 }

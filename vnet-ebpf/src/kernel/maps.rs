@@ -16,6 +16,7 @@ use vnet_common::{
 use vnet_ebpf::{
     case::Case,
     fragments::{Fragmented, Held},
+    stages::refuse::Refusal,
 };
 
 /// Policy tables are filled by the controller alone; they grow with the policy.
@@ -94,6 +95,12 @@ pub(crate) static HELD: Array<Held, { (limits::FRAGMENT_GROUPS * limits::HELD_IN
 /// What packets of a device may still cause in this tick.
 #[btf_map]
 pub(crate) static BUDGETS: PerCpuArray<Budget, { limits::BUDGETS as usize }> = PerCpuArray::new();
+/// What was refused a moment ago.
+#[btf_map]
+pub(crate) static REFUSED4: PerCpuArray<Refusal<V4>, { limits::REFUSALS as usize }> = PerCpuArray::new();
+/// As `REFUSED4`, for IPv6.
+#[btf_map]
+pub(crate) static REFUSED6: PerCpuArray<Refusal<V6>, { limits::REFUSALS as usize }> = PerCpuArray::new();
 /// Scratch memory of the slow path.
 #[btf_map]
 pub(crate) static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();

@@ -15,6 +15,7 @@ use vnet_ebpf::{
     case::Case,
     fragments::{Fragmented, Held},
     question::{Answer, Question},
+    stages::refuse::Refusal,
     tables::{FlowTable, InsertError, Tables},
 };
 
@@ -203,7 +204,7 @@ impl Tables for Kernel {
 }
 
 macro_rules! flow_table {
-    ($addr:ty, $map:ident, $scratch:ident, $destination:path, $reserve_port:path) => {
+    ($addr:ty, $map:ident, $scratch:ident, $refused:ident, $destination:path, $reserve_port:path) => {
         impl FlowTable<$addr> for Kernel {
             type Entry<'a> = Entry<$addr>;
             type Scratch<'a> = Scratch<$addr>;
@@ -228,6 +229,11 @@ macro_rules! flow_table {
             }
 
             #[inline(always)]
+            fn refusal(&self, place: u32) -> Option<&Refusal<$addr>> {
+                maps::$refused.get(place)
+            }
+
+            #[inline(always)]
             fn destination(&self, generation: u32, case: &mut Case<$addr>) -> bool {
                 $destination(case, generation) != 0
             }
@@ -244,8 +250,8 @@ macro_rules! flow_table {
         }
     };
 }
-flow_table!(V4, FLOWS4, CASE4, apart::destination4, apart::reserve_port4);
-flow_table!(V6, FLOWS6, CASE6, apart::destination6, apart::reserve_port6);
+flow_table!(V4, FLOWS4, CASE4, REFUSED4, apart::destination4, apart::reserve_port4);
+flow_table!(V6, FLOWS6, CASE6, REFUSED6, apart::destination6, apart::reserve_port6);
 
 /// What packets of a device may still cause.
 #[inline(always)]

@@ -8,12 +8,15 @@ use crate::{
     case::{Case, Step},
     hop::Hop,
     packet::Packet,
-    stages::{parse::Version, replay, track},
+    stages::{parse::Version, refuse, replay, track},
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
 
-/// Sends a packet whose decision stands; leaves others open, with the case's step saying whether they have a flow.
+/// Sends or drops a packet whose decision stands; leaves others open, with the case's step saying whether they have a flow.
+///
+/// # Errors
+/// The reason to drop it.
 #[inline(always)]
 pub(super) fn decided<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
@@ -23,6 +26,10 @@ pub(super) fn decided<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     let routine = if A::IS_V4 { routine } else { routine_apart };
     match routine(packet, snapshot, case)? {
         Verdict::OPEN if case.step == Step::Continue => packet.carry_on(&snapshot, case),
+        Verdict::OPEN if case.step == Step::Open && track::may_open(&case.datagram.message).is_ok() => {
+            refuse::recall(&snapshot, case)?;
+            Ok(Verdict::OPEN)
+        }
         verdict => Ok(verdict),
     }
 }

@@ -5,6 +5,7 @@ pub mod install;
 pub mod judge;
 pub mod neighbour;
 pub mod parse;
+pub mod refuse;
 pub mod replay;
 pub mod route;
 pub mod segment;
