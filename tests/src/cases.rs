@@ -20,6 +20,7 @@ mod neighbours;
 mod parsing;
 mod policy;
 mod precedence;
+mod pressed;
 mod reset;
 mod reviewed;
 mod rfc_nat;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Case> {
         routing::cases(),
         policy::cases(),
         precedence::cases(),
+        pressed::cases(),
         joined::cases(),
         host::cases(),
         multicast::cases(),

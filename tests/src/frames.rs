@@ -114,6 +114,14 @@ pub fn udp4(eth: Eth, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), payload: &[u8]
     written!(eth.builder().ipv4(src.0.octets(), dst.0.octets(), TTL).udp(src.1, dst.1), payload)
 }
 
+/// A TCP SYN over IPv4.
+#[must_use]
+pub fn syn4(eth: Eth, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), sequence_number: u32) -> Vec<u8> {
+    const WINDOW: u16 = 0xffff;
+    let ip = eth.builder().ipv4(src.0.octets(), dst.0.octets(), TTL);
+    written!(ip.tcp(src.1, dst.1, sequence_number, WINDOW).syn(), &[])
+}
+
 /// A UDP datagram over IPv6.
 #[must_use]
 pub fn udp6(eth: Eth, src: (Ipv6Addr, u16), dst: (Ipv6Addr, u16), payload: &[u8]) -> Vec<u8> {

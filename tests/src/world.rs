@@ -22,6 +22,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use vnet_common::limits;
 
 use crate::{
     Finished, Namespace, binary,
@@ -161,7 +162,8 @@ impl World {
     pub fn ctl_command(&self, args: &[&str]) -> Command {
         let mut command = self.host.command(&self.binary);
         command.arg("--policy").arg(self.policy_path()).arg("--socket").arg(self.socket()).args(args);
-        command.env_remove("VNET_SOCKET");
+        // As large as the object declares them, however much memory the machine has: hundreds of worlds come and go.
+        command.env_remove("VNET_SOCKET").env("VNET_FLOWS", (limits::FLOWS4 / 2).to_string());
         command
     }
 

@@ -5,11 +5,12 @@ use std::mem::{align_of, offset_of, size_of};
 
 use vnet_common::{
     ABI_VERSION, AclAction, Be16, Control, Delivery, Direction, DropReason, ElasticIp, Endpoint, EndpointKey,
-    Exit, ExitKey, ExpireHeader, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Forward,
-    ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, Identity, Ip,
-    JOIN_OUTSIDE, JoinPrefix, MacAddr, MacPair, NetworkFlags, NetworkKey, NetworkRecord, OnChange, Ops,
-    Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortFlags, PortKey, PortRecord, Ports, Snooped,
-    SnoopedKind, SnoopedMessage, Tuple, UplinkKey, UplinkRecord, V4, V6, limits,
+    Exit, ExitKey, ExpireHeader, ExpireQuestion, FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey,
+    FlowState, Forward, ForwardKey, ForwardKind, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL,
+    GROUP_SET_HOST, Identity, Ip, JOIN_OUTSIDE, JoinPrefix, MacAddr, MacPair, NetworkFlags, NetworkKey,
+    NetworkRecord, OnChange, Ops, Origin, PeerPrefix, PolicyEntry, PolicyKey, PortDropKey, PortFlags,
+    PortKey, PortRecord, Ports, Snooped, SnoopedKind, SnoopedMessage, Tuple, UplinkKey, UplinkRecord, V4, V6,
+    limits,
 };
 use vnet_ctl::datapath::{Shape, declared};
 
@@ -241,7 +242,10 @@ fn entries_of_flows() {
 #[test]
 fn the_question_to_expiry() {
     assert_eq!(ExpireHeader::OFFSET, 16);
-    assert_eq!(bytes(&ExpireHeader { version: 4, last_seen: 99 }), words(&[4, 99]));
+    assert_eq!(ExpireHeader::MOST, 64);
+    assert_eq!(bytes(&ExpireHeader { version: 4, count: 2 }), words(&[4, 2]));
+    assert_eq!((size_of::<ExpireQuestion<V4>>(), size_of::<ExpireQuestion<V6>>()), (24, 48));
+    assert_eq!((ExpireQuestion::<V4>::offset(1), ExpireQuestion::<V6>::offset(1)), (48, 72));
 }
 
 #[test]
@@ -290,6 +294,8 @@ fn drop_reasons_keep_their_numbers() {
         (69, "flow-expiring"),
         (70, "ports-exhausted"),
         (71, "translation-changed"),
+        (72, "syn-challenged"),
+        (73, "new-flow-limit"),
         (80, "internal"),
     ];
     assert_eq!(numbers, expected);

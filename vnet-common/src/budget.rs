@@ -1,20 +1,20 @@
-//! What a device may still cause in this tick: ICMP errors, and copies of what is for many.
+//! What a device may still cause in this tick: ICMP errors, copies of what is for many, and flows that nobody has answered.
 
 use crate::{
-    limits::{ERRORS_PER_TICK, FLOODS_PER_TICK},
+    limits::{ERRORS_PER_TICK, FLOODS_PER_TICK, NEWCOMERS_PER_TICK},
     shared,
 };
 
 /// What packets that came in at a device have caused in a tick, on one CPU.
 ///
-/// Layout: `tick` u32, `errors` u32, `floods` u32, four bytes of zeros.
+/// Layout: `tick` u32, `errors` u32, `floods` u32, `newcomers` u32.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     tick: u32,
     errors: u32,
     floods: u32,
-    reserved: u32,
+    newcomers: u32,
 }
 
 impl Budget {
@@ -32,11 +32,26 @@ impl Budget {
         spend(&mut self.floods, FLOODS_PER_TICK)
     }
 
+    /// Spends a flow in the tick `now`; `false` when all of that tick's are spent.
+    #[inline(always)]
+    pub const fn spend_newcomer(&mut self, now: u32) -> bool {
+        self.turn(now);
+        spend(&mut self.newcomers, NEWCOMERS_PER_TICK)
+    }
+
+    /// Gives a flow back, if one was spent in the tick `now`.
+    #[inline(always)]
+    pub const fn give_newcomer_back(&mut self, now: u32) {
+        if self.tick == now && self.newcomers > 0 {
+            self.newcomers -= 1;
+        }
+    }
+
     /// Each tick begins with nothing spent.
     #[inline(always)]
     const fn turn(&mut self, now: u32) {
         if self.tick != now {
-            *self = Self { tick: now, errors: 0, floods: 0, reserved: 0 };
+            *self = Self { tick: now, errors: 0, floods: 0, newcomers: 0 };
         }
     }
 }
@@ -64,5 +79,19 @@ mod tests {
             (errors, (0..10_000).filter(|_| budget.spend_flood(tick)).count())
         };
         assert_eq!([7, 7, 8].map(|tick| spent(&mut budget, tick)), [(50, 5000), (0, 0), (50, 5000)]);
+    }
+
+    #[test]
+    fn a_flow_that_is_answered_is_given_back_in_its_tick() {
+        let mut budget = Budget::default();
+        let open = |budget: &mut Budget, tick| (0..10_000).filter(|_| budget.spend_newcomer(tick)).count();
+        assert_eq!(open(&mut budget, 7), 2000);
+        (0..3).for_each(|_| budget.give_newcomer_back(7));
+        assert_eq!(open(&mut budget, 7), 3);
+        budget.give_newcomer_back(8);
+        assert_eq!((open(&mut budget, 7), open(&mut budget, 8)), (0, 2000));
+        let mut fresh = Budget::default();
+        fresh.give_newcomer_back(0);
+        assert_eq!(open(&mut fresh, 0), 2000);
     }
 }

@@ -27,7 +27,7 @@ pub use endpoint::{
     Control, Delivery, Endpoint, EndpointKey, EndpointKind, JOIN_OUTSIDE, JoinPrefix, NetworkFlags,
     NetworkKey, NetworkRecord, PeerPrefix, PortDropKey, PortFlags, PortKey, PortRecord,
 };
-pub use expiry::{ExpireAnswer, ExpireHeader};
+pub use expiry::{ExpireAnswer, ExpireHeader, ExpireQuestion};
 pub use flow::{
     FLOW_LAYOUT, Flow, FlowImage4, FlowImage6, FlowKey, FlowState, Ops, Origin, Ports, Tuple, ticks_from_ns,
     ticks_from_secs,

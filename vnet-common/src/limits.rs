@@ -75,6 +75,20 @@ pub const ERRORS_PER_TICK: u32 = 50;
 /// packets of 1,316 bytes are 4,750 packets a second.
 pub const FLOODS_PER_TICK: u32 = 5000;
 
+/// Flows that who speaks at one device may have opened in a tick on each CPU without an answer yet, while a flow table
+/// fills up. What is answered is given back, so whoever is served may open as many as they like.
+pub const NEWCOMERS_PER_TICK: u32 = 2000;
+
+/// Sources outside of which it is known that they are there; those asked for longest ago are forgotten first.
+pub const GENUINE: u32 = 1 << 16;
+
+/// Whether who was known to be there in the tick `known` still is in `now`: for 10 minutes.
+#[inline(always)]
+#[must_use]
+pub const fn is_believed(known: u32, now: u32) -> bool {
+    now.wrapping_sub(known) <= crate::ticks_from_secs(600)
+}
+
 /// Bytes of the packet that an ICMP error of vnet's own quotes at most: the error then stays below 576 bytes in IPv4
 /// (RFC 1812 section 4.3.2.3), and below the least MTU of IPv6.
 pub const QUOTED_BYTES: u32 = 512;

@@ -26,6 +26,9 @@ use crate::{
     tables::{FlowTable, InsertError, Snapshot, Tables},
 };
 
+/// What only the model knows.
+pub const MODEL_SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+
 /// A flow table with a capacity.
 #[derive(Debug)]
 pub struct ModelFlows<A: Copy> {
@@ -33,13 +36,20 @@ pub struct ModelFlows<A: Copy> {
     pub entries: RefCell<HashMap<FlowKey<A>, Rc<Flow<A>>>>,
     /// How many fit.
     pub capacity: usize,
+    /// How many were opened.
+    pub opened: Cell<u64>,
     /// What was refused a moment ago; made when it is looked at.
     refused: OnceCell<Box<[Refusal<A>]>>,
 }
 
 impl<A: Copy> Default for ModelFlows<A> {
     fn default() -> Self {
-        Self { entries: RefCell::default(), capacity: 1024, refused: OnceCell::new() }
+        Self {
+            entries: RefCell::default(),
+            capacity: 1024,
+            opened: Cell::default(),
+            refused: OnceCell::new(),
+        }
     }
 }
 
@@ -108,6 +118,10 @@ pub struct ModelTables {
     pub flows6: ModelFlows<V6>,
     /// ICMP errors by device.
     pub budgets: RefCell<HashMap<u32, Budget>>,
+    /// Whether a flow table fills up.
+    pub is_pressed: Cell<bool>,
+    /// Who is outside for certain.
+    pub genuine: RefCell<HashMap<Ip, u32>>,
     /// The case of an IPv4 packet.
     pub case4: RefCell<Case<V4>>,
     /// The case of an IPv6 packet.
@@ -214,6 +228,32 @@ impl Tables for ModelTables {
         self.budgets.borrow_mut().entry(device).or_default().spend_flood(now)
     }
 
+    fn is_pressed(&self) -> bool {
+        self.is_pressed.get()
+    }
+
+    fn may_open(&self, device: u32, now: u32) -> bool {
+        self.budgets.borrow_mut().entry(device).or_default().spend_newcomer(now)
+    }
+
+    fn answered(&self, device: u32, now: u32) {
+        if self.is_pressed() {
+            self.budgets.borrow_mut().entry(device).or_default().give_newcomer_back(now);
+        }
+    }
+
+    fn secret(&self) -> [u64; 2] {
+        MODEL_SECRET
+    }
+
+    fn is_genuine(&self, addr: Ip, now: u32) -> bool {
+        self.genuine.borrow().get(&addr).is_some_and(|known| limits::is_believed(*known, now))
+    }
+
+    fn believe(&self, addr: Ip, now: u32) {
+        self.genuine.borrow_mut().insert(addr, now);
+    }
+
     fn ask(&self, question: Question) -> Answer {
         judge::answer(self, &question)
     }
@@ -252,6 +292,10 @@ macro_rules! flow_table {
                 }
                 entries.insert(*key, Rc::new(flow.clone()));
                 Ok(())
+            }
+
+            fn count_opened(&self) {
+                self.$field.opened.set(self.$field.opened.get() + 1);
             }
 
             fn refusal(&self, place: u32) -> Option<&Refusal<$addr>> {

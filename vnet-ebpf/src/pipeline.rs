@@ -45,6 +45,7 @@ use crate::{
     headers::{Carries, Frame, Kind, protocol},
     packet::Packet,
     stages::{
+        admit,
         install::{self, Birth},
         parse::{self, Version},
         refuse, replay, track, translate,
@@ -53,7 +54,7 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
-pub use answer::{answer, is_answered};
+pub use answer::{answer, challenge, is_answered};
 pub use decided::carry_on;
 pub use flooded::{to_host, to_port};
 pub use segment::{came, came_encapsulated, from_segment, from_underlay, spread, to_segment};
@@ -291,6 +292,8 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         };
         if !case.from.is_outside() {
             opens?;
+        } else if opens.is_err() && admit::answers(snapshot, case) {
+            return Ok(Verdict::TAKEN);
         } else if opens.is_err() || !is_forwarded(snapshot, case) || is_awaited(packet, case) {
             // It is the host's, or answers a connection of the host's own.
             return left_to_host(snapshot, case, DropReason::Unsolicited);
@@ -393,10 +396,14 @@ fn open<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case: &mut Case<A>,
 ) -> Outcome {
     let segment = &case.datagram.message.segment;
+    if case.step == Step::Open {
+        admit::newcomer(snapshot, case)?;
+    }
     let (seq_next, syn_end) = (segment.end, segment.seq.wrapping_add(1));
     case.pair_key = FlowKey::of(case.forth.far, case.datagram.protocol, case.forth.leaves.reversed());
     let birth = Birth { seq_next, syn_end, bytes: packet.length() };
     install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
+    FlowTable::<A>::count_opened(snapshot.tables);
     replay::clamp(packet, &case.datagram, &case.forth, case.back.mtu)?;
     replay::send(packet, snapshot, &case.datagram, (&case.forth, &case.forth.leaves))
 }

@@ -4,6 +4,7 @@
 //! message is new. Those of TCP and UDP are updated by who knows whether the packet has one yet: see
 //! [`Packet::update_checksum`].
 
+mod challenge;
 mod clamp;
 mod error;
 mod overlay;
@@ -15,6 +16,7 @@ use network_types::{
 };
 use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V6};
 
+pub use challenge::challenge;
 pub use clamp::clamp_mss;
 pub use error::{Quote, error_about};
 pub use overlay::{Encapsulated, OVERLAY_PORT, decapsulate, encapsulate, encapsulated};

@@ -64,6 +64,19 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     /// Whether one more frame for many may come in at a device. As above.
     fn may_flood(&self, device: u32, now: u32) -> bool;
 
+    /// Whether a flow table fills up, as the controller says.
+    fn is_pressed(&self) -> bool;
+    /// Whether one more flow may be opened at a device that nobody has answered yet. As [`Tables::may_tell`].
+    fn may_open(&self, device: u32, now: u32) -> bool;
+    /// Notes that a flow opened at a device has been answered.
+    fn answered(&self, device: u32, now: u32);
+    /// What only vnet knows.
+    fn secret(&self) -> [u64; 2];
+    /// Whether it is known that somebody is at this address outside.
+    fn is_genuine(&self, addr: Ip, now: u32) -> bool;
+    /// Notes that somebody is.
+    fn believe(&self, addr: Ip, now: u32);
+
     /// From which of an overlay's peers frames of `mac` came last under `generation`, in the network whose bridge is
     /// `network`; 0: from none.
     fn heard(&self, generation: u32, network: u32, mac: MacAddr) -> u16;
@@ -115,6 +128,9 @@ pub trait FlowTable<A: Copy> {
 
     /// The entry of a tuple, even one that is being removed.
     fn find(&self, key: &FlowKey<A>) -> Option<Self::Entry<'_>>;
+
+    /// Counts a flow that was opened: the controller looks how many they are.
+    fn count_opened(&self);
 
     /// Adds an entry where there is none.
     ///

@@ -3,7 +3,7 @@
 use vnet_common::{
     Address, Budget, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey,
     Origin, PeerPrefix, PortKey, Ports, StationKey, UplinkKey, V6, VtepKey,
-    limits::{self, FLOODS_PER_TICK},
+    limits::{self, FLOODS_PER_TICK, NEWCOMERS_PER_TICK},
     mark, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
@@ -128,7 +128,7 @@ impl Model {
         Sent { device, delivery: copy.delivery, frame: copy.bytes.clone(), tunnel: copy.tunnel }
     }
 
-    /// Where the ICMP error goes that the dropped packet becomes, if it becomes one.
+    /// Where the ICMP error or the challenge goes that the dropped packet becomes, if it becomes one.
     fn told(
         &self,
         entry: &Entry,
@@ -139,7 +139,11 @@ impl Model {
         let is_told =
             matches!(entry.hook, Hook::FromPort | Hook::FromUplink | Hook::FromSegment | Hook::FromUnderlay)
                 && is_answered(reason);
-        let verdict = is_told.then(|| pipeline::answer(packet, &self.tables, arrival, reason))?;
+        let verdict = if entry.hook == Hook::FromUplink && reason == DropReason::SynChallenged {
+            pipeline::challenge(packet, &self.tables, arrival.device)
+        } else {
+            is_told.then(|| pipeline::answer(packet, &self.tables, arrival, reason))?
+        };
         verdict.and_then(Verdict::destination)
     }
 }
@@ -188,6 +192,10 @@ impl Runner for Model {
         self.tables.budgets.borrow_mut().insert(self.devices.index(device), budget);
     }
 
+    fn press(&mut self) {
+        self.tables.is_pressed.set(true);
+    }
+
     fn fill(&mut self, free: usize) {
         let table = &self.tables.flows6;
         let mut entries = table.entries.borrow_mut();
@@ -228,12 +236,16 @@ pub fn arriving(entry: &Entry, generation: u32, bytes: Vec<u8>) -> ModelPacket {
 /// A byte that is no delivery.
 pub const NONSENSE: u8 = 9;
 
-/// A budget of which this tick has spent what may be sent to many, but for one frame.
+/// A budget of which this tick has spent what may be sent to many, but for one frame, and the flows that may be opened,
+/// but for one.
 #[must_use]
 pub fn all_but_one(now: u32) -> Budget {
     let mut budget = Budget::default();
     for _ in 1..FLOODS_PER_TICK {
         budget.spend_flood(now);
+    }
+    for _ in 1..NEWCOMERS_PER_TICK {
+        budget.spend_newcomer(now);
     }
     budget
 }

@@ -28,8 +28,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// One who sends, and one who is sent to: whose addresses and ports a packet carries.
-#[derive(Clone, Copy)]
-pub(super) struct Way {
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
     pub(super) version: Version,
     pub(super) from: (Party, u16),
     pub(super) to: (Party, u16),

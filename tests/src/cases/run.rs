@@ -6,9 +6,11 @@ use vnet_common::{Delivery, DropReason, mark};
 use vnet_ebpf::packet::Tunnel;
 
 use super::{
+    frame::{RST, SYN, SYN_ACK},
+    nat::{self, Way},
     step::{Aside, Case, Entry, Hook, Outcome, Sent, Step},
     view::{FlowView, Flows, Shown},
-    world::{Device, Devices, Policy, Tables, tables},
+    world::{Device, Devices, Policy, Tables, Version, tables},
 };
 
 /// Something that runs the datapath.
@@ -27,6 +29,8 @@ pub trait Runner {
     fn tick(&mut self);
     /// Spends what a device may send to many in this tick, but for one frame.
     fn spend(&mut self, device: Device);
+    /// Says that a flow table fills up.
+    fn press(&mut self);
     /// Fills the IPv6 flow table up to this many free entries.
     fn fill(&mut self, free: usize);
     /// Marks every entry as being removed.
@@ -166,6 +170,11 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
             runner.spend(*device);
             Ok(())
         }
+        Step::Press => {
+            runner.press();
+            Ok(())
+        }
+        Step::Challenge(way) => challenge(runner, way),
         Step::Fill { free } => {
             runner.fill(*free);
             Ok(())
@@ -188,6 +197,37 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
             if holds { Ok(()) } else { Err(format!("not every flow is {state:?}")) }
         }
     }
+}
+
+/// Plays a challenge: nobody but vnet knows its number, so it is taken from the frame.
+fn challenge(runner: &mut impl Runner, way: &Way) -> Result<(), String> {
+    /// Of the acknowledgment in a TCP header.
+    const ACK_AT: usize = 8;
+    let outside = Entry::at(Hook::FromUplink, Device::U);
+    let ran = runner.run(&outside, &nat::received(&way.tcp(SYN, 100, 0)));
+    let segment = if way.version == Version::V4 { 14 + 20 } else { 14 + 40 } + ACK_AT;
+    let number = ran.frame.get(segment..segment + 4).and_then(|bytes| bytes.try_into().ok());
+    let number = number.map(u32::from_be_bytes).unwrap_or_default();
+    let frame = nat::received(&way.back().tcp(SYN_ACK, !number, number));
+    let told = Outcome::Tell {
+        reason: DropReason::SynChallenged,
+        device: Device::U,
+        delivery: Delivery::NextHop,
+        frame,
+    };
+    // The addresses of the frame are the next hop's affair.
+    let resets = [(number.wrapping_add(1), Outcome::Pass), (number, Outcome::Taken(Vec::new()))];
+    let syn = (nat::received(&way.tcp(SYN, 100, 0)), told, ran);
+    let mut steps = vec![syn];
+    for (seq, outcome) in resets {
+        let reset = nat::received(&way.tcp(RST, seq, 0));
+        let ran = runner.run(&outside, &reset);
+        steps.push((reset, outcome, ran));
+    }
+    let wrong = steps
+        .iter()
+        .find(|(frame, outcome, ran)| !matches(runner.devices(), outcome, (&outside, frame), ran));
+    wrong.map_or(Ok(()), |(frame, outcome, ran)| Err(describe(&outside, frame, outcome, ran)))
 }
 
 /// Puts `policy` in force as the next generation.

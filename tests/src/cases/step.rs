@@ -7,6 +7,7 @@ use vnet_ebpf::packet::Tunnel;
 
 use super::{
     frame::routed,
+    nat::Way,
     run::hex,
     view::FlowView,
     world::{Device, Party, Policy},
@@ -280,8 +281,12 @@ pub enum Step {
         /// How many stay free.
         free: usize,
     },
-    /// What a device may send to many in this tick is spent, but for one frame.
+    /// What a device may send to many in this tick is spent, but for one frame; and the flows that it may open.
     Spend(Device),
+    /// The controller says that a flow table fills up.
+    Press,
+    /// A SYN from outside is challenged, and answered by a reset with a wrong number, then with the right one.
+    Challenge(Way),
     /// Every entry is marked as being removed.
     Expire,
     /// The delivery of every entry becomes nonsense.

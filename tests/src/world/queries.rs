@@ -42,6 +42,16 @@ impl World {
         });
     }
 
+    /// Asserts that `act` makes no packet be dropped for `reason`.
+    ///
+    /// # Panics
+    /// When the counter moves.
+    pub fn assert_none_dropped(&self, reason: DropReason, act: impl FnOnce()) {
+        let before = self.drops(reason);
+        act();
+        assert_eq!(self.drops(reason), before, "`{}`", reason.label());
+    }
+
     /// What `port list` says about `port`.
     ///
     /// # Panics

@@ -2,18 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
-    DropReason, ExpireHeader, Flow, FlowKey, V4, V6, limits, mark, ticks_from_ns, ticks_from_secs,
+    DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6, limits, mark,
+    ticks_from_ns, ticks_from_secs,
 };
-use vnet_ctl::datapath::{Datapath, names::Pins};
+use vnet_ctl::datapath::{Capacity, Datapath, names::Pins};
 use vnet_tests::cases::{
     Entry, Hook,
     frame::without_entropy,
@@ -48,6 +51,9 @@ const FRAME_LEN: usize = 4096;
 pub(crate) struct Kernel {
     programs: BTreeMap<&'static str, SchedClassifier>,
     maps: Maps,
+    /// Maps without a pin.
+    pressure: Array<MapData, u32>,
+    genuine: HashMap<MapData, [u32; 4], u32>,
     devices: Devices,
     /// The generation before those of this case.
     before: u32,
@@ -75,10 +81,20 @@ impl Kernel {
         place::leave_the_host(bpffs.path());
         let devices = place::create_devices();
         let pins = Pins::new(bpffs.path());
-        let datapath = Datapath::open(&pins).expect("load the datapath");
+        let datapath = Datapath::open(&pins, Capacity::DECLARED).expect("load the datapath");
         let maps = Maps::open(&pins);
         let programs = programs_of(maps.ids());
-        let mut kernel = Self { programs, maps, devices, before: 0, _datapath: datapath, _bpffs: bpffs };
+        let (pressure, genuine) = (unpinned(&programs, "PRESSURE"), unpinned(&programs, "GENUINE"));
+        let mut kernel = Self {
+            programs,
+            maps,
+            pressure,
+            genuine,
+            devices,
+            before: 0,
+            _datapath: datapath,
+            _bpffs: bpffs,
+        };
         kernel.reset();
         kernel
     }
@@ -161,20 +177,32 @@ impl Kernel {
         counted(&before, &self.maps.drops()).into_iter().collect()
     }
 
-    /// Runs `expire` over a question.
-    pub(crate) fn run_expire(&self, question: &[u8]) -> i32 {
-        let options = TestRunOptions { data_in: Some(question), ..TestRunOptions::new() };
-        self.programs["expire"].test_run(options).expect("run expire").return_value as i32
+    /// Runs `expire` over a question; what it returns, and what it has written.
+    pub(crate) fn run_expire(&self, question: &[u8]) -> (i32, Vec<u8>) {
+        let mut out = vec![0; question.len()];
+        let options =
+            TestRunOptions { data_in: Some(question), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let returned = self.programs["expire"].test_run(options).expect("run expire").return_value as i32;
+        (returned, out)
     }
 
-    /// Asks `expire` to mark the entry of `key` if it was last seen at `last_seen`.
-    pub(crate) fn expire_entry<A: Tracked>(&self, key: &FlowKey<A>, last_seen: u32) -> i32 {
+    /// Asks `expire` to mark each entry that was last seen when it says; the answers.
+    pub(crate) fn expire_entries<A: Tracked>(&self, asked: &[(FlowKey<A>, u32)]) -> Vec<i32> {
         let mut question = vec![0; ExpireHeader::OFFSET];
         question.extend_from_slice(&A::NUMBER.to_ne_bytes());
-        question.extend_from_slice(&last_seen.to_ne_bytes());
-        question.extend_from_slice(&A::key_bytes(key));
-        question.resize(64, 0);
-        self.run_expire(&question)
+        question.extend_from_slice(&(asked.len() as u32).to_ne_bytes());
+        for (key, last_seen) in asked {
+            question.extend_from_slice(&last_seen.to_ne_bytes());
+            question.extend_from_slice(&[0xff; 4]);
+            question.extend_from_slice(&A::key_bytes(key));
+        }
+        let (returned, out) = self.run_expire(&question);
+        assert_ne!(returned, ExpireAnswer::Malformed as i32);
+        let answer = |number| {
+            let at = ExpireQuestion::<A>::offset(number) + ExpireQuestion::<A>::ANSWER;
+            i32::from_ne_bytes(out[at..at + 4].try_into().expect("four bytes"))
+        };
+        (0..asked.len()).map(answer).collect()
     }
 
     /// The keys of a version's entries, and when each was last seen.
@@ -278,6 +306,19 @@ fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     named.collect()
 }
 
+/// The map of that name, which the program for the outside uses.
+fn unpinned<M: TryFrom<Map, Error: Debug>>(
+    programs: &BTreeMap<&'static str, SchedClassifier>,
+    name: &str,
+) -> M {
+    let info = programs["from_uplink"].info().expect("program info");
+    let ids = info.map_ids().expect("its maps").expect("Linux 4.15");
+    let maps = ids.into_iter().map(|id| MapData::from_id(id).expect("a map"));
+    let is_named = |map: &MapData| map.info().is_ok_and(|info| info.name_as_str() == Some(name));
+    let map = maps.into_iter().find(is_named).unwrap_or_else(|| panic!("from_uplink has no map {name}"));
+    Map::from_map_data(map).expect("a map").try_into().expect(name)
+}
+
 /// The one counter that differs.
 fn counted<K: Ord + Copy>(before: &BTreeMap<K, u64>, after: &BTreeMap<K, u64>) -> Vec<(K, u64)> {
     let more = |(key, count): (&K, &u64)| (*key, count - before.get(key).unwrap_or(&0));
@@ -293,6 +334,8 @@ impl Runner for Kernel {
         self.remove_flows(|_| true);
         remove(V6::table(&mut self.maps), |_| true);
         self.maps.forget_errors(&self.devices);
+        self.pressure.set(0, 0, 0).expect("PRESSURE");
+        remove(&mut self.genuine, |_| true);
         // Nothing that was remembered of an earlier case holds under a later generation.
         self.before = self.generation().next_multiple_of(2);
         self.maps.set_generation(self.before);
@@ -358,6 +401,10 @@ impl Runner for Kernel {
 
     fn spend(&mut self, device: Device) {
         self.maps.set_budget(self.devices.index(device), all_but_one(now()));
+    }
+
+    fn press(&mut self) {
+        self.pressure.set(0, 1, 0).expect("PRESSURE");
     }
 
     fn fill(&mut self, free: usize) {

@@ -10,7 +10,7 @@ mod place;
 use std::{collections::BTreeMap, thread};
 
 use aya::Pod;
-use vnet_common::{DropReason, ExpireAnswer, FlowKey, V4, V6, mark};
+use vnet_common::{DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::Model,
@@ -182,17 +182,23 @@ fn expiry_marks_an_idle_entry_which_no_packet_uses_any_more() {
     });
 }
 
-/// Asks for each entry twice: as if a packet had refreshed it, and as it is.
+/// Asks for each entry twice, as if a packet had refreshed it and as it is, and for one that is not there.
 fn mark_each<A: Tracked>(kernel: &Kernel)
 where
     FlowKey<A>: Pod,
 {
     let entries = kernel.entries::<A>();
     assert_eq!(entries.len(), 2);
-    for (key, last_seen) in entries {
-        assert_eq!(kernel.expire_entry(&key, last_seen.wrapping_sub(1)), ExpireAnswer::Refreshed as i32);
-        assert_eq!(kernel.expire_entry(&key, last_seen), ExpireAnswer::Marked as i32);
-    }
+    let mut asked: Vec<_> =
+        entries.iter().map(|(key, last_seen)| (*key, last_seen.wrapping_sub(1))).collect();
+    asked.extend(&entries);
+    asked.push((FlowKey { ports: Ports::default(), ..entries[0].0 }, 0));
+    // As many as fit.
+    asked.resize(ExpireHeader::MOST, asked[4]);
+    let answers = kernel.expire_entries(&asked);
+    let (refreshed, marked) = (ExpireAnswer::Refreshed as i32, ExpireAnswer::Marked as i32);
+    assert_eq!(answers[..4], [refreshed, refreshed, marked, marked]);
+    assert_eq!(answers[4..], [ExpireAnswer::Gone as i32; ExpireHeader::MOST - 4]);
 }
 
 #[test]
@@ -204,7 +210,7 @@ fn expiry_leaves_an_entry_that_a_packet_has_refreshed() {
         kernel.advance(100);
         let idle = kernel.entries::<V4>();
         kernel.run(&entry, &frame);
-        let answers: Vec<i32> = idle.iter().map(|(key, seen)| kernel.expire_entry(key, *seen)).collect();
+        let answers = kernel.expire_entries(&idle);
         let refreshed = answers.iter().filter(|answer| **answer == ExpireAnswer::Refreshed as i32).count();
         let marked = answers.iter().filter(|answer| **answer == ExpireAnswer::Marked as i32).count();
         assert_eq!((refreshed, marked), (1, 1), "the request's entry stays, the silent reply's goes");
@@ -214,10 +220,15 @@ fn expiry_leaves_an_entry_that_a_packet_has_refreshed() {
 #[test]
 fn a_question_to_expiry_that_makes_no_sense_is_malformed() {
     with_kernel(|kernel| {
-        let mut question = [0_u8; 64];
-        assert_eq!(kernel.run_expire(&question), ExpireAnswer::Malformed as i32);
+        let malformed = |question: &[u8]| kernel.run_expire(question).0 == ExpireAnswer::Malformed as i32;
+        let mut question = vec![0_u8; ExpireQuestion::<V4>::offset(65)];
+        assert!(malformed(&question), "of no version");
         question[16] = 4;
-        assert_eq!(kernel.run_expire(&question[..30]), ExpireAnswer::Malformed as i32);
-        assert_eq!(kernel.run_expire(&question), ExpireAnswer::Gone as i32);
+        assert!(malformed(&question), "about nothing");
+        question[20] = 2;
+        assert!(!malformed(&question[..ExpireQuestion::<V4>::offset(2)]));
+        assert!(malformed(&question[..ExpireQuestion::<V4>::offset(2) - 1]), "too short");
+        question[20] = 65;
+        assert!(malformed(&question), "too many");
     });
 }

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use vnet_ctl::{
     api::AccessOptions,
     daemon::{self, DaemonError, RunOptions},
+    datapath::Capacity,
 };
 
 use super::{Context, source::Source};
@@ -22,6 +23,7 @@ Examples:
   vnet-ctl run                                              on /etc/vnet/policy.toml
   vnet-ctl run --ephemeral --policy examples/quickstart.toml
   VNET_LOG=debug vnet-ctl run                               with more in the log
+  vnet-ctl run --flows 1000000                              room for more flows, on a host without any yet
   vnet-ctl run --group admins --read-group any              who else may use it
 
 Needs root. When it ends, by a signal or a crash, traffic and policy stay as they are; starting it
@@ -34,6 +36,10 @@ pub(crate) struct Command {
     /// Remove everything at exit: networks, ports, namespaces it created, pins
     #[arg(long)]
     ephemeral: bool,
+    /// Flows over IPv4 that are tracked at once, half as many over IPv6 [default: as the machine has memory,
+    /// 131072 with up to 8 GB]
+    #[arg(long, value_name = "NUMBER", env = "VNET_FLOWS", hide_env_values = true, value_parser = capacity)]
+    flows: Option<Capacity>,
     /// Group that may ask and change things, besides root [default: vnet, if there is one]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
@@ -55,6 +61,7 @@ impl Command {
             state_dir: self.places.state_dir,
             bpffs: self.places.bpffs,
             ephemeral: self.ephemeral,
+            capacity: self.flows,
             access: AccessOptions { group: self.group, read_groups: self.read_groups },
         };
         // The daemon would refuse a wrong file as well; here its errors become diagnostics.
@@ -68,6 +75,15 @@ impl Command {
         daemon::run(options).await.map_err(failure)?;
         Ok(Done::Success)
     }
+}
+
+/// Reads how many flows have room.
+fn capacity(text: &str) -> Result<Capacity, String> {
+    let number = text.parse().ok();
+    number.and_then(Capacity::of_flows).ok_or_else(|| {
+        let (least, most) = (Capacity::RANGE.start(), Capacity::RANGE.end());
+        format!("give a number of flows from {least} to {most}, as in `--flows 500000`")
+    })
 }
 
 /// The daemon's log goes to stderr; the journal adds the time, and a person at a terminal has one.

@@ -1,6 +1,6 @@
 //! `status`: asks the daemon how it is.
 
-use vnet_ctl::api::types::{PendingInfo, Status};
+use vnet_ctl::api::types::{FlowCounts, PendingInfo, Status};
 
 use super::Context;
 use crate::{
@@ -46,7 +46,7 @@ fn view(status: &Status) -> View {
         ("Networks", status.networks.to_string()),
         ("Ports", status.ports.to_string()),
         ("Rules", status.rules.to_string()),
-        ("Flows", format!("{} IPv4, {} IPv6", status.flows.v4, status.flows.v6)),
+        ("Flows", flows(status.flows)),
         (
             "Memory",
             format!(
@@ -58,6 +58,12 @@ fn view(status: &Status) -> View {
         ("Layout ABI", status.abi.to_string()),
         ("Problems", status.problems.join("; ")),
     ])
+}
+
+/// How many flows there are, of how many that have room. A daemon of an earlier version does not tell the latter.
+fn flows(FlowCounts { v4, v6, most_v4, most_v6 }: FlowCounts) -> String {
+    let of = |most| if most == 0 { String::new() } else { format!(" of {most}") };
+    format!("{v4}{} IPv4, {v6}{} IPv6", of(most_v4), of(most_v6))
 }
 
 /// Millions of bytes, rounded.

@@ -31,6 +31,7 @@ mod newcomers;
 mod notify;
 mod outcome;
 mod own_addresses;
+mod pressure;
 mod progress;
 mod reconcile;
 mod reload;
@@ -62,7 +63,11 @@ use self::{
     engine::Engine, events::Events, history::History, notify::Notify, progress::Progress, runtime::Queue,
     view::View,
 };
-use crate::{api::AccessOptions, datapath::Datapath, host::Host};
+use crate::{
+    api::AccessOptions,
+    datapath::{Capacity, Datapath},
+    host::Host,
+};
 
 /// How to run the daemon.
 #[derive(Clone, Debug)]
@@ -77,6 +82,8 @@ pub struct RunOptions {
     pub bpffs: PathBuf,
     /// Whether to remove everything at exit.
     pub ephemeral: bool,
+    /// How many flows have room, where none are tracked yet; what suits the machine if this is not said.
+    pub capacity: Option<Capacity>,
     /// Who is let in besides root and the user that it runs as.
     pub access: AccessOptions,
 }

@@ -25,6 +25,7 @@ use super::{
     history::{History, Opening, keep_deadline},
     lock::Lock,
     notify::{self, Notify},
+    pressure,
     progress::Progress,
     reconcile,
     reload::follow_file,
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::{
     api::{self, Socket},
-    datapath::{Datapath, Preflight, has_links, make_folders, names::Pins, remove_own_pins},
+    datapath::{Capacity, Datapath, Preflight, has_links, make_folders, names::Pins, remove_own_pins},
     host::Host,
     state::{self, State},
 };
@@ -43,6 +44,10 @@ use crate::{
 const EXPIRY_PERIOD: Duration = Duration::from_secs(2);
 /// Looking takes at most this part of the time: a full table is looked through less often.
 const EXPIRY_SHARE: u32 = 20;
+/// The same while a table fills up. Nothing is forgotten before it has been silent for a second.
+const PRESSED_PERIOD: Duration = Duration::from_millis(500);
+/// As `EXPIRY_SHARE`, then.
+const PRESSED_SHARE: u32 = 3;
 /// How long requests under way may take once the daemon is to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
@@ -145,7 +150,18 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
         lock.lock_pins(&version)?;
     }
     raise_descriptor_limit();
-    let datapath = Datapath::open(&pins)?;
+    let capacity = options.capacity.map_or_else(Capacity::of_machine, Ok)?;
+    let datapath = Datapath::open(&pins, capacity)?;
+    if let Some(asked) = options.capacity {
+        let most = datapath.flow_counts()?.most_v4;
+        if most != u64::from(asked.flows()) {
+            warn!(
+                "the tables that are in use have room for {most} flows, not for {}: \
+                 they change after `vnet-ctl teardown` or when the machine starts again",
+                asked.flows()
+            );
+        }
+    }
     let adopted = datapath.attached().len();
     let datapath = SharedDatapath::new(datapath);
     let host = Arc::new(Host::open()?);
@@ -203,6 +219,7 @@ async fn serve(
     let tasks = [
         tokio::spawn(heed_signals(daemon.clone(), signals)),
         tokio::spawn(expire_flows(daemon.clone())),
+        tokio::spawn(pressure::watch(daemon.clone())),
         tokio::spawn(keep_deadline(daemon.clone())),
         tokio::spawn(reconcile::keep(daemon.clone())),
         tokio::spawn(follow_file(daemon.clone(), watch)),
@@ -289,6 +306,9 @@ async fn expire_flows(daemon: Arc<Daemon>) {
             warn!("flows are not being expired: {error:#}");
         }
         failing = expired.is_err();
-        pause = EXPIRY_PERIOD.max(begun.elapsed() * EXPIRY_SHARE);
+        pause = match daemon.datapath.lock().is_pressed() {
+            true => PRESSED_PERIOD.max(begun.elapsed() * PRESSED_SHARE),
+            false => EXPIRY_PERIOD.max(begun.elapsed() * EXPIRY_SHARE),
+        };
     }
 }

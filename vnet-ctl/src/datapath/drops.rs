@@ -37,6 +37,11 @@ impl DropCounters {
         Ok(counts)
     }
 
+    /// Packets that were dropped for `reason`.
+    pub(super) fn of(&self, reason: DropReason) -> Result<u64> {
+        Ok(sum(&self.total.get(&reason.number(), 0).context("read the drop counters")?))
+    }
+
     /// Packets by device and reason.
     pub(super) fn by_device(&self) -> Result<BTreeMap<(u32, u32), u64>> {
         let mut counts = BTreeMap::new();

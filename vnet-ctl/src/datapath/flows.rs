@@ -7,7 +7,11 @@
 //! reading it: the program `expire` marks the entries, from when on no packet uses them; whoever found one
 //! before is waited for; then they are deleted. What a daemon that was killed has marked, the next one deletes.
 
-use std::ops::Deref;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ops::Deref,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -15,12 +19,14 @@ use aya::{
     maps::{HashMap, IterableMap as _, MapData},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
-use vnet_common::{Address, ExpireAnswer, ExpireHeader, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6};
+use vnet_common::{
+    Address, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6,
+};
 
 use super::{
     links::causes,
     names,
-    pairs::{Pair, forgotten, pair_up},
+    pairs::{Pair, Patience, forgotten, pair_up},
     readers, sys, tables,
 };
 use crate::api::types::{FlowCounts, FlowInfo};
@@ -92,7 +98,10 @@ impl FlowTables {
 
     /// How many flows there are.
     pub(super) fn count(&self) -> Result<FlowCounts> {
-        Ok(FlowCounts { v4: self.v4.flows()?.len() as u64, v6: self.v6.flows()?.len() as u64 })
+        let (v4, v6) = (self.v4.flows()?.len() as u64, self.v6.flows()?.len() as u64);
+        let [most_v4, most_v6] =
+            [self.v4.capacity()?, self.v6.capacity()?].map(|entries| u64::from(entries) / 2);
+        Ok(FlowCounts { v4, v6, most_v4, most_v6 })
     }
 
     /// Removes the flows that `wanted` accepts, whatever passes on them; how many.
@@ -118,12 +127,24 @@ impl FlowTables {
         Ok(removed + self.v6.remove_flows(&marker, |pair| pair.devices().iter().any(is_gone))?)
     }
 
-    /// Removes the flows that have been silent for longer than their timeout; how many.
-    pub(super) fn expire(&self, object: &Ebpf) -> Result<u64> {
+    /// Removes the flows that have been silent for longer than their timeout, of both IP versions.
+    pub(super) fn expire(&self, object: &Ebpf, is_pressed: bool) -> Result<[Expired; 2]> {
         let (marker, now) = (Marker::of(object, Mark::IfIdle)?, sys::now_ticks()?);
-        let removed = self.v4.remove(&marker, |pairs| forgotten(pairs, now).collect())?;
-        Ok(removed + self.v6.remove(&marker, |pairs| forgotten(pairs, now).collect())?)
+        Ok([self.v4.expire(&marker, now, is_pressed)?, self.v6.expire(&marker, now, is_pressed)?])
     }
+}
+
+/// What became of the flows of one IP version.
+#[derive(Clone, Debug)]
+pub(super) struct Expired {
+    /// Flows that were removed.
+    pub(super) removed: u64,
+    /// Flows that are left.
+    pub(super) left: u64,
+    /// Flows that have room.
+    pub(super) most: u64,
+    /// How many there were that were opened at each device, or link.
+    pub(super) openers: BTreeMap<u32, u64>,
 }
 
 /// The flows of one IP version.
@@ -143,42 +164,66 @@ where
         sys::entries(self.map.map()).with_context(|| format!("read {}", A::MAP))
     }
 
+    /// How many entries have room.
+    fn capacity(&self) -> Result<u32> {
+        let info = self.map.map().info().with_context(|| format!("ask how large {} is", A::MAP))?;
+        Ok(info.max_entries())
+    }
+
     fn flows(&self) -> Result<Vec<Pair<A>>> {
         let mut pairs = pair_up(self.entries()?);
         pairs.retain(|pair| !pair.is_mapping());
         Ok(pairs)
     }
 
-    /// Removes the flows that `wanted` accepts. Mappings stay until they are forgotten.
-    fn remove_flows(&self, marker: &Marker<'_>, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
-        self.remove(marker, |pairs| pairs.iter().filter(|pair| !pair.is_mapping() && wanted(pair)).collect())
+    /// Removes the flows that are forgotten in the tick `now`.
+    fn expire(&self, marker: &Marker<'_>, now: u32, is_pressed: bool) -> Result<Expired> {
+        let (capacity, used) = (self.capacity()?, Cell::new(0));
+        let openers = RefCell::new(BTreeMap::new());
+        let removed = self.remove(marker, |pairs, entries| {
+            used.set(entries);
+            let mut openers = openers.borrow_mut();
+            pairs.iter().for_each(|pair| *openers.entry(pair.key.origin.ifindex()).or_default() += 1);
+            forgotten(pairs, Patience::new(now, entries, capacity, is_pressed)).collect()
+        })?;
+        let left = (used.get() as u64 / 2).saturating_sub(removed);
+        Ok(Expired { removed, left, most: u64::from(capacity) / 2, openers: openers.into_inner() })
     }
 
-    /// Removes those that `choose` picks of all, as far as `marker` may, and what is marked already; how many flows.
+    /// Removes the flows that `wanted` accepts. Mappings stay until they are forgotten.
+    fn remove_flows(&self, marker: &Marker<'_>, wanted: impl Fn(&Pair<A>) -> bool) -> Result<u64> {
+        self.remove(marker, |pairs, _| {
+            pairs.iter().filter(|pair| !pair.is_mapping() && wanted(pair)).collect()
+        })
+    }
+
+    /// Removes those that `choose` picks of all, knowing how many entries are in use, as far as `marker` may, and what is
+    /// marked already; how many flows.
     fn remove(
         &self,
         marker: &Marker<'_>,
-        choose: impl for<'p> Fn(&'p [Pair<A>]) -> Vec<&'p Pair<A>>,
+        choose: impl for<'p> Fn(&'p [Pair<A>], usize) -> Vec<&'p Pair<A>>,
     ) -> Result<u64> {
         let entries = self.entries()?;
+        let used = entries.len();
         let is_marked = |flow: &Flow<A>| flow.last_seen.get() == Flow::<A>::EXPIRED;
         let mut marked: Vec<_> =
             entries.iter().filter(|(_, flow)| is_marked(flow)).map(|(key, _)| *key).collect();
-        let mut removed = 0;
         let pairs = pair_up(entries);
-        for pair in choose(&pairs) {
-            // The original first: whoever opened the flow is the one to speak again.
-            if !marker.mark(self, &pair.key, pair.original.last_seen.get())? {
-                continue;
-            }
-            removed += u64::from(!pair.is_mapping());
-            marked.push(pair.key);
-            if let Some((key, reply)) = &pair.reply
-                && marker.mark(self, key, reply.last_seen.get())?
-            {
-                marked.push(*key);
-            }
-        }
+        let chosen = choose(&pairs, used);
+        // The originals first: whoever opened a flow is the one to speak again.
+        let originals = chosen.iter().map(|pair| (pair.key, pair.original.last_seen.get()));
+        let are_marked = marker.mark(self, &originals.collect::<Vec<_>>())?;
+        let gone: Vec<_> =
+            chosen.iter().zip(are_marked).filter(|(_, is)| *is).map(|(pair, _)| *pair).collect();
+        let replies: Vec<_> = gone
+            .iter()
+            .filter_map(|pair| pair.reply.map(|(key, reply)| (key, reply.last_seen.get())))
+            .collect();
+        let are_marked = marker.mark(self, &replies)?;
+        marked.extend(gone.iter().map(|pair| pair.key));
+        marked.extend(replies.iter().zip(are_marked).filter(|(_, is)| *is).map(|((key, _), _)| *key));
+        let removed = gone.iter().filter(|pair| !pair.is_mapping()).count() as u64;
         if !marked.is_empty() {
             readers::wait();
             sys::delete_all(self.map.map(), &marked).with_context(|| format!("delete from {}", A::MAP))?;
@@ -206,39 +251,75 @@ impl<'a> Marker<'a> {
         Ok(Self { program: program.try_into().context("expire is not a tc program")?, mark })
     }
 
-    /// Marks an entry unless a packet has passed since `last_seen`, or even then; whether it is to be deleted.
-    fn mark<A: Version>(&self, table: &Table<A>, key: &FlowKey<A>, mut last_seen: u32) -> Result<bool>
+    /// Marks entries unless a packet has passed since they were last seen then, or even so; which are to be deleted.
+    fn mark<A: Version>(&self, table: &Table<A>, entries: &[(FlowKey<A>, u32)]) -> Result<Vec<bool>>
     where
         FlowKey<A>: Pod,
     {
-        const REFRESHED: i32 = ExpireAnswer::Refreshed as i32;
-        const MARKED: i32 = ExpireAnswer::Marked as i32;
-        const GONE: i32 = ExpireAnswer::Gone as i32;
+        let mut are_marked = Vec::with_capacity(entries.len());
+        for entries in entries.chunks(ExpireHeader::MOST) {
+            for ((key, _), answer) in entries.iter().zip(self.ask(entries)?) {
+                are_marked.push(match answer {
+                    MARKED | GONE => true,
+                    REFRESHED if self.mark == Mark::IfIdle => false,
+                    REFRESHED => self.insist(table, key)?,
+                    other => bail!("expire answered {other}"),
+                });
+            }
+        }
+        Ok(are_marked)
+    }
+
+    /// Marks an entry that packets refresh.
+    fn insist<A: Version>(&self, table: &Table<A>, key: &FlowKey<A>) -> Result<bool>
+    where
+        FlowKey<A>: Pod,
+    {
         loop {
-            let input = expire_input(key, last_seen);
-            let options = TestRunOptions { data_in: Some(&input), ..TestRunOptions::new() };
-            let result =
-                self.program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
-            match result.return_value.cast_signed() {
-                MARKED | GONE => return Ok(true),
-                REFRESHED if self.mark == Mark::IfIdle => return Ok(false),
-                REFRESHED => match table.map.get(key, 0) {
-                    Ok(flow) => last_seen = flow.last_seen.get(),
-                    Err(error) if tables::is_absent(&error) => return Ok(true),
-                    Err(error) => bail!("read {}: {}", A::MAP, causes(&error)),
-                },
-                other => bail!("expire answered {other}"),
+            let last_seen = match table.map.get(key, 0) {
+                Ok(flow) => flow.last_seen.get(),
+                Err(error) if tables::is_absent(&error) => return Ok(true),
+                Err(error) => bail!("read {}: {}", A::MAP, causes(&error)),
+            };
+            if self.ask(&[(*key, last_seen)])? != [REFRESHED] {
+                return Ok(true);
             }
         }
     }
+
+    /// What the program answers about as many entries as it takes.
+    fn ask<A: Version>(&self, entries: &[(FlowKey<A>, u32)]) -> Result<Vec<i32>> {
+        let input = questions(entries);
+        let mut output = vec![0; input.len()];
+        let options =
+            TestRunOptions { data_in: Some(&input), data_out: Some(&mut output), ..TestRunOptions::new() };
+        let result =
+            self.program.test_run(options).map_err(|error| anyhow!("run expire: {}", causes(&error)))?;
+        if result.return_value.cast_signed() == ExpireAnswer::Malformed as i32 {
+            bail!("expire does not understand what it is asked");
+        }
+        let answer = |number| {
+            let at = ExpireQuestion::<A>::offset(number) + ExpireQuestion::<A>::ANSWER;
+            output.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes)
+        };
+        (0..entries.len()).map(|number| answer(number).context("expire answered too little")).collect()
+    }
 }
 
-/// What `expire` reads: a header that begins at [`ExpireHeader::OFFSET`], and the key.
-fn expire_input<A: Version>(key: &FlowKey<A>, last_seen: u32) -> Vec<u8> {
+const REFRESHED: i32 = ExpireAnswer::Refreshed as i32;
+const MARKED: i32 = ExpireAnswer::Marked as i32;
+const GONE: i32 = ExpireAnswer::Gone as i32;
+
+/// What `expire` reads: see [`ExpireHeader`].
+fn questions<A: Version>(entries: &[(FlowKey<A>, u32)]) -> Vec<u8> {
     let mut input = vec![0; ExpireHeader::OFFSET];
     input.extend(A::NUMBER.to_ne_bytes());
-    input.extend(last_seen.to_ne_bytes());
-    input.extend(A::key_bytes(key));
+    input.extend((entries.len() as u32).to_ne_bytes());
+    for (key, last_seen) in entries {
+        input.extend(last_seen.to_ne_bytes());
+        input.extend((ExpireAnswer::Malformed as i32).to_ne_bytes());
+        input.extend(A::key_bytes(key));
+    }
     input
 }
 
@@ -258,13 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn expire_reads_version_time_and_key() {
-        let input = expire_input(&key(), 77);
+    fn expire_reads_version_times_and_keys() {
+        let input = questions(&[(key(), 77), (key().reversed(9), 78)]);
         assert_eq!(input[..16], [0; 16]);
-        assert_eq!(input[16..20], 4_u32.to_ne_bytes());
-        assert_eq!(input[20..24], 77_u32.to_ne_bytes());
-        assert_eq!(input[24..28], (7_u32 | 6 << 24).to_ne_bytes());
-        assert_eq!(input[28..40], [10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 80]);
-        assert_eq!(input.len(), 40);
+        assert_eq!(input[16..24], [4_u32.to_ne_bytes(), 2_u32.to_ne_bytes()].concat());
+        assert_eq!(input[24..32], [77_u32.to_ne_bytes(), (-1_i32).to_ne_bytes()].concat());
+        assert_eq!(input[32..36], (7_u32 | 6 << 24).to_ne_bytes());
+        assert_eq!(input[36..48], [10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 80]);
+        assert_eq!(input[48..52], 78_u32.to_ne_bytes());
+        assert_eq!(input.len(), 72);
     }
 }

@@ -21,6 +21,11 @@ pub fn of_process() -> Result<u64> {
     Ok(value("/proc/self/status", "VmRSS:")? << 10)
 }
 
+/// Bytes of memory that the machine has.
+pub(super) fn of_machine() -> Result<u64> {
+    Ok(value("/proc/meminfo", "MemTotal:")? << 10)
+}
+
 /// The number behind `name` in a file of lines.
 fn value(path: &str, name: &str) -> Result<u64> {
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;

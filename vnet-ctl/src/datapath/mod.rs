@@ -7,6 +7,7 @@
 //! Everything is pinned below `BPFFS/vnet/vABI`: a controller that ends, in whatever way, leaves the
 //! datapath running.
 
+mod capacity;
 mod carry;
 mod cgroup;
 mod commit;
@@ -21,12 +22,14 @@ pub mod names;
 mod object;
 mod pairs;
 mod preflight;
+mod pressure;
 mod readers;
 mod remove;
 mod snooped;
 mod sockets;
 mod sys;
 mod tables;
+mod tracked;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,13 +54,12 @@ use self::{
     links::{Links, causes},
     mend::HeldMaps,
     names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
+    pressure::Pressure,
     sockets::Sockets,
 };
-use crate::{
-    api::types::{FlowCounts, FlowInfo},
-    compile::{Difference, Tables},
-};
+use crate::compile::{Difference, Tables};
 
+pub use capacity::Capacity;
 pub use carry::CarryError;
 pub use commit::{Changes, Committed, Count};
 pub use drops::describe;
@@ -83,6 +85,7 @@ pub struct Datapath {
     commits: Commits,
     flows: FlowTables,
     drops: DropCounters,
+    pressure: Pressure,
     snoop: Option<Snoop>,
 }
 
@@ -104,10 +107,12 @@ impl Datapath {
     /// What another version of vnet has left keeps running until the first [`Datapath::commit`], which
     /// carries it over.
     ///
+    /// Flow tables that are pinned keep their size, others get room for `capacity`.
+    ///
     /// # Errors
     /// [`PinError`] when a pin does not fit, [`CarryError`] when another version's datapath does not;
     /// otherwise what the kernel refused. Nothing has changed then.
-    pub fn open(pins: &Pins) -> Result<Self> {
+    pub fn open(pins: &Pins, capacity: Capacity) -> Result<Self> {
         let carry = Carry::find(pins)?;
         let mut absent = object::compare_pins(pins)?;
         if absent.contains(&CONTROL) {
@@ -120,7 +125,7 @@ impl Datapath {
             absent = MAPS.to_vec();
         }
         make_folders(pins)?;
-        let loaded = load(pins);
+        let loaded = load(pins, capacity);
         if loaded.is_err() {
             // Maps that only this attempt has made.
             for name in absent {
@@ -137,10 +142,25 @@ impl Datapath {
         }
         let flows = FlowTables::take(&mut object)?;
         let drops = DropCounters::take(&mut object)?;
+        let pressure = Pressure::take(&mut object)?;
         let snoop = Some(Snoop::take(&mut object)?);
         let (carried, mended) = (Carried::default(), Vec::new());
         let pins = pins.clone();
-        Ok(Self { pins, object, maps, links, sockets, carry, carried, mended, commits, flows, drops, snoop })
+        Ok(Self {
+            pins,
+            object,
+            maps,
+            links,
+            sockets,
+            carry,
+            carried,
+            mended,
+            commits,
+            flows,
+            drops,
+            pressure,
+            snoop,
+        })
     }
 
     /// Attaches a port's programs to its host-side device, in the calling thread's network namespace.
@@ -348,53 +368,12 @@ impl Datapath {
         self.commits.generation()
     }
 
-    /// The tracked flows that `wanted` accepts; `name` tells what people call a device.
-    ///
-    /// # Errors
-    /// When the maps cannot be read.
-    pub fn flows(
-        &self,
-        name: &dyn Fn(u32) -> String,
-        wanted: &dyn Fn(&FlowInfo) -> bool,
-    ) -> Result<Vec<FlowInfo>> {
-        self.flows.list(name, wanted)
-    }
-
     /// Bytes of kernel memory that the maps take.
     ///
     /// # Errors
     /// When the kernel does not tell.
     pub fn memory(&self) -> Result<u64> {
         self.maps.memory()
-    }
-
-    /// How many flows are tracked.
-    ///
-    /// # Errors
-    /// When the maps cannot be read.
-    pub fn flow_counts(&self) -> Result<FlowCounts> {
-        self.flows.count()
-    }
-
-    /// Forgets the flows that `wanted` accepts: their next packets are judged as new, and TCP connections
-    /// end, which only a SYN may open. Returns how many.
-    ///
-    /// # Errors
-    /// When the maps cannot be read or written.
-    pub fn flush_flows(
-        &mut self,
-        name: &dyn Fn(u32) -> String,
-        wanted: &dyn Fn(&FlowInfo) -> bool,
-    ) -> Result<u64> {
-        self.flows.flush(&self.object, name, wanted)
-    }
-
-    /// Forgets the flows that have been silent for longer than their timeout. Returns how many.
-    ///
-    /// # Errors
-    /// When the maps cannot be read, or the program that marks them does not run.
-    pub fn expire_flows(&self) -> Result<u64> {
-        self.flows.expire(&self.object)
     }
 
     /// What is seen of ports whose addresses are learned, for one to read; `None` if somebody has it already.
@@ -442,8 +421,11 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-fn load(pins: &Pins) -> Result<Ebpf> {
+fn load(pins: &Pins, capacity: Capacity) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
+    for (name, entries) in capacity.entries() {
+        loader.map_max_entries(name, entries);
+    }
     for name in MAPS {
         loader.map_pin_path(name, pins.map(name));
     }

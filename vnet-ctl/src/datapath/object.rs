@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use anyhow::{Context as _, Result};
 use aya::maps::{MapError, MapInfo};
 
-use super::names::{MAPS, Pins};
+use super::{
+    capacity::Capacity,
+    names::{MAPS, Pins},
+};
 
 /// The programs and map declarations.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vnet-ebpf"));
@@ -80,6 +83,11 @@ pub fn declared() -> Result<BTreeMap<&'static str, Shape>> {
     MAPS.iter().map(shape).collect()
 }
 
+/// Whether a map has the size that was asked for when it was made.
+fn is_sized(name: &str) -> bool {
+    Capacity::DECLARED.entries().iter().any(|(sized, _)| *sized == name)
+}
+
 /// Compares every pinned map with its declaration, and returns the names of those not pinned yet.
 ///
 /// # Errors
@@ -92,14 +100,16 @@ pub(super) fn compare_pins(pins: &Pins) -> Result<Vec<&'static str>> {
             absent.push(name);
             continue;
         }
-        compare(&pin, needed)?;
+        compare(name, &pin, needed)?;
     }
     Ok(absent)
 }
 
-fn compare(pin: &Path, needed: Shape) -> Result<(), PinError> {
+fn compare(name: &str, pin: &Path, needed: Shape) -> Result<(), PinError> {
     let unusable = |reason: String| PinError::Unusable { pin: pin.display().to_string(), reason };
     let found = shape(pin).map_err(unusable)?;
+    let size = if is_sized(name) { found.max_entries } else { needed.max_entries };
+    let needed = Shape { max_entries: size, ..needed };
     if found == needed {
         return Ok(());
     }

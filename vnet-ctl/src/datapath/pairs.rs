@@ -26,9 +26,10 @@ impl<A: Version> Pair<A> {
         self.reply.as_ref().map_or(original, |(_, reply)| original.min(idle(reply)))
     }
 
-    /// Whether both directions have been silent for longer than the flow's timeout.
-    pub(super) fn is_idle(&self, now: u32) -> bool {
-        self.idle_ticks(now) > ticks_from_secs(self.timeout_secs())
+    /// Whether both directions have been silent for longer than the flow's timeout, as far as that holds now.
+    fn is_idle(&self, patience: Patience) -> bool {
+        let timeout = ticks_from_secs(self.timeout_secs());
+        self.idle_ticks(patience.now) > patience.of(self.original.state(), timeout)
     }
 
     /// Whether this is no flow but an endpoint-independent mapping.
@@ -86,15 +87,56 @@ fn translated<A: Version>(leaves: Tuple<A>) -> Translated {
     }
 }
 
+/// How long flows are remembered on which nothing passes.
+///
+/// Each has its timeout, until half of a table is in use. From then on connections that open or end, and questions that
+/// nobody has answered, have less and less of theirs, and none once nine tenths are in use: the next look forgets them.
+/// While the programs are told of the pressure, what has not come about by then has [`Patience::PRESSED_SECS`] at most. An
+/// established flow always has its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    now: u32,
+    /// What is left of a timeout, in parts of [`Patience::WHOLE`].
+    part: u64,
+    is_pressed: bool,
+}
+
+impl Patience {
+    const WHOLE: u64 = 1024;
+    /// Seconds for a connection to come about while a table is under pressure: two repetitions of a SYN (RFC 6298
+    /// section 2.1) fit.
+    const PRESSED_SECS: u32 = 10;
+
+    /// That of the tick `now`, with `used` of `capacity` entries in use; whether the programs are told of pressure.
+    pub(super) fn new(now: u32, used: usize, capacity: u32, is_pressed: bool) -> Self {
+        let (used, capacity) = (used as u64, u64::from(capacity).max(1));
+        // All of it at 50 %, nothing at 90 %.
+        let left = (90 * capacity).saturating_sub(100 * used);
+        Self { now, part: (Self::WHOLE * left / (40 * capacity)).min(Self::WHOLE), is_pressed }
+    }
+
+    /// What is left in `state` of `timeout`, in ticks.
+    fn of(self, state: FlowState, timeout: u32) -> u32 {
+        let left = (u64::from(timeout) * self.part / Self::WHOLE) as u32;
+        match state {
+            FlowState::Established => timeout,
+            FlowState::New | FlowState::SynReceived if self.is_pressed => {
+                left.min(ticks_from_secs(Self::PRESSED_SECS))
+            }
+            _ => left,
+        }
+    }
+}
+
 /// Which of `pairs` have been silent for so long that they are forgotten. A mapping is not, as long as one of its flows
 /// lives (RFC 4787 REQ-6).
-pub(super) fn forgotten<A: Version>(pairs: &[Pair<A>], now: u32) -> impl Iterator<Item = &Pair<A>>
+pub(super) fn forgotten<A: Version>(pairs: &[Pair<A>], patience: Patience) -> impl Iterator<Item = &Pair<A>>
 where
     FlowKey<A>: Hash,
 {
-    let alive = pairs.iter().filter(|pair| !pair.is_mapping() && !pair.is_idle(now));
+    let alive = pairs.iter().filter(|pair| !pair.is_mapping() && !pair.is_idle(patience));
     let needed: HashSet<FlowKey<A>> = alive.map(Pair::mapping).collect();
-    pairs.iter().filter(move |pair| pair.is_idle(now) && !needed.contains(&pair.key))
+    pairs.iter().filter(move |pair| pair.is_idle(patience) && !needed.contains(&pair.key))
 }
 
 /// Joins entries to flows.
@@ -237,6 +279,28 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_forgets_what_opens_or_ends_and_nothing_established() {
+        let left = |state, used| Patience::new(0, used, 1000, false).of(state, 240);
+        assert_eq!(
+            [0, 500, 501, 700, 899, 900, 1000].map(|used| left(FlowState::New, used)),
+            [240, 240, 239, 120, 0, 0, 0]
+        );
+        assert_eq!(
+            [FlowState::SynReceived, FlowState::FinWait, FlowState::TimeWait].map(|state| left(state, 800)),
+            [60; 3]
+        );
+        assert_eq!([0, 900, 1000].map(|used| left(FlowState::Established, used)), [240; 3]);
+        let left = |state, used| Patience::new(0, used, 1000, true).of(state, 240);
+        assert_eq!([100, 600, 900].map(|used| left(FlowState::New, used)), [10, 10, 0]);
+        assert_eq!(left(FlowState::TimeWait, 600), 180);
+        // Entries that were made a moment ago are no more idle than that.
+        let pair = &flow(100, 100)[0];
+        pair.original.state.set(FlowState::New as u8);
+        let is_idle = |now| pair.is_idle(Patience::new(now, 1000, 1000, true));
+        assert_eq!([100, 101].map(is_idle), [false, true]);
+    }
+
+    #[test]
     fn a_mapping_is_forgotten_after_the_last_of_its_flows() {
         let tuple = key().tuple();
         let mapping = FlowKey::mapping(7, 6, tuple.src, tuple.ports.src());
@@ -246,7 +310,9 @@ mod tests {
         let now = ticks_from_secs(10_000);
         let forgotten = |last_seen| {
             let pairs = pairs(last_seen);
-            super::forgotten(&pairs, now).map(|pair| pair.key).collect::<HashSet<_>>()
+            super::forgotten(&pairs, Patience::new(now, 3, 100, false))
+                .map(|pair| pair.key)
+                .collect::<HashSet<_>>()
         };
         assert_eq!(forgotten(now), HashSet::new());
         assert_eq!(forgotten(1), HashSet::from([key(), mapping]));

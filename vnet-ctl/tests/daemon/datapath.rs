@@ -20,7 +20,7 @@ use vnet_common::{
 };
 use vnet_ctl::{
     compile::{Difference, ExitPlace, Tables},
-    datapath::{Datapath, FlowFilter, PinError, names, names::Pins, remove_pins},
+    datapath::{Capacity, Datapath, FlowFilter, PinError, names, names::Pins, remove_pins},
 };
 
 use crate::support::{ifindex, in_netns, ip};
@@ -95,7 +95,7 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
     in_netns(|scratch| {
         let (bridge, port) = devices();
         let wanted = tables(bridge, port, 0xabcd);
-        let mut old = Datapath::open(&scratch.pins()).unwrap();
+        let mut old = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         old.attach_bridge(bridge).unwrap();
         old.attach_port(port).unwrap();
         assert_eq!(old.commit(&wanted).unwrap().generation, 1);
@@ -107,7 +107,7 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
             "the end of the controller detaches nothing"
         );
 
-        let mut new = Datapath::open(&scratch.pins()).unwrap();
+        let mut new = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
 
         assert_eq!(new.in_force().unwrap(), &wanted);
         assert_eq!(new.attached().len(), 4);
@@ -126,7 +126,7 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
 #[test]
 fn each_commit_writes_one_side_whole_and_flips() {
     in_netns(|scratch| {
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         let empty = datapath.commit(&Arc::default()).unwrap();
         assert!(empty.flipped && empty.generation == 1, "the first commit says that there is a policy");
         for generation in 2..7 {
@@ -135,7 +135,7 @@ fn each_commit_writes_one_side_whole_and_flips() {
             Arc::make_mut(&mut wanted).ports.insert(100 + generation, port);
             let committed = datapath.commit(&wanted).unwrap();
             assert_eq!((committed.generation, committed.flipped), (generation, true));
-            let reader = &mut Datapath::open(&scratch.pins()).unwrap();
+            let reader = &mut Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
             assert_eq!(reader.in_force().unwrap(), &wanted, "generation {generation}");
             assert_eq!(reader.generation(), generation);
         }
@@ -148,7 +148,7 @@ fn each_commit_writes_one_side_whole_and_flips() {
 fn a_commit_of_many_rules_and_then_of_one_touches_the_difference() {
     const RULES: u32 = 500_000;
     in_netns(|scratch| {
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         let key = |set| PolicyKey::head(0, set, Direction::Ingress, Identity::ANY_V4, 6);
         let mut many = Arc::clone(&tables(2, 3, 1));
         Arc::make_mut(&mut many)
@@ -166,15 +166,16 @@ fn a_commit_of_many_rules_and_then_of_one_touches_the_difference() {
             Arc::make_mut(&mut one).policy.insert(key(100), PolicyEntry::head(rule));
             assert_eq!(timed(&one), 1);
         }
-        assert_eq!(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap(), &one);
+        assert_eq!(Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap().in_force().unwrap(), &one);
     });
 }
 
 #[test]
 fn commits_of_differences_leave_what_commits_of_whole_tables_do() {
     in_netns(|scratch| {
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
-        let in_force = || Arc::clone(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap());
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
+        let in_force =
+            || Arc::clone(Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap().in_force().unwrap());
         let steps = [tables(2, 3, 1), tables(2, 3, 5), tables(7, 8, 5), Arc::default(), tables(2, 8, 9)];
         let mut before = Arc::<Tables>::default();
         for (n, wanted) in steps.iter().enumerate() {
@@ -200,7 +201,7 @@ fn commits_of_differences_leave_what_commits_of_whole_tables_do() {
 #[test]
 fn a_commit_that_fails_leaves_the_old_policy_in_force() {
     in_netns(|scratch| {
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         let old = tables(2, 3, 1);
         datapath.commit(&old).unwrap();
         // Strangers' entries fill the map, so that the new network does not fit.
@@ -216,13 +217,16 @@ fn a_commit_that_fails_leaves_the_old_policy_in_force() {
 
         assert!(format!("{error:#}").contains("the old one stays in force"), "{error:#}");
         assert_eq!(datapath.generation(), 1);
-        assert_eq!(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap(), &old);
+        assert_eq!(Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap().in_force().unwrap(), &old);
         for ifindex in 0..strangers {
             networks.remove(&stranger(u32::try_from(ifindex).unwrap())).unwrap();
         }
         let difference = Difference::between(&old, &tables(7, 8, 2));
         assert_eq!(datapath.commit_difference(&tables(7, 8, 2), difference).unwrap().generation, 2);
-        assert_eq!(Datapath::open(&scratch.pins()).unwrap().in_force().unwrap(), &tables(7, 8, 2));
+        assert_eq!(
+            Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap().in_force().unwrap(),
+            &tables(7, 8, 2)
+        );
     });
 }
 
@@ -234,7 +238,7 @@ fn a_pin_of_another_shape_is_refused_by_name() {
         let shape = aya_obj::Map::new_from_params(1, 8, 16, 64, 0);
         MapData::create(shape, "PORTS", None).unwrap().pin(pins.map(names::PORTS)).unwrap();
 
-        let error = Datapath::open(&pins).unwrap_err();
+        let error = Datapath::open(&pins, Capacity::DECLARED).unwrap_err();
 
         let Some(PinError::Shape { pin, found, .. }) = error.downcast_ref() else { panic!("{error:#}") };
         assert_eq!((pin.as_str(), found.value_size), (pins.map(names::PORTS).to_str().unwrap(), 16));
@@ -248,7 +252,7 @@ fn a_single_map_of_another_shape_leaves_a_running_datapath_as_it_is() {
     in_netns(|scratch| {
         let (bridge, port) = devices();
         let pins = scratch.pins();
-        let mut datapath = Datapath::open(&pins).unwrap();
+        let mut datapath = Datapath::open(&pins, Capacity::DECLARED).unwrap();
         datapath.attach_port(port).unwrap();
         datapath.commit(&tables(bridge, port, 1)).unwrap();
         drop(datapath);
@@ -265,12 +269,15 @@ fn a_single_map_of_another_shape_leaves_a_running_datapath_as_it_is() {
         );
         MapData::create(larger, "PORT_DROPS", None).unwrap().pin(pins.map(names::PORT_DROPS)).unwrap();
 
-        let error = Datapath::open(&pins).unwrap_err();
+        let error = Datapath::open(&pins, Capacity::DECLARED).unwrap_err();
 
         assert!(matches!(error.downcast_ref(), Some(PinError::Shape { .. })), "{error:#}");
         assert_eq!((programs("vp0", TcAttachType::Ingress), pinned(&pins)), before);
         fs::rename(scratch.bpffs().join("aside"), pins.map(names::PORT_DROPS)).unwrap();
-        assert_eq!(*Datapath::open(&pins).unwrap().in_force().unwrap(), tables(bridge, port, 1));
+        assert_eq!(
+            *Datapath::open(&pins, Capacity::DECLARED).unwrap().in_force().unwrap(),
+            tables(bridge, port, 1)
+        );
     });
 }
 
@@ -285,11 +292,11 @@ fn pinned_maps(pins: &Pins) -> Vec<String> {
 fn a_lost_control_map_is_not_replaced_under_attached_programs() {
     in_netns(|scratch| {
         let (_, port) = devices();
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         datapath.attach_port(port).unwrap();
         fs::remove_file(scratch.pins().map(names::CONTROL)).unwrap();
 
-        let error = Datapath::open(&scratch.pins()).unwrap_err();
+        let error = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap_err();
 
         assert!(matches!(error.downcast_ref(), Some(PinError::Missing { .. })), "{error:#}");
     });
@@ -299,7 +306,7 @@ fn a_lost_control_map_is_not_replaced_under_attached_programs() {
 fn what_an_interrupted_removal_has_left_is_not_taken_for_the_policy_and_flows_of_now() {
     in_netns(|scratch| {
         let pins = scratch.pins();
-        let mut datapath = Datapath::open(&pins).unwrap();
+        let mut datapath = Datapath::open(&pins, Capacity::DECLARED).unwrap();
         // Both sides hold a policy.
         datapath.commit(&tables(2, 3, 1)).unwrap();
         datapath.commit(&tables(2, 3, 2)).unwrap();
@@ -307,7 +314,7 @@ fn what_an_interrupted_removal_has_left_is_not_taken_for_the_policy_and_flows_of
         drop(datapath);
         fs::remove_file(pins.map(names::CONTROL)).unwrap();
 
-        let mut datapath = Datapath::open(&pins).unwrap();
+        let mut datapath = Datapath::open(&pins, Capacity::DECLARED).unwrap();
 
         assert_eq!(datapath.generation(), 0);
         assert_eq!(**datapath.in_force().unwrap(), Tables::default(), "nothing is in force");
@@ -320,12 +327,12 @@ fn what_an_interrupted_removal_has_left_is_not_taken_for_the_policy_and_flows_of
 fn links_of_vanished_devices_are_given_up() {
     in_netns(|scratch| {
         let (bridge, port) = devices();
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         datapath.attach_port(port).unwrap();
         datapath.attach_bridge(bridge).unwrap();
         ip("link del vp0");
 
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
 
         assert_eq!(datapath.attached().len(), 2);
         assert_eq!(pinned(&scratch.pins()).iter().filter(|name| name.contains("port")).count(), 0);
@@ -364,7 +371,7 @@ pub(crate) fn track(pins: &Pins, devices: [u32; 2], dst_port: u16, silent: [u32;
 #[test]
 fn flows_expire_when_both_directions_are_silent() {
     in_netns(|scratch| {
-        let datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         // A closed TCP flow is kept for ten seconds.
         for (dst_port, silent) in [(1, [0, 0]), (2, [100, 0]), (3, [0, 100]), (4, [100, 100]), (5, [15, 20])]
         {
@@ -385,7 +392,7 @@ fn flows_expire_when_both_directions_are_silent() {
 fn flows_are_listed_and_flushed_by_filter_and_go_with_their_device() {
     in_netns(|scratch| {
         let (bridge, port) = devices();
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         datapath.attach_port(port).unwrap();
         for dst_port in 1..=5000 {
             track(&scratch.pins(), [port, bridge], dst_port, [0, 0]);
@@ -409,7 +416,7 @@ fn flows_are_listed_and_flushed_by_filter_and_go_with_their_device() {
 fn removing_the_pins_leaves_nothing() {
     in_netns(|scratch| {
         let (bridge, port) = devices();
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         datapath.attach_port(port).unwrap();
         datapath.attach_bridge(bridge).unwrap();
         datapath.commit(&tables(bridge, port, 1)).unwrap();

@@ -1,7 +1,7 @@
 //! Which of vnet's programs on a device sees a packet first.
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use vnet_ctl::datapath::{Datapath, names::Hook};
+use vnet_ctl::datapath::{Capacity, Datapath, names::Hook};
 
 use crate::{
     repair::detach,
@@ -23,7 +23,7 @@ fn names(hooks: &[Hook]) -> Vec<&str> {
 #[test]
 fn what_a_device_leads_to_is_asked_in_one_order_whichever_program_came_first() {
     in_netns(|scratch| {
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         for (number, order) in orders.into_iter().enumerate() {
             let device = format!("eth{number}");
@@ -39,7 +39,7 @@ fn what_a_device_leads_to_is_asked_in_one_order_whichever_program_came_first() {
 #[test]
 fn a_program_that_somebody_detached_comes_back_in_its_place() {
     in_netns(|scratch| {
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         ip("link add eth0 type veth peer name out0");
         let eth0 = ifindex("eth0");
         for hook in IN_ORDER {

@@ -12,7 +12,7 @@ use vnet_common::{ABI_VERSION, Control};
 use vnet_ctl::{
     api::types::PortInfo,
     datapath::{
-        CarryError, Datapath,
+        Capacity, CarryError, Datapath,
         names::{self, Hook, Pins},
     },
 };
@@ -100,7 +100,7 @@ fn an_upgrade_that_was_interrupted_goes_on_at_the_next_start() {
         world.kill();
         rename(scratch, ABI_VERSION, OTHER);
         // Killed before anything was committed, and before the pins of some links were moved.
-        drop(Datapath::open(&scratch.pins()).unwrap());
+        drop(Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap());
         let other = Pins::of_abi(scratch.bpffs(), OTHER);
         fs::rename(other.link(port.ifindex, Hook::ToPort), scratch.pins().link(port.ifindex, Hook::ToPort))
             .unwrap();
@@ -123,7 +123,7 @@ fn flows_of_a_layout_that_is_not_understood_stay_with_their_datapath() {
     in_netns(|scratch| {
         ip("link add vp0 type veth peer name eth0");
         let port = crate::support::ifindex("vp0");
-        let mut datapath = Datapath::open(&scratch.pins()).unwrap();
+        let mut datapath = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap();
         datapath.attach_port(port).unwrap();
         datapath.commit(&std::sync::Arc::default()).unwrap();
         drop(datapath);
@@ -138,7 +138,7 @@ fn flows_of_a_layout_that_is_not_understood_stay_with_their_datapath() {
         rename(scratch, ABI_VERSION, OTHER);
         let before = program_ids("vp0");
 
-        let error = Datapath::open(&scratch.pins()).unwrap_err();
+        let error = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap_err();
 
         let text = error.to_string();
         assert!(error.downcast_ref::<CarryError>().is_some(), "{text}");
@@ -147,7 +147,7 @@ fn flows_of_a_layout_that_is_not_understood_stay_with_their_datapath() {
         assert_eq!(program_ids("vp0"), before, "it keeps running");
 
         fs::remove_file(Pins::of_abi(scratch.bpffs(), OTHER).map(names::FLOWS6)).unwrap();
-        let text = Datapath::open(&scratch.pins()).unwrap_err().to_string();
+        let text = Datapath::open(&scratch.pins(), Capacity::DECLARED).unwrap_err().to_string();
         assert!(text.contains("its map FLOWS6 is not there"), "{text}");
     });
 }
@@ -181,7 +181,7 @@ fn flows_of_a_lower_layout_are_carried_over() {
         // ABI 1 wrote no layout.
         for (abi, layout) in [(OTHER, 1), (1, 0)] {
             let pins = scratch.pins();
-            let mut datapath = Datapath::open(&pins).unwrap();
+            let mut datapath = Datapath::open(&pins, Capacity::DECLARED).unwrap();
             datapath.attach_port(port).unwrap();
             datapath.commit(&std::sync::Arc::default()).unwrap();
             let before = datapath.flow_counts().unwrap().v4;
@@ -193,7 +193,7 @@ fn flows_of_a_lower_layout_are_carried_over() {
             map.set(0, old, 0).unwrap();
             rename(scratch, ABI_VERSION, abi);
 
-            let mut datapath = Datapath::open(&pins).unwrap();
+            let mut datapath = Datapath::open(&pins, Capacity::DECLARED).unwrap();
             datapath.commit(&std::sync::Arc::default()).unwrap();
 
             let flows = datapath.flows(&|ifindex| ifindex.to_string(), &|_| true).unwrap();

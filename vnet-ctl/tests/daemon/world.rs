@@ -19,6 +19,7 @@ use vnet_ctl::{
         types::{Applied, Event, EventKind, TeardownReport},
     },
     daemon::{DaemonError, RunOptions, TeardownOptions, run, teardown},
+    datapath::Capacity,
 };
 
 use crate::support::Scratch;
@@ -76,6 +77,7 @@ impl<'a> World<'a> {
             state_dir: self.scratch.dir().join("state"),
             bpffs: self.scratch.bpffs().to_owned(),
             ephemeral: false,
+            capacity: Some(Capacity::DECLARED),
             access: AccessOptions::default(),
         }
     }

@@ -262,6 +262,25 @@ pub(super) fn answer(skb: &Skb, arrival: Arrival, reason: DropReason) -> Option<
     Verdict::outcome_of(vnet_answer(skb.as_ptr(), arrival.now, reason.number())).ok()
 }
 
+/// The same of a packet from outside, whose sender may have to show that they are there.
+#[inline(always)]
+pub(super) fn answer_outside(skb: &Skb, arrival: Arrival, reason: DropReason) -> Option<Verdict> {
+    if reason != DropReason::SynChallenged {
+        return answer(skb, arrival, reason);
+    }
+    Verdict::outcome_of(vnet_challenge(skb.as_ptr())).ok()
+}
+
+/// As `vnet_answer`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_challenge(context: *mut __sk_buff) -> u64 {
+    let mut skb = Skb::new(TcContext::new(context));
+    let device = skb.ifindex();
+    let verdict = pipeline::challenge(&mut skb, &Kernel, device);
+    Verdict::word_of(verdict.ok_or(DropReason::SynChallenged))
+}
+
 /// An outcome as a word: where the error goes, or that the drop is all.
 #[unsafe(no_mangle)]
 #[inline(never)]

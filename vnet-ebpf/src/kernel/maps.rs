@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use vnet_common::{
     Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Heard, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
+    Heard, Ip, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
     PortDropKey, PortKey, PortRecord, SnoopedMessage, SocketAddress, SocketKey, Station, StationKey,
     UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
@@ -95,6 +95,18 @@ pub(crate) static HELD: Array<Held, { (limits::FRAGMENT_GROUPS * limits::HELD_IN
 /// What packets of a device may still cause in this tick.
 #[btf_map]
 pub(crate) static BUDGETS: PerCpuArray<Budget, { limits::BUDGETS as usize }> = PerCpuArray::new();
+/// 1 while a flow table fills up.
+#[btf_map]
+pub(crate) static PRESSURE: Array<u32, 1> = Array::new();
+/// Flows that were opened, over IPv4 and over IPv6.
+#[btf_map]
+pub(crate) static OPENED: PerCpuArray<u64, 2> = PerCpuArray::new();
+/// What only vnet knows.
+#[btf_map]
+pub(crate) static SECRET: Array<[u64; 2], 1> = Array::new();
+/// Who is outside for certain, and in which tick that was known.
+#[btf_map]
+pub(crate) static GENUINE: LruHashMap<Ip, u32, { limits::GENUINE as usize }> = LruHashMap::new();
 /// What was refused a moment ago.
 #[btf_map]
 pub(crate) static REFUSED4: PerCpuArray<Refusal<V4>, { limits::REFUSALS as usize }> = PerCpuArray::new();

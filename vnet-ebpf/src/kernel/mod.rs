@@ -110,7 +110,7 @@ fn to_host(context: TcContext) -> i32 {
 /// tc ingress of an uplink: what comes from outside.
 #[classifier]
 fn from_uplink(context: TcContext) -> i32 {
-    run(context, pipeline::from_uplink, apart::answer)
+    run(context, pipeline::from_uplink, apart::answer_outside)
 }
 
 /// tc ingress of what carries networks' segments: trunks, bridged uplinks, vnet's VXLAN device.

@@ -7,9 +7,10 @@ use core::{
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
-    Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Heard, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
-    PortKey, PortRecord, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
+    Address as _, Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
+    Forward, ForwardKey, Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord,
+    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Snooped, Station, StationKey, UplinkKey,
+    UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -198,6 +199,43 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn is_pressed(&self) -> bool {
+        maps::PRESSURE.get(0).is_some_and(|pressure| *pressure != 0)
+    }
+
+    #[inline(always)]
+    fn may_open(&self, device: u32, now: u32) -> bool {
+        budget(device).is_some_and(|budget| budget.spend_newcomer(now))
+    }
+
+    #[inline(always)]
+    fn answered(&self, device: u32, now: u32) {
+        if self.is_pressed()
+            && let Some(budget) = budget(device)
+        {
+            budget.give_newcomer_back(now);
+        }
+    }
+
+    #[inline(always)]
+    fn secret(&self) -> [u64; 2] {
+        maps::SECRET.get(0).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn is_genuine(&self, addr: Ip, now: u32) -> bool {
+        // SAFETY: another CPU may replace the element while it is read: what is read then is when somebody else was
+        // believed, and so is about an address at which somebody is.
+        unsafe { maps::GENUINE.get(addr) }.is_some_and(|known| limits::is_believed(*known, now))
+    }
+
+    #[inline(always)]
+    fn believe(&self, addr: Ip, now: u32) {
+        // Who does not fit is asked again.
+        _ = maps::GENUINE.insert(addr, now, 0);
+    }
+
+    #[inline(always)]
     fn ask(&self, question: Question) -> Answer {
         apart::ask(question)
     }
@@ -226,6 +264,14 @@ macro_rules! flow_table {
                     EEXIST => InsertError::Exists,
                     _ => InsertError::Full,
                 })
+            }
+
+            #[inline(always)]
+            fn count_opened(&self) {
+                if let Some(count) = maps::OPENED.get_ptr_mut(if <$addr>::IS_V4 { 0 } else { 1 }) {
+                    // SAFETY: the slot belongs to this CPU.
+                    unsafe { *count += 1 };
+                }
             }
 
             #[inline(always)]

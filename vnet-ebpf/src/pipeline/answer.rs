@@ -1,5 +1,5 @@
-//! The ICMP errors that vnet makes itself: who sent a packet that was dropped is told why, if it can do something
-//! about it.
+//! What vnet says itself: who sent a packet that was dropped is told why by an ICMP error, if it can do something about it,
+//! and who has to show that they are there is asked to.
 //!
 //! A drop is a drop: it is decided and counted before anybody comes here, and the packet's buffer is what is left of
 //! it. So nothing is rewritten before a packet is sure to go on: the error quotes it as it was sent.
@@ -13,6 +13,7 @@ use crate::{
     packet::{Ipv4Wire, Ipv6Wire, Packet},
     rewrite::{self, Quote},
     stages::{
+        admit,
         parse::{self, Version},
         replay,
     },
@@ -45,6 +46,30 @@ pub fn answer<P: Packet, T: Tables>(
         Carries::Ipv6 => about::<V6, P, T>(packet, &snapshot, arrival, reason),
         Carries::Arp => None,
     }
+}
+
+/// Makes of a SYN that came from outside by `device`, and was dropped for [`DropReason::SynChallenged`], the challenge; where that goes.
+/// As [`answer`].
+#[inline(always)]
+pub fn challenge<P: Packet, T: Tables>(packet: &mut P, tables: &T, device: u32) -> Option<Verdict> {
+    let snapshot = Snapshot::take(tables).ok()?;
+    match parse::ethernet(packet).ok()?.carries {
+        Carries::Ipv4 => challenge_syn::<V4, P, T>(packet, &snapshot, device),
+        Carries::Ipv6 => challenge_syn::<V6, P, T>(packet, &snapshot, device),
+        Carries::Arp => None,
+    }
+}
+
+/// The same for a packet of one IP version.
+#[inline(always)]
+fn challenge_syn<A: Version, P: Packet, T: Tables + FlowTable<A>>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    device: u32,
+) -> Option<Verdict> {
+    let case = &*FlowTable::<A>::scratch(snapshot.tables).ok()?;
+    rewrite::challenge(packet, &case.datagram, admit::challenge(snapshot, case)).ok()?;
+    Some(Verdict::send(device, Delivery::NextHop))
 }
 
 /// The same for a packet of one IP version.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use vnet_common::{Address, Flow, Ops};
+use vnet_common::{Address, Flow, FlowState, Ops};
 
 use crate::{
     case::{Case, Step},
@@ -142,7 +142,12 @@ pub(super) fn advance<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case: &Case<A>,
     (own, pair): (&Flow<A>, &Flow<A>),
 ) -> Outcome {
+    let was_new = own.state() == FlowState::New;
     track::advance(own, pair, &case.datagram.message)?;
+    if was_new && own.state() != FlowState::New {
+        // Only an answer changes that; it goes to who has opened the flow.
+        snapshot.tables.answered(case.pair_key.origin.ifindex(), case.now);
+    }
     replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
     replay::replay(packet, snapshot, (&case.datagram, own), (&case.forth, &case.forth.leaves))
 }

@@ -113,7 +113,7 @@ pub(super) const fn difference(from: u32, to: u32) -> u32 {
 
 /// A checksum after words were replaced (RFC 1624 equation 3).
 #[inline(always)]
-const fn updated(old: Be16, change: u32) -> Be16 {
+pub(super) const fn updated(old: Be16, change: u32) -> Be16 {
     let sum = !u16::from_ne_bytes(old.to_bytes()) as u32 + change;
     Be16::from_bytes((!fold(sum)).to_ne_bytes())
 }

@@ -1,5 +1,6 @@
 //! The stages of the pipeline. None imports another: `pipeline` alone sequences them.
 
+pub mod admit;
 pub mod follow;
 pub mod install;
 pub mod judge;

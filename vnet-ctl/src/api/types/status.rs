@@ -68,6 +68,12 @@ pub struct FlowCounts {
     pub v4: u64,
     /// Over IPv6.
     pub v6: u64,
+    /// How many have room over IPv4.
+    #[serde(default)]
+    pub most_v4: u64,
+    /// How many have room over IPv6.
+    #[serde(default)]
+    pub most_v6: u64,
 }
 
 /// Query of `POST /v1/shutdown`.

@@ -1,0 +1,274 @@
+//! Floods that fill the flow table: what is established loses nothing, the host is reached, and who is really there gets
+//! through.
+//!
+//! ```text
+//!     web     other
+//!      .10      .11
+//!       `--------+---- vnet-web ---- H ---- 198.51.100.0/24 ---- R ---- 203.0.113.0/24 ---- O
+//!                     10.10.0.1      .1                         .254 .254                   .5
+//! ```
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use vnet_common::DropReason;
+use vnet_tests::{
+    Namespace, World,
+    frames::{Eth, parse_mac, syn4, udp4},
+    raw::RawSocket,
+    traffic::{ANSWER, Echo, SILENCE, listen, tcp},
+    wait::eventually,
+};
+
+const POLICY: &str = r#"
+version = 1
+
+[networks.web]
+type = "nat"
+uplink = "eth0"
+subnets = ["10.10.0.0/24"]
+
+[security_groups.web]
+ingress = [
+  { protocol = "tcp", ports = [80, 81], from = ["any"] },
+  { protocol = "udp", ports = ["5000-5099"], from = ["any"] },
+]
+egress = [{ protocol = "any", to = ["any"] }]
+
+[ports.web]
+network = "web"
+addresses = ["10.10.0.10"]
+security_groups = ["web"]
+attach = { netns = "@web", create = true }
+
+[ports.other]
+network = "web"
+addresses = ["10.10.0.11"]
+security_groups = ["web"]
+attach = { netns = "@other", create = true }
+
+[[forwards]]
+listen = "0.0.0.0:8080"
+protocol = "tcp"
+to = "web:80"
+
+[[forwards]]
+listen = "0.0.0.0:8081"
+protocol = "tcp"
+to = "web:81"
+"#;
+
+/// Flows that the tables have room for, here.
+const ROOM: u32 = 1 << 15;
+/// Established connections, from outside and inside each.
+const CONNECTIONS: usize = 500;
+/// Sockets on each side of the established flows over UDP: each speaks with each of the other side's.
+const SOCKETS: u16 = 95;
+/// Flows that are established, all together.
+const ESTABLISHED: u32 = 2 * CONNECTIONS as u32 + (SOCKETS as u32).pow(2);
+/// Connections that are tried during a flood.
+const TRIED: usize = 40;
+
+/// Connections that are idle, but for what asks them whether they are still there.
+struct Established(Vec<(TcpStream, TcpStream)>);
+
+impl Established {
+    /// Opens connections from `from` to `address`, behind which `port` of `to` stands.
+    fn open(from: &Namespace, address: &str, (to, port): (&Namespace, u16), count: usize) -> Self {
+        let address: SocketAddr = address.parse().expect("an address");
+        let listener = listen(to, port);
+        Self(from.enter(|| {
+            let connect = || TcpStream::connect_timeout(&address, ANSWER).expect("connect");
+            (0..count).map(|_| (connect(), listener.accept().expect("accept").0)).collect()
+        }))
+    }
+
+    /// Says a byte on each, both ways.
+    fn assert_alive(&mut self) {
+        for (number, (near, far)) in self.0.iter_mut().enumerate() {
+            for (from, to) in [(&*near, &*far), (far, near)] {
+                to.set_read_timeout(Some(ANSWER)).expect("a timeout");
+                (&*from).write_all(&[7]).unwrap_or_else(|error| panic!("connection {number}: {error}"));
+                let heard = (&*to).read_exact(&mut [0]);
+                heard.unwrap_or_else(|error| panic!("connection {number} has lost what was said: {error}"));
+            }
+        }
+    }
+}
+
+/// Flows over UDP that are idle, but for what asks them likewise.
+struct Answered {
+    near: Vec<UdpSocket>,
+    far: Vec<UdpSocket>,
+    address: Ipv4Addr,
+}
+
+impl Answered {
+    /// Opens flows from `from` to ports from 5000 on of `to`, which has `address`.
+    fn open(from: &Namespace, to: &Namespace, address: Ipv4Addr) -> Self {
+        let socket = |port| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a socket");
+            socket.set_read_timeout(Some(SILENCE)).expect("a timeout");
+            socket
+        };
+        let near = from.enter(|| (0..SOCKETS).map(|_| socket(0)).collect());
+        let far = to.enter(|| (0..SOCKETS).map(|number| socket(5000 + number)).collect());
+        let mut opened = Self { near, far, address };
+        opened.assert_alive();
+        opened
+    }
+
+    /// Says a byte on each, both ways; again if it got lost on its way through a machine that is flooded.
+    fn assert_alive(&mut self) {
+        for near in &self.near {
+            for (port, far) in (5000..).zip(&self.far) {
+                let ask = || {
+                    near.send_to(&[7], (self.address, port)).ok()?;
+                    let (_, from) = far.recv_from(&mut [0]).ok()?;
+                    far.send_to(&[7], from).ok()?;
+                    near.recv_from(&mut [0]).ok()
+                };
+                assert!((0..5).any(|_| ask().is_some()), "{near:?} has lost {far:?}");
+            }
+        }
+    }
+}
+
+/// Frames that are sent one after another, until this is dropped.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU32>,
+    begin: Instant,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// Sends `frame` after frame by `device` of `from`.
+    fn begin((from, device): (&Namespace, &str), frame: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let socket = RawSocket::open(from, device);
+        socket.make_room(0);
+        let (is_over, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                socket.send(&frame(count.fetch_add(1, Ordering::Relaxed)));
+            }
+        });
+        Self { stop, sent, begin: Instant::now(), thread: Some(thread) }
+    }
+
+    /// Waits until `count` more frames have been sent.
+    fn wait_for(&self, count: u32) {
+        let end = self.sent.load(Ordering::Relaxed) + count;
+        eventually("the flood", || (self.sent.load(Ordering::Relaxed) >= end).then_some(()));
+        let (sent, took) = (self.sent.load(Ordering::Relaxed), self.begin.elapsed());
+        println!("{sent} frames in {took:.1?}: {:.0} a second", f64::from(sent) / took.as_secs_f64());
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// A source address that nobody has, and a port.
+fn nobody(number: u32) -> (Ipv4Addr, u16) {
+    (
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 0)) | number & 0x003f_ffff),
+        1024 + (number >> 22) as u16,
+    )
+}
+
+/// Tries to open a connection from `from` to `address` again and again; how long the slowest took.
+fn try_to_connect(from: &Namespace, address: &str) -> Duration {
+    let address: SocketAddr = address.parse().expect("an address");
+    from.enter(|| {
+        let slowest = (0..TRIED).map(|number| {
+            let begin = Instant::now();
+            let opened = TcpStream::connect_timeout(&address, ANSWER);
+            opened.unwrap_or_else(|error| panic!("connection {number} to {address}: {error}"));
+            begin.elapsed()
+        });
+        slowest.max().unwrap_or_default()
+    })
+}
+
+#[test]
+fn a_flood_of_syns_under_false_addresses_costs_nobody_a_connection() {
+    let mut world = World::with_outside(POLICY);
+    world.start(&["--flows", &ROOM.to_string()]);
+    let (web, other, outside, router) =
+        (world.port("web"), world.port("other"), world.outside(), world.router());
+    let _served = (Echo::serve(world.host(), 22), Echo::serve(&web, 80));
+    let mut inside = Established::open(&other, "10.10.0.10:81", (&web, 81), CONNECTIONS);
+    let mut from_outside = Established::open(&outside, "198.51.100.1:8081", (&web, 81), CONNECTIONS);
+    let mut over_udp = Answered::open(&other, &web, Ipv4Addr::new(10, 10, 0, 10));
+    let before = world.last_event();
+
+    let [host, next_hop] =
+        [(world.host(), "eth0"), (&router, "h0")].map(|(of, name)| parse_mac(&world.mac(of, name)));
+    let syn = move |number| {
+        syn4(Eth::new(next_hop, host), nobody(number), (Ipv4Addr::new(198, 51, 100, 1), 8080), number)
+    };
+    let flood = Flood::begin((&router, "h0"), syn);
+    let told = world.event(before, "problem", &["flow table fills up", "eth0"]);
+    println!("after {:.1?}: {told}", flood.begin.elapsed());
+    let slowest = try_to_connect(&outside, "198.51.100.1:8080");
+    println!("the slowest of {TRIED} connections from outside took {slowest:.1?}");
+    let slowest = try_to_connect(&other, "10.10.0.10:80");
+    println!("the slowest of {TRIED} connections inside took {slowest:.1?}");
+    world.judge(&[("outside", tcp("198.51.100.1:22"), true), ("other", tcp("10.10.0.1:22"), true)]);
+    inside.assert_alive();
+    from_outside.assert_alive();
+    over_udp.assert_alive();
+    flood.wait_for(2 * ROOM);
+    drop(flood);
+    assert!(world.drops(DropReason::SynChallenged) > u64::from(ROOM), "most of them were challenged");
+    // It is over, and nobody is asked any more.
+    let _ = world.event(before, "repaired", &["room again"]);
+    world.assert_none_dropped(DropReason::SynChallenged, || {
+        let _ = try_to_connect(&router, "198.51.100.1:8080");
+    });
+    inside.assert_alive();
+    from_outside.assert_alive();
+    over_udp.assert_alive();
+    let flows = &world.json(&["status"])["flows"];
+    assert!(flows["v4"].as_u64() >= Some(ESTABLISHED.into()), "{flows}");
+    assert_eq!(flows["most_v4"], ROOM);
+}
+
+#[test]
+fn a_workload_that_scans_leaves_room_for_others_and_is_named() {
+    let mut world = World::with_outside(POLICY);
+    world.start(&["--flows", &ROOM.to_string()]);
+    let (web, other) = (world.port("web"), world.port("other"));
+    let _served = Echo::serve(&web, 80);
+    let before = world.last_event();
+    let (own, gateway) = (world.mac(&other, "eth0"), world.mac(world.host(), "vnet-web"));
+    let eth = Eth::new(parse_mac(&own), parse_mac(&gateway));
+    // Whoever is asked does not answer.
+    let question = move |number: u32| {
+        let to = Ipv4Addr::from(u32::from(Ipv4Addr::new(203, 0, 113, 6)) + number % 200);
+        udp4(eth, (Ipv4Addr::new(10, 10, 0, 11), 1024 + (number / 200 % 60_000) as u16), (to, 53), b"x")
+    };
+    let flood = Flood::begin((&other, "eth0"), question);
+    let told = world.event(before, "problem", &["flow table fills up", "other"]);
+    println!("after {:.1?}: {told}", flood.begin.elapsed());
+    let slowest = try_to_connect(&world.outside(), "198.51.100.1:8080");
+    println!("the slowest of {TRIED} connections from outside took {slowest:.1?}");
+    flood.wait_for(2 * ROOM);
+    drop(flood);
+    assert!(world.port_drops("other", DropReason::NewFlowLimit) > 0, "{}", world.json(&["drops"]));
+    assert_eq!(world.port_drops("web", DropReason::NewFlowLimit), 0);
+    let _ = world.event(before, "repaired", &["room again"]);
+}

@@ -1,0 +1,74 @@
+//! The datapath's flows, as others ask for them.
+
+use anyhow::Result;
+
+use super::Datapath;
+use crate::api::types::{FlowCounts, FlowInfo};
+
+impl Datapath {
+    /// The tracked flows that `wanted` accepts; `name` tells what people call a device.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn flows(
+        &self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<Vec<FlowInfo>> {
+        self.flows.list(name, wanted)
+    }
+
+    /// How many flows are tracked.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn flow_counts(&self) -> Result<FlowCounts> {
+        self.flows.count()
+    }
+
+    /// Forgets the flows that `wanted` accepts: their next packets are judged as new, and TCP connections
+    /// end, which only a SYN may open. Returns how many.
+    ///
+    /// # Errors
+    /// When the maps cannot be read or written.
+    pub fn flush_flows(
+        &mut self,
+        name: &dyn Fn(u32) -> String,
+        wanted: &dyn Fn(&FlowInfo) -> bool,
+    ) -> Result<u64> {
+        self.flows.flush(&self.object, name, wanted)
+    }
+
+    /// Forgets the flows that have been silent for longer than their timeout. Returns how many.
+    ///
+    /// # Errors
+    /// When the maps cannot be read, or the program that marks them does not run.
+    pub fn expire_flows(&mut self) -> Result<u64> {
+        let opened = self.pressure.opened()?;
+        let [v4, v6] = self.flows.expire(&self.object, self.is_pressed())?;
+        self.pressure.look(&v4, &v6, opened);
+        Ok(v4.removed + v6.removed)
+    }
+
+    /// Looks whether a flow table fills up or has room again, and tells the programs; whether one does, if that has
+    /// changed. To be asked several times a second.
+    ///
+    /// # Errors
+    /// When a map cannot be read or written.
+    pub fn judge_pressure(&mut self) -> Result<Option<bool>> {
+        self.pressure.judge(&self.drops)
+    }
+
+    /// Whether a flow table fills up, as the programs were told last.
+    #[must_use]
+    pub const fn is_pressed(&self) -> bool {
+        self.pressure.is_pressed()
+    }
+
+    /// The devices, and links, at which the flows were opened that were there when [`Datapath::expire_flows`] looked last,
+    /// and how many; who has most comes first.
+    #[must_use]
+    pub fn openers(&self) -> Vec<(u32, u64)> {
+        self.pressure.openers()
+    }
+}

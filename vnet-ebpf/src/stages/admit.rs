@@ -1,0 +1,125 @@
+//! Between stages 9 and 10: whether one more flow may be opened while a flow table fills up.
+//!
+//! Decides whom to believe, in times in which the controller says that the table is under pressure; in others everybody.
+//! Who opens a TCP connection from outside has to be where the source address says (RFC 4987 section 3). A SYN of somebody
+//! who is not known is answered in the place of the receiver, with an acknowledgment of what was never sent. Who is there
+//! answers with a reset that repeats it (RFC 9293 section 3.10.7.3), is known from then on, and tries again: Linux within
+//! 10 ms, others after their first timeout. Who is not there never learns the number. Nothing is stored until then, and
+//! neither end needs to know of it.
+//!
+//! Whoever else opens flows has a budget of those that nobody has answered yet, for each device.
+
+use vnet_common::{Address, DropReason, Tuple};
+
+use crate::{
+    case::Case,
+    headers::{Segment, protocol},
+    tables::{Snapshot, Tables},
+};
+
+/// Ticks for which a challenge holds, as a power of two, and as many again: 8 to 17 s. A client asks again within 3.
+const ERA_BITS: u32 = 3;
+
+/// Whether the flow of `case`, which the policy allows, may be opened now.
+///
+/// # Errors
+/// [`DropReason::SynChallenged`], [`DropReason::NewFlowLimit`].
+#[inline(always)]
+pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<(), DropReason> {
+    if !snapshot.tables.is_pressed() || case.from.is_gateway() {
+        return Ok(());
+    }
+    if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
+        let is_genuine = snapshot.tables.is_genuine(case.datagram.src.ip(), case.now);
+        return if is_genuine { Ok(()) } else { Err(DropReason::SynChallenged) };
+    }
+    if snapshot.tables.may_open(case.device, case.now) { Ok(()) } else { Err(DropReason::NewFlowLimit) }
+}
+
+/// Whether the packet of `case`, from outside, is the answer to a challenge; its sender is known from now on. A function of
+/// its own in the kernel too, for the stack's sake.
+#[inline(never)]
+pub fn answers<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> bool {
+    let Some(segment) = case.datagram.message.tcp() else { return false };
+    if !segment.has(Segment::RST) || !snapshot.tables.is_pressed() {
+        return false;
+    }
+    let (tuple, era) = (case.key.tuple(), case.now >> ERA_BITS);
+    let secret = snapshot.tables.secret();
+    let is_right = segment.seq == number(secret, &tuple, era)
+        || segment.seq == number(secret, &tuple, era.wrapping_sub(1));
+    if is_right {
+        snapshot.tables.believe(case.datagram.src.ip(), case.now);
+    }
+    is_right
+}
+
+/// The number that challenges the SYN of `case`.
+#[inline(always)]
+pub fn challenge<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> u32 {
+    number(snapshot.tables.secret(), &case.key.tuple(), case.now >> ERA_BITS)
+}
+
+/// The number for a tuple in an era. A function of its own in the kernel too, for the stack's sake.
+#[inline(never)]
+fn number<A: Address>(secret: [u64; 2], tuple: &Tuple<A>, era: u32) -> u32 {
+    let double = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let ([a, b, c, d], [e, f, g, h]) = (tuple.src.ip().words(), tuple.dst.ip().words());
+    let words = [double(a, b), double(c, d), double(e, f), double(g, h), double(tuple.ports.to_bits(), era)];
+    siphash(secret, words) as u32
+}
+
+/// SipHash-2-4 (Aumasson and Bernstein, 2012) of five words.
+#[inline(always)]
+fn siphash([low, high]: [u64; 2], words: [u64; 5]) -> u64 {
+    /// The length in bytes, in the highest one of the last word.
+    const LENGTH: u64 = 40 << 56;
+    let mut state = [
+        low ^ 0x736f_6d65_7073_6575,
+        high ^ 0x646f_7261_6e64_6f6d,
+        low ^ 0x6c79_6765_6e65_7261,
+        high ^ 0x7465_6462_7974_6573,
+    ];
+    for word in words.into_iter().chain([LENGTH]) {
+        state[3] ^= word;
+        state = round(round(state));
+        state[0] ^= word;
+    }
+    state[2] ^= 0xff;
+    let [a, b, c, d] = round(round(round(round(state))));
+    a ^ b ^ c ^ d
+}
+
+/// A round of SipHash.
+#[inline(always)]
+const fn round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
+    a = a.wrapping_add(b);
+    b = b.rotate_left(13) ^ a;
+    a = a.rotate_left(32);
+    c = c.wrapping_add(d);
+    d = d.rotate_left(16) ^ c;
+    a = a.wrapping_add(d);
+    d = d.rotate_left(21) ^ a;
+    c = c.wrapping_add(b);
+    b = b.rotate_left(17) ^ c;
+    c = c.rotate_left(32);
+    [a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher as _;
+
+    use super::*;
+
+    #[test]
+    #[expect(deprecated, reason = "the standard library's own SipHash-2-4 takes keys")]
+    fn it_is_siphash() {
+        let words = [1, u64::MAX, 0x0123_4567_89ab_cdef, 1 << 63, 77];
+        for keys in [[0, 0], [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908], [u64::MAX, 3]] {
+            let mut hasher = std::hash::SipHasher::new_with_keys(keys[0], keys[1]);
+            words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
+            assert_eq!(siphash(keys, words), hasher.finish());
+        }
+    }
+}
