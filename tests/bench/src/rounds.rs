@@ -1,4 +1,5 @@
-//! Rounds: in each, every peer is measured once, in an order drawn anew, between two measurements of *direct*.
+//! Rounds: in each, every peer is measured once, in an order drawn anew. *Direct* is measured before and after each few of
+//! them, which are a leg: a machine drifts from minute to minute.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +20,10 @@ use crate::{
     shell::lacks,
 };
 
-/// A round in which *direct* has changed by more than this does not count.
+/// A leg in which *direct* has changed by more than this does not count.
 const DRIFT: f64 = 0.05;
+/// Peers in a leg.
+const LEG: usize = 5;
 /// Rounds that may be thrown away for each one that counts.
 const PATIENCE: usize = 2;
 
@@ -59,6 +62,7 @@ impl Plan {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     rounds: usize,
+    legs: usize,
     peers: Vec<Measured>,
 }
 
@@ -79,17 +83,17 @@ struct Measured {
     results: Vec<Results>,
 }
 
-/// Values of one load, one for each round that was measured.
+/// Values of one load, one for each round; those of *direct* for each leg.
 #[derive(Debug, Serialize)]
 struct Results {
     load: Load,
     /// Per second.
     values: Vec<f64>,
-    /// Part of what *direct* did in the same round, on average of before and after.
+    /// Part of what *direct* did in the same leg, on average of before and after.
     of_direct: Vec<f64>,
-    /// By how much *direct* differed between the beginning and the end of the round.
+    /// By how much *direct* differed between the beginning and the end of the leg.
     drift: Vec<f64>,
-    /// Which rounds count: the quiet ones, or all of them if none was quiet.
+    /// Which of them count: those of quiet legs, or all of them if none was quiet.
     counts: Vec<bool>,
 }
 
@@ -109,22 +113,28 @@ pub(crate) fn run(plan: &Plan, peers: Vec<Peer>) -> Result<Report> {
         ready.push(here);
     }
     let Some(Ok(direct)) = ready.first() else { bail!("without *direct* there is nothing to compare with") };
-    let mut rounds: Vec<Round> = Vec::new();
+    let (mut legs, mut rounds): (Vec<Leg>, usize) = (Vec::new(), 0);
     let mut random = Random::seeded(u64::from(std::process::id()));
-    // Rounds that count for the load that has the fewest of them.
-    let quiet = |rounds: &[Round]| {
-        let counted = |load: &Load| rounds.iter().filter(|round| round.drift(*load) <= DRIFT).count();
-        peers.first().and_then(|limit| limit.loads.iter().map(counted).min()).unwrap_or_default()
+    // Values that count, of whatever has the fewest of them.
+    let here: Vec<_> = (0..peers.len()).filter(|number| ready[*number].is_ok()).collect();
+    let quiet = |legs: &[Leg]| {
+        let counted = |number: usize, load: Load| {
+            legs.iter().filter(|leg| leg.value(number, load).is_some() && leg.drift(load) <= DRIFT).count()
+        };
+        let of_peer = |number: &usize| peers[*number].loads.iter().map(|load| counted(*number, *load)).min();
+        here.iter().filter_map(of_peer).min().unwrap_or_default()
     };
-    while quiet(&rounds) < plan.rounds && rounds.len() < plan.rounds * plan.patience {
-        let told = format!("round {}, {} of {} counted", rounds.len() + 1, quiet(&rounds), plan.rounds);
-        rounds.push(round(plan, &peers, (&ready, direct), &mut random, (&bar, &told))?);
+    while quiet(&legs) < plan.rounds && rounds < plan.rounds * plan.patience {
+        let told = format!("round {}, {} of {} counted", rounds + 1, quiet(&legs), plan.rounds);
+        legs.extend(round(plan, &peers, (&ready, direct), &mut random, (&bar, &told))?);
+        rounds += 1;
     }
     bar.done();
     let measured = peers.iter().zip(&ready).enumerate();
     Ok(Report {
-        rounds: rounds.len(),
-        peers: measured.map(|(number, (peer, ready))| Measured::new(number, peer, ready, &rounds)).collect(),
+        rounds,
+        legs: legs.len(),
+        peers: measured.map(|(number, (peer, ready))| Measured::new(number, peer, ready, &legs)).collect(),
     })
 }
 
@@ -160,15 +170,15 @@ fn prove(ready: &Ready) -> Result<()> {
     Ok(())
 }
 
-/// What happened in a round.
-struct Round {
+/// What happened in a leg.
+struct Leg {
     /// By the number of the peer.
     values: BTreeMap<usize, Values>,
     /// *Direct*, before and after.
     direct: [Values; 2],
 }
 
-impl Round {
+impl Leg {
     fn drift(&self, load: Load) -> f64 {
         let [before, after] =
             self.direct.each_ref().map(|values| values.get(&load).copied().unwrap_or(f64::NAN));
@@ -178,6 +188,14 @@ impl Round {
     fn direct(&self, load: Load) -> f64 {
         self.direct.iter().filter_map(|values| values.get(&load)).sum::<f64>() / 2.0
     }
+
+    /// What the peer of this number did, if it was measured; *direct* always is.
+    fn value(&self, number: usize, load: Load) -> Option<f64> {
+        match number {
+            0 => Some(self.direct(load)),
+            _ => self.values.get(&number)?.get(&load).copied(),
+        }
+    }
 }
 
 fn round(
@@ -186,40 +204,46 @@ fn round(
     (ready, direct): (&[Result<Ready, String>], &Ready),
     random: &mut Random,
     (bar, told): (&Progress, &str),
-) -> Result<Round> {
+) -> Result<Vec<Leg>> {
     let limit = peers.first().context("a peer")?;
     let measure = |peer: &Peer, ready: &Ready| -> Result<Values> {
         bar.say(&format!("{told}: {}", peer.name));
         let value = |load: &Load| Ok((*load, load.measure(&ready.ends, plan.time(*load))?));
         peer.loads.iter().map(value).collect::<Result<_>>().with_context(|| peer.name.clone())
     };
-    let before = measure(limit, direct)?;
-    let mut order: Vec<usize> = (1..peers.len()).collect();
+    let mut order: Vec<usize> = (1..peers.len()).filter(|number| ready[*number].is_ok()).collect();
     for last in (1..order.len()).rev() {
         order.swap(last, random.within(0..last as u64 + 1) as usize);
     }
-    let mut values = BTreeMap::new();
-    for number in order {
-        if let (peer, Ok(ready)) = (&peers[number], &ready[number]) {
-            values.insert(number, measure(peer, ready)?);
+    let mut before = measure(limit, direct)?;
+    let mut legs = Vec::new();
+    // Without any other, *direct* is a leg by itself.
+    let count = order.len().div_ceil(LEG).max(1);
+    for numbers in (0..count).map(|leg| order.iter().skip(leg * LEG).take(LEG)) {
+        let mut values = BTreeMap::new();
+        for number in numbers {
+            if let (peer, Ok(ready)) = (&peers[*number], &ready[*number]) {
+                values.insert(*number, measure(peer, ready)?);
+            }
         }
+        let after = measure(limit, direct)?;
+        legs.push(Leg { values, direct: [before, after.clone()] });
+        before = after;
     }
-    let after = measure(limit, direct)?;
-    Ok(Round { values, direct: [before, after] })
+    Ok(legs)
 }
 
 impl Measured {
-    fn new(number: usize, peer: &Peer, ready: &Result<Ready, String>, rounds: &[Round]) -> Self {
+    fn new(number: usize, peer: &Peer, ready: &Result<Ready, String>, legs: &[Leg]) -> Self {
         let results = |load: &Load| {
             let mut results =
                 Results { load: *load, values: vec![], of_direct: vec![], drift: vec![], counts: vec![] };
-            for round in rounds {
-                let own = if number == 0 { Some(round.direct(*load)) } else { value(round, number, *load) };
-                let Some(value) = own else { continue };
+            for leg in legs {
+                let Some(value) = leg.value(number, *load) else { continue };
                 results.values.push(value);
-                results.of_direct.push(value / round.direct(*load));
-                results.drift.push(round.drift(*load));
-                results.counts.push(round.drift(*load) <= DRIFT);
+                results.of_direct.push(value / leg.direct(*load));
+                results.drift.push(leg.drift(*load));
+                results.counts.push(leg.drift(*load) <= DRIFT);
             }
             if !results.counts.contains(&true) {
                 results.counts.fill(true);
@@ -237,10 +261,6 @@ impl Measured {
             results: if ready.is_ok() { peer.loads.iter().map(results).collect() } else { Vec::new() },
         }
     }
-}
-
-fn value(round: &Round, peer: usize, load: Load) -> Option<f64> {
-    round.values.get(&peer)?.get(&load).copied()
 }
 
 /// One line that changes on a terminal; lines elsewhere.

@@ -20,16 +20,16 @@ struct Refused<A> {
     key: FlowKey<A>,
     macs: MacPair,
     heard: u32,
-    generation: u32,
-    tick: u32,
 }
 
 /// The last refusal that fell on a place. All zeros are none: no policy has generation 0.
 #[derive(Debug, Default)]
 pub struct Refusal<A: Copy> {
-    refused: Cell<Refused<A>>,
+    generation: Cell<u32>,
+    tick: Cell<u32>,
     /// The number of the reason.
     reason: Cell<u32>,
+    refused: Cell<Refused<A>>,
 }
 
 /// Refuses the packet of `case`, which would open a flow, if one like it has just been.
@@ -42,7 +42,11 @@ pub fn recall<A: Address, T: FlowTable<A>>(
     case: &Case<A>,
 ) -> Result<(), DropReason> {
     let Some(refusal) = find(snapshot, case) else { return Ok(()) };
-    if refusal.refused.get() != refused(snapshot, case) {
+    // Most are too old, or none at all.
+    if refusal.tick.get() != case.now
+        || refusal.generation.get() != snapshot.generation
+        || refusal.refused.get() != refused(case)
+    {
         return Ok(());
     }
     Err(DropReason::try_from(refusal.reason.get()).unwrap_or(DropReason::Internal))
@@ -57,7 +61,9 @@ pub fn note<A: Address, T: FlowTable<A>>(snapshot: &Snapshot<'_, T>, case: &Case
         && is_said_by_rules
         && let Some(refusal) = find(snapshot, case)
     {
-        refusal.refused.set(refused(snapshot, case));
+        refusal.refused.set(refused(case));
+        refusal.generation.set(snapshot.generation);
+        refusal.tick.set(case.now);
         refusal.reason.set(reason.number());
     }
 }
@@ -75,7 +81,7 @@ fn find<'a, A: Address, T: FlowTable<A>>(
 }
 
 #[inline(always)]
-fn refused<A: Address, T>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Refused<A> {
-    let Case { key, macs, heard, now, .. } = *case;
-    Refused { key, macs, heard: heard.into(), generation: snapshot.generation, tick: now }
+fn refused<A: Address>(case: &Case<A>) -> Refused<A> {
+    let Case { key, macs, heard, .. } = *case;
+    Refused { key, macs, heard: heard.into() }
 }

@@ -32,8 +32,10 @@ pub(crate) struct Options {
 /// What the measuring program prints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Measured {
-    /// Rounds, those that did not count included.
+    /// How often each peer was measured.
     rounds: usize,
+    /// Stretches between two measurements of *direct*, those that did not count included.
+    legs: usize,
     peers: Vec<Peer>,
 }
 
@@ -166,11 +168,13 @@ impl Results {
         self.spread(&self.of_direct)
     }
 
-    /// The ratio to what `other` did in the same rounds.
+    /// The ratio to what `other` did in the same rounds, each as part of *direct*: the machine may have been faster for one.
     fn ratio_to(&self, other: &Self) -> Option<Spread> {
         let ratios: Vec<f64> =
-            self.values.iter().zip(&other.values).map(|(value, other)| value / other).collect();
-        self.spread(&ratios)
+            self.of_direct.iter().zip(&other.of_direct).map(|(own, other)| own / other).collect();
+        let counts = self.counts.iter().zip(&other.counts).map(|(own, other)| *own && *other).collect();
+        let both = Self { counts, ..self.clone() };
+        both.spread(&ratios).or_else(|| self.spread(&ratios))
     }
 }
 
@@ -211,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_the_measuring_program_prints_is_read() {
-        let json = r#"{"rounds":1,"peers":[{"name":"direct","what":"a veth","group":"limit","rules":null,"beside":null,
+        let json = r#"{"rounds":1,"legs":1,"peers":[{"name":"direct","what":"a veth","group":"limit","rules":null,"beside":null,
             "absent":null,"applied_s":null,
             "results":[{"load":{"flows":100},"values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}"#;
         let measured: Measured = serde_json::from_str(json).expect("JSON");

@@ -90,7 +90,8 @@ pub(super) fn quiet(measured: &Measured) -> String {
             counted => format!("{name} {counted}"),
         })
     });
-    format!("rounds that count, of {}: {}", measured.rounds, told.collect::<Vec<_>>().join(", "))
+    let told = told.collect::<Vec<_>>().join(", ");
+    format!("{} rounds; legs that count, of {}: {told}", measured.rounds, measured.legs)
 }
 
 /// The whole report for a terminal.
