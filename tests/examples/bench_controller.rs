@@ -48,6 +48,13 @@ impl Bench {
         self.add(part, what, took.as_secs_f64() * 1000.0, "ms");
     }
 
+    /// Adds what `count` of something took of the kernel's memory, each, and how much the daemon has now.
+    fn memory(&mut self, part: &'static str, (each, count): (&str, usize), before: Memory, after: Memory) {
+        let more = after.tables - before.tables;
+        self.add(part, &format!("kernel memory for each {each}"), more / count as f64, "bytes");
+        self.add(part, "memory of the daemon", after.daemon / 1e6, "MB");
+    }
+
     /// The stage times in the daemon's answer to a change.
     fn stages(&mut self, part: &'static str, what: &str, applied: &Value) {
         for time in applied["stages"].as_array().into_iter().flatten() {
@@ -63,11 +70,41 @@ impl Bench {
     }
 }
 
+/// Bytes that the tables and the daemon take.
+#[derive(Clone, Copy)]
+struct Memory {
+    tables: f64,
+    daemon: f64,
+}
+
+impl Memory {
+    fn of(world: &World) -> Self {
+        let memory = &world.json(&["status"])["memory"];
+        let [tables, daemon] = ["tables", "daemon"].map(|of| memory[of].as_f64().expect("bytes"));
+        Self { tables, daemon }
+    }
+}
+
+/// What a flow takes: two entries of a table that is set aside whole.
+fn flows(bench: &mut Bench) {
+    const PART: &str = "flows";
+    let world = World::running("version = 1\n");
+    for (table, version) in [("FLOWS4", "IPv4"), ("FLOWS6", "IPv6")] {
+        let abi = format!("v{}", vnet_common::ABI_VERSION);
+        let pin = world.bpffs().join("vnet").join(abi).join("maps").join(table);
+        let pin = pin.to_str().expect("UTF-8");
+        let map = world.host().exec(&["bpftool", "-j", "map", "show", "pinned", pin]).ok().json();
+        let [bytes, entries] = ["bytes_memlock", "max_entries"].map(|of| map[of].as_f64().expect("a number"));
+        bench.add(PART, &format!("kernel memory for each, {version}"), 2.0 * bytes / entries, "bytes");
+    }
+}
+
 fn main() {
     let number = |name: &str, usual: usize| {
         env::var(name).map_or(usual, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
     };
     let mut bench = Bench::default();
+    flows(&mut bench);
     rules(&mut bench, number("BENCH_RULES", 100_000));
     ports(&mut bench, number("BENCH_PORTS", 1000));
     kills(&mut bench, number("BENCH_KILLS", 30));
@@ -147,8 +184,10 @@ fn rules(bench: &mut Bench, count: usize) {
     bench.time(PART, "read", took);
     let (_, took) = timed(|| world.ctl(&["validate", "-f", &file]).ok());
     bench.time(PART, "`validate`: read, parsed and validated", took);
+    let before = Memory::of(&world);
     let (applied, took) = timed(|| world.api().apply(&text).ok());
     let applied = applied.json();
+    bench.memory(PART, ("rule", count), before, Memory::of(&world));
     bench.time(PART, "applied: parsed, compiled, written, flipped", took);
     bench.stages(PART, "applied", &applied);
     bench.add(PART, "applied: entries touched", entries_touched(&applied), "entries");
@@ -166,7 +205,9 @@ fn ports(bench: &mut Bench, count: usize) {
                 [security_groups.g0]\ningress = [\n]\n";
     let mut world = World::running(text);
     bench.add(PART, "ports", count as f64, "ports");
+    let before = Memory::of(&world);
     let (slowest, took) = timed(|| create_ports(&world, count));
+    bench.memory(PART, ("port", count), before, Memory::of(&world));
     bench.time(PART, "created through the API, namespaces included, 16 in flight", took);
     bench.time(PART, "the slowest answer", slowest);
     let (listed, took) = timed(|| world.api().get("/v1/ports").ok().json());

@@ -1,6 +1,6 @@
 //! The table of cases on the host model; then what no table can list: frames cut anywhere, and noise.
 
-use vnet_common::Delivery;
+use vnet_common::{Delivery, DropReason};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::{Model, arriving},
@@ -31,11 +31,12 @@ fn every_case_has_a_name_of_its_own() {
 #[test]
 fn every_drop_reason_has_a_case() {
     let steps = || cases::all().into_iter().flat_map(|case| case.steps);
-    for &reason in vnet_common::DropReason::ALL {
+    for &reason in DropReason::ALL {
         let produces = |step: Step| match step {
             Step::Packet { outcome: Outcome::Drop(found) | Outcome::Tell { reason: found, .. }, .. } => {
                 found == reason
             }
+            Step::Challenge(_) => reason == DropReason::SynChallenged,
             _ => false,
         };
         assert!(steps().any(produces), "no case is dropped for {}", reason.label());

@@ -12,7 +12,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
@@ -76,6 +76,10 @@ const SOCKETS: u16 = 95;
 const ESTABLISHED: u32 = 2 * CONNECTIONS as u32 + (SOCKETS as u32).pow(2);
 /// Connections that are tried during a flood.
 const TRIED: usize = 40;
+/// How long one may take: a flood takes all of a CPU, and its packets come first.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// One flood at a time: two take all CPUs that some machines have.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Connections that are idle, but for what asks them whether they are still there.
 struct Established(Vec<(TcpStream, TcpStream)>);
@@ -195,7 +199,7 @@ fn try_to_connect(from: &Namespace, address: &str) -> Duration {
     from.enter(|| {
         let slowest = (0..TRIED).map(|number| {
             let begin = Instant::now();
-            let opened = TcpStream::connect_timeout(&address, ANSWER);
+            let opened = TcpStream::connect_timeout(&address, PATIENCE);
             opened.unwrap_or_else(|error| panic!("connection {number} to {address}: {error}"));
             begin.elapsed()
         });
@@ -205,6 +209,7 @@ fn try_to_connect(from: &Namespace, address: &str) -> Duration {
 
 #[test]
 fn a_flood_of_syns_under_false_addresses_costs_nobody_a_connection() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut world = World::with_outside(POLICY);
     world.start(&["--flows", &ROOM.to_string()]);
     let (web, other, outside, router) =
@@ -249,6 +254,7 @@ fn a_flood_of_syns_under_false_addresses_costs_nobody_a_connection() {
 
 #[test]
 fn a_workload_that_scans_leaves_room_for_others_and_is_named() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut world = World::with_outside(POLICY);
     world.start(&["--flows", &ROOM.to_string()]);
     let (web, other) = (world.port("web"), world.port("other"));

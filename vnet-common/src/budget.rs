@@ -1,4 +1,4 @@
-//! What a device may still cause in this tick: ICMP errors, copies of what is for many, and flows that nobody has answered.
+//! What a device may still cause in this tick: ICMP errors, copies of what is for many, and flows that do not come about.
 
 use crate::{
     limits::{ERRORS_PER_TICK, FLOODS_PER_TICK, NEWCOMERS_PER_TICK},
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_that_is_answered_is_given_back_in_its_tick() {
+    fn a_flow_that_comes_about_is_given_back_in_its_tick() {
         let mut budget = Budget::default();
         let open = |budget: &mut Budget, tick| (0..10_000).filter(|_| budget.spend_newcomer(tick)).count();
         assert_eq!(open(&mut budget, 7), 2000);

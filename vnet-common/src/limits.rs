@@ -75,8 +75,8 @@ pub const ERRORS_PER_TICK: u32 = 50;
 /// packets of 1,316 bytes are 4,750 packets a second.
 pub const FLOODS_PER_TICK: u32 = 5000;
 
-/// Flows that who speaks at one device may have opened in a tick on each CPU without an answer yet, while a flow table
-/// fills up. What is answered is given back, so whoever is served may open as many as they like.
+/// Flows that who speaks at one device may have opened in a tick on each CPU that have not come about yet, while a flow
+/// table fills up. What comes about is given back, so whoever is served may open as many as they like.
 pub const NEWCOMERS_PER_TICK: u32 = 2000;
 
 /// Sources outside of which it is known that they are there; those asked for longest ago are forgotten first.

@@ -236,7 +236,7 @@ impl Tables for ModelTables {
         self.budgets.borrow_mut().entry(device).or_default().spend_newcomer(now)
     }
 
-    fn answered(&self, device: u32, now: u32) {
+    fn established(&self, device: u32, now: u32) {
         if self.is_pressed() {
             self.budgets.borrow_mut().entry(device).or_default().give_newcomer_back(now);
         }

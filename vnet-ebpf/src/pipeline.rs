@@ -403,7 +403,9 @@ fn open<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case.pair_key = FlowKey::of(case.forth.far, case.datagram.protocol, case.forth.leaves.reversed());
     let birth = Birth { seq_next, syn_end, bytes: packet.length() };
     install::new_flow(snapshot.tables, case, snapshot.generation, birth)?;
-    FlowTable::<A>::count_opened(snapshot.tables);
+    if case.step == Step::Open {
+        FlowTable::<A>::count_opened(snapshot.tables);
+    }
     replay::clamp(packet, &case.datagram, &case.forth, case.back.mtu)?;
     replay::send(packet, snapshot, &case.datagram, (&case.forth, &case.forth.leaves))
 }

@@ -66,10 +66,10 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
 
     /// Whether a flow table fills up, as the controller says.
     fn is_pressed(&self) -> bool;
-    /// Whether one more flow may be opened at a device that nobody has answered yet. As [`Tables::may_tell`].
+    /// Whether one more flow may be opened at a device that has not come about yet. As [`Tables::may_tell`].
     fn may_open(&self, device: u32, now: u32) -> bool;
-    /// Notes that a flow opened at a device has been answered.
-    fn answered(&self, device: u32, now: u32);
+    /// Notes that a flow opened at a device has come about.
+    fn established(&self, device: u32, now: u32);
     /// What only vnet knows.
     fn secret(&self) -> [u64; 2];
     /// Whether it is known that somebody is at this address outside.

@@ -49,7 +49,7 @@ impl Daemon {
                     EventKind::Problem,
                     format!(
                         "a flow table fills up: who opens connections from outside has to show that they are there, \
-                         and flows that nobody answers are limited; most were opened by {}",
+                         and flows that do not come about are limited; most were opened by {}",
                         named.collect::<Vec<_>>().join(", ")
                     ),
                 );

@@ -2,7 +2,7 @@
 //!
 //! Each look at the tables, to forget silent flows, finds out how many flows there are; what has been opened since is
 //! counted by the programs. With half of a table in use, it is under pressure: who asks from outside has to show that they
-//! are there, and flows that nobody answers are limited (`vnet_ebpf::stages::admit`). That ends when 7 of 16 are left and
+//! are there, and flows that do not come about are limited (`vnet_ebpf::stages::admit`). That ends when 7 of 16 are left and
 //! nobody has been turned away for it for a while.
 
 use std::{cmp::Reverse, collections::BTreeMap, fs::File, io::Read as _};

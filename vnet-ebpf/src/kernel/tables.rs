@@ -209,7 +209,7 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn answered(&self, device: u32, now: u32) {
+    fn established(&self, device: u32, now: u32) {
         if self.is_pressed()
             && let Some(budget) = budget(device)
         {

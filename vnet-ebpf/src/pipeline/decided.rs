@@ -142,11 +142,11 @@ pub(super) fn advance<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     case: &Case<A>,
     (own, pair): (&Flow<A>, &Flow<A>),
 ) -> Outcome {
-    let was_new = own.state() == FlowState::New;
+    let before = own.state();
     track::advance(own, pair, &case.datagram.message)?;
-    if was_new && own.state() != FlowState::New {
-        // Only an answer changes that; it goes to who has opened the flow.
-        snapshot.tables.answered(case.pair_key.origin.ifindex(), case.now);
+    if before != FlowState::Established && own.state() == FlowState::Established {
+        let opener = if own.ops.get().has(Ops::REPLY) { &case.pair_key } else { &case.key };
+        snapshot.tables.established(opener.origin.ifindex(), case.now);
     }
     replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
     replay::replay(packet, snapshot, (&case.datagram, own), (&case.forth, &case.forth.leaves))

@@ -7,7 +7,8 @@
 //! 10 ms, others after their first timeout. Who is not there never learns the number. Nothing is stored until then, and
 //! neither end needs to know of it.
 //!
-//! Whoever else opens flows has a budget of those that nobody has answered yet, for each device.
+//! Whoever else opens flows has a budget of those that have not come about yet, for each device: of TCP connections whose
+//! handshake is not complete, of others that nobody has answered.
 
 use vnet_common::{Address, DropReason, Tuple};
 
