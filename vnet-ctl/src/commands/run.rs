@@ -23,7 +23,7 @@ Examples:
   vnet-ctl run                                              on /etc/vnet/policy.toml
   vnet-ctl run --ephemeral --policy examples/quickstart.toml
   VNET_LOG=debug vnet-ctl run                               with more in the log
-  vnet-ctl run --flows 1000000                              room for more flows, on a host without any yet
+  vnet-ctl run --flows 1000000                              room for more flows
   vnet-ctl run --group admins --read-group any              who else may use it
 
 Needs root. When it ends, by a signal or a crash, traffic and policy stay as they are; starting it
