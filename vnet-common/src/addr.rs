@@ -251,15 +251,11 @@ impl Ip {
         octets[0] == 0xfe && octets[1] & 0xc0 == 0x80 || is_low && u32::from_be(self.0[3]) <= 1 || is_metadata
     }
 
-    /// A number that spreads addresses evenly: a multiplicative hash of its words.
+    /// A number that spreads addresses evenly.
     #[inline(always)]
     #[must_use]
     pub const fn digest(self) -> u32 {
-        /// 2^32 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-        const GOLDEN: u32 = 0x9e37_79b9;
-        let [a, b, c, d] = self.0;
-        let sum = (a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d.rotate_left(24)).wrapping_mul(GOLDEN);
-        sum ^ sum >> 16
+        digest(self.0)
     }
 
     /// The host's own type for the same address.
@@ -282,6 +278,16 @@ impl fmt::Display for Ip {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.to_std(), out)
     }
+}
+
+/// A number that spreads what has these words evenly: a multiplicative hash.
+#[inline(always)]
+#[must_use]
+pub const fn digest([a, b, c, d]: [u32; 4]) -> u32 {
+    /// 2^32 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+    const GOLDEN: u32 = 0x9e37_79b9;
+    let sum = (a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d.rotate_left(24)).wrapping_mul(GOLDEN);
+    sum ^ sum >> 16
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ mod segment;
 mod snooped;
 mod translation;
 
-pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6};
+pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6, digest};
 pub use be::{Be16, Be32};
 pub use budget::Budget;
 pub use drop_reason::DropReason;

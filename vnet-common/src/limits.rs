@@ -82,13 +82,6 @@ pub const NEWCOMERS_PER_TICK: u32 = 2000;
 /// Sources outside of which it is known that they are there; those asked for longest ago are forgotten first.
 pub const GENUINE: u32 = 1 << 16;
 
-/// Whether who was known to be there in the tick `known` still is in `now`: for 10 minutes.
-#[inline(always)]
-#[must_use]
-pub const fn is_believed(known: u32, now: u32) -> bool {
-    now.wrapping_sub(known) <= crate::ticks_from_secs(600)
-}
-
 /// Bytes of the packet that an ICMP error of vnet's own quotes at most: the error then stays below 576 bytes in IPv4
 /// (RFC 1812 section 4.3.2.3), and below the least MTU of IPv6.
 pub const QUOTED_BYTES: u32 = 512;

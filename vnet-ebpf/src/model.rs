@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What only the model knows.
-pub const MODEL_SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+const MODEL_SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
 /// A flow table with a capacity.
 #[derive(Debug)]
@@ -36,20 +36,13 @@ pub struct ModelFlows<A: Copy> {
     pub entries: RefCell<HashMap<FlowKey<A>, Rc<Flow<A>>>>,
     /// How many fit.
     pub capacity: usize,
-    /// How many were opened.
-    pub opened: Cell<u64>,
     /// What was refused a moment ago; made when it is looked at.
     refused: OnceCell<Box<[Refusal<A>]>>,
 }
 
 impl<A: Copy> Default for ModelFlows<A> {
     fn default() -> Self {
-        Self {
-            entries: RefCell::default(),
-            capacity: 1024,
-            opened: Cell::default(),
-            refused: OnceCell::new(),
-        }
+        Self { entries: RefCell::default(), capacity: 1024, refused: OnceCell::new() }
     }
 }
 
@@ -237,17 +230,15 @@ impl Tables for ModelTables {
     }
 
     fn established(&self, device: u32, now: u32) {
-        if self.is_pressed() {
-            self.budgets.borrow_mut().entry(device).or_default().give_newcomer_back(now);
-        }
+        self.budgets.borrow_mut().entry(device).or_default().give_newcomer_back(now);
     }
 
     fn secret(&self) -> [u64; 2] {
         MODEL_SECRET
     }
 
-    fn is_genuine(&self, addr: Ip, now: u32) -> bool {
-        self.genuine.borrow().get(&addr).is_some_and(|known| limits::is_believed(*known, now))
+    fn genuine_at(&self, addr: Ip) -> Option<u32> {
+        self.genuine.borrow().get(&addr).copied()
     }
 
     fn believe(&self, addr: Ip, now: u32) {
@@ -294,9 +285,8 @@ macro_rules! flow_table {
                 Ok(())
             }
 
-            fn count_opened(&self) {
-                self.$field.opened.set(self.$field.opened.get() + 1);
-            }
+            // No controller looks.
+            fn count_opened(&self) {}
 
             fn refusal(&self, place: u32) -> Option<&Refusal<$addr>> {
                 let make = || (0..limits::REFUSALS).map(|_| Refusal::default()).collect();

@@ -4,7 +4,8 @@ use core::cell::Cell;
 use network_types::{arp::ArpHdr, eth::EthHdr};
 
 use vnet_common::{
-    Address, Be16, Be32, Delivery, DropReason, Ip, MacAddr, MacPair, Ports, Snooped, Tuple, V4, V6, limits,
+    Address, Be16, Be32, Delivery, DropReason, ExpireQuestion, Ip, MacAddr, MacPair, Ports, Snooped, Tuple,
+    V4, V6, limits,
 };
 
 use crate::{
@@ -146,7 +147,9 @@ wire!(
     TcpWire,
     OverlayWire,
     ArpHdr,
-    EthHdr
+    EthHdr,
+    ExpireQuestion<V4>,
+    ExpireQuestion<V6>,
 );
 
 // SAFETY: an array of bytes.

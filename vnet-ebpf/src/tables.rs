@@ -72,8 +72,8 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn established(&self, device: u32, now: u32);
     /// What only vnet knows.
     fn secret(&self) -> [u64; 2];
-    /// Whether it is known that somebody is at this address outside.
-    fn is_genuine(&self, addr: Ip, now: u32) -> bool;
+    /// In which tick it was known last that somebody is at this address outside.
+    fn genuine_at(&self, addr: Ip) -> Option<u32>;
     /// Notes that somebody is.
     fn believe(&self, addr: Ip, now: u32);
 

@@ -198,10 +198,10 @@ impl Leg {
     }
 }
 
-fn round(
+fn round<'a>(
     plan: &Plan,
     peers: &[Peer],
-    (ready, direct): (&[Result<Ready, String>], &Ready),
+    (ready, direct): (&'a [Result<Ready, String>], &Ready),
     random: &mut Random,
     (bar, told): (&Progress, &str),
 ) -> Result<Vec<Leg>> {
@@ -211,20 +211,19 @@ fn round(
         let value = |load: &Load| Ok((*load, load.measure(&ready.ends, plan.time(*load))?));
         peer.loads.iter().map(value).collect::<Result<_>>().with_context(|| peer.name.clone())
     };
-    let mut order: Vec<usize> = (1..peers.len()).filter(|number| ready[*number].is_ok()).collect();
+    let here = |(number, ready): (usize, &'a Result<Ready, String>)| Some((number, ready.as_ref().ok()?));
+    let mut order: Vec<_> = ready.iter().enumerate().skip(1).filter_map(here).collect();
     for last in (1..order.len()).rev() {
         order.swap(last, random.within(0..last as u64 + 1) as usize);
     }
     let mut before = measure(limit, direct)?;
     let mut legs = Vec::new();
     // Without any other, *direct* is a leg by itself.
-    let count = order.len().div_ceil(LEG).max(1);
-    for numbers in (0..count).map(|leg| order.iter().skip(leg * LEG).take(LEG)) {
+    let alone = order.is_empty().then_some(&[][..]);
+    for peers_of_leg in order.chunks(LEG).chain(alone) {
         let mut values = BTreeMap::new();
-        for number in numbers {
-            if let (peer, Ok(ready)) = (&peers[*number], &ready[*number]) {
-                values.insert(*number, measure(peer, ready)?);
-            }
+        for (number, ready) in peers_of_leg {
+            values.insert(*number, measure(&peers[*number], ready)?);
         }
         let after = measure(limit, direct)?;
         legs.push(Leg { values, direct: [before, after.clone()] });

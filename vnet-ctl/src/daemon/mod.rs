@@ -10,6 +10,7 @@ mod absent;
 mod answers;
 mod apply;
 mod attach;
+mod chore;
 mod clock;
 mod declared;
 mod desired;

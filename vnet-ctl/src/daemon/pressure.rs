@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use tokio::time::sleep;
-use tracing::warn;
 
-use super::Daemon;
+use super::{Daemon, chore::Chore};
 use crate::api::types::EventKind;
 
 /// How often it is looked. A flood opens some 100,000 flows in that time.
@@ -16,18 +15,11 @@ const NAMED: usize = 3;
 
 /// Looks again and again.
 pub(super) async fn watch(daemon: Arc<Daemon>) {
-    let mut failing = false;
+    let mut chore = Chore::new("it is not looked whether flow tables fill up");
     loop {
         sleep(PERIOD).await;
         let follower = daemon.clone();
-        let told = tokio::task::spawn_blocking(move || follower.follow_pressure()).await;
-        let told = told.unwrap_or_else(|error| Err(anyhow!("look at the flow tables: {error}")));
-        if let Err(error) = &told
-            && !failing
-        {
-            warn!("it is not looked whether flow tables fill up: {error:#}");
-        }
-        failing = told.is_err();
+        chore.run(move || follower.follow_pressure()).await;
     }
 }
 

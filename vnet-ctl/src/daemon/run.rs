@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Daemon, DaemonError, RunOptions, SharedDatapath,
+    chore::Chore,
     engine::Engine,
     events::Events,
     file_watch::FileWatch,
@@ -153,7 +154,7 @@ async fn start(options: RunOptions, lock: &mut Lock) -> Result<Arc<Daemon>, Daem
     let capacity = options.capacity.map_or_else(Capacity::of_machine, Ok)?;
     let datapath = Datapath::open(&pins, capacity)?;
     if let Some(asked) = options.capacity {
-        let most = datapath.flow_counts()?.most_v4;
+        let most = datapath.capacity()?;
         if most != u64::from(asked.flows()) {
             warn!(
                 "the tables that are in use have room for {most} flows, not for {}: \
@@ -293,19 +294,12 @@ async fn heed_signals(daemon: Arc<Daemon>, mut signals: Signals) {
 
 async fn expire_flows(daemon: Arc<Daemon>) {
     let mut pause = EXPIRY_PERIOD;
-    let mut failing = false;
+    let mut chore = Chore::new("flows are not being expired");
     loop {
         sleep(pause).await;
         let datapath = daemon.datapath.clone();
         let begun = Instant::now();
-        let expired = tokio::task::spawn_blocking(move || datapath.lock().expire_flows()).await;
-        let expired = expired.unwrap_or_else(|error| Err(anyhow!("expire flows: {error}")));
-        if let Err(error) = &expired
-            && !failing
-        {
-            warn!("flows are not being expired: {error:#}");
-        }
-        failing = expired.is_err();
+        chore.run(move || datapath.lock().expire_flows()).await;
         pause = match daemon.datapath.lock().is_pressed() {
             true => PRESSED_PERIOD.max(begun.elapsed() * PRESSED_SHARE),
             false => EXPIRY_PERIOD.max(begun.elapsed() * EXPIRY_SHARE),

@@ -7,11 +7,7 @@
 //! reading it: the program `expire` marks the entries, from when on no packet uses them; whoever found one
 //! before is waited for; then they are deleted. What a daemon that was killed has marked, the next one deletes.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    ops::Deref,
-};
+use std::{collections::BTreeMap, ops::Deref};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -99,8 +95,7 @@ impl FlowTables {
     /// How many flows there are.
     pub(super) fn count(&self) -> Result<FlowCounts> {
         let (v4, v6) = (self.v4.flows()?.len() as u64, self.v6.flows()?.len() as u64);
-        let [most_v4, most_v6] =
-            [self.v4.capacity()?, self.v6.capacity()?].map(|entries| u64::from(entries) / 2);
+        let [most_v4, most_v6] = self.capacity()?;
         Ok(FlowCounts { v4, v6, most_v4, most_v6 })
     }
 
@@ -128,14 +123,25 @@ impl FlowTables {
     }
 
     /// Removes the flows that have been silent for longer than their timeout, of both IP versions.
-    pub(super) fn expire(&self, object: &Ebpf, is_pressed: bool) -> Result<[Expired; 2]> {
+    /// While a table is under pressure, it is counted at which device, or link, each flow was opened.
+    pub(super) fn expire(
+        &self,
+        object: &Ebpf,
+        mut openers: Option<&mut BTreeMap<u32, u64>>,
+    ) -> Result<[Expired; 2]> {
         let (marker, now) = (Marker::of(object, Mark::IfIdle)?, sys::now_ticks()?);
-        Ok([self.v4.expire(&marker, now, is_pressed)?, self.v6.expire(&marker, now, is_pressed)?])
+        let v4 = self.v4.expire(&marker, now, openers.as_deref_mut())?;
+        Ok([v4, self.v6.expire(&marker, now, openers)?])
+    }
+
+    /// How many flows have room, over IPv4 and over IPv6.
+    pub(super) fn capacity(&self) -> Result<[u64; 2]> {
+        Ok([self.v4.capacity()?, self.v6.capacity()?].map(|entries| u64::from(entries) / 2))
     }
 }
 
 /// What became of the flows of one IP version.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Expired {
     /// Flows that were removed.
     pub(super) removed: u64,
@@ -143,8 +149,6 @@ pub(super) struct Expired {
     pub(super) left: u64,
     /// Flows that have room.
     pub(super) most: u64,
-    /// How many there were that were opened at each device, or link.
-    pub(super) openers: BTreeMap<u32, u64>,
 }
 
 /// The flows of one IP version.
@@ -176,18 +180,23 @@ where
         Ok(pairs)
     }
 
-    /// Removes the flows that are forgotten in the tick `now`.
-    fn expire(&self, marker: &Marker<'_>, now: u32, is_pressed: bool) -> Result<Expired> {
-        let (capacity, used) = (self.capacity()?, Cell::new(0));
-        let openers = RefCell::new(BTreeMap::new());
+    /// Removes the flows that are forgotten in the tick `now`; adds those that were there to `openers`, under pressure.
+    fn expire(
+        &self,
+        marker: &Marker<'_>,
+        now: u32,
+        openers: Option<&mut BTreeMap<u32, u64>>,
+    ) -> Result<Expired> {
+        let (capacity, is_pressed, mut used) = (self.capacity()?, openers.is_some(), 0);
         let removed = self.remove(marker, |pairs, entries| {
-            used.set(entries);
-            let mut openers = openers.borrow_mut();
-            pairs.iter().for_each(|pair| *openers.entry(pair.key.origin.ifindex()).or_default() += 1);
+            used = entries;
+            if let Some(openers) = openers {
+                pairs.iter().for_each(|pair| *openers.entry(pair.key.origin.ifindex()).or_default() += 1);
+            }
             forgotten(pairs, Patience::new(now, entries, capacity, is_pressed)).collect()
         })?;
-        let left = (used.get() as u64 / 2).saturating_sub(removed);
-        Ok(Expired { removed, left, most: u64::from(capacity) / 2, openers: openers.into_inner() })
+        let left = (used as u64 / 2).saturating_sub(removed);
+        Ok(Expired { removed, left, most: u64::from(capacity) / 2 })
     }
 
     /// Removes the flows that `wanted` accepts. Mappings stay until they are forgotten.
@@ -202,7 +211,7 @@ where
     fn remove(
         &self,
         marker: &Marker<'_>,
-        choose: impl for<'p> Fn(&'p [Pair<A>], usize) -> Vec<&'p Pair<A>>,
+        choose: impl for<'p> FnOnce(&'p [Pair<A>], usize) -> Vec<&'p Pair<A>>,
     ) -> Result<u64> {
         let entries = self.entries()?;
         let used = entries.len();

@@ -55,15 +55,17 @@ impl Pressure {
     }
 
     /// Notes what a look at the tables has found; before it, `opened` flows had been opened.
-    pub(super) fn look(&mut self, v4: &Expired, v6: &Expired, opened: Both) {
+    pub(super) const fn look(&mut self, [v4, v6]: [Expired; 2], opened: Both) {
         self.gauge.look([v4.left, v6.left], [v4.most, v6.most], opened);
-        self.openers.clone_from(&v4.openers);
-        for (device, flows) in &v6.openers {
-            *self.openers.entry(*device).or_default() += flows;
-        }
     }
 
-    /// At which devices, or links, the flows were opened that it has found, and how many; most first.
+    /// Where such a look counts who has opened flows; nowhere without pressure.
+    pub(super) fn count_openers(&mut self) -> Option<&mut BTreeMap<u32, u64>> {
+        self.openers.clear();
+        self.gauge.is_pressed.then_some(&mut self.openers)
+    }
+
+    /// At which devices, or links, the flows were opened that the last look has counted; most first.
     pub(super) fn openers(&self) -> Vec<(u32, u64)> {
         let mut openers: Vec<_> = self.openers.iter().map(|(device, flows)| (*device, *flows)).collect();
         openers.sort_by_key(|(_, flows)| Reverse(*flows));

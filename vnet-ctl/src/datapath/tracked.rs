@@ -26,6 +26,15 @@ impl Datapath {
         self.flows.count()
     }
 
+    /// How many flows have room over IPv4.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn capacity(&self) -> Result<u64> {
+        let [v4, _] = self.flows.capacity()?;
+        Ok(v4)
+    }
+
     /// Forgets the flows that `wanted` accepts: their next packets are judged as new, and TCP connections
     /// end, which only a SYN may open. Returns how many.
     ///
@@ -45,9 +54,9 @@ impl Datapath {
     /// When the maps cannot be read, or the program that marks them does not run.
     pub fn expire_flows(&mut self) -> Result<u64> {
         let opened = self.pressure.opened()?;
-        let [v4, v6] = self.flows.expire(&self.object, self.is_pressed())?;
-        self.pressure.look(&v4, &v6, opened);
-        Ok(v4.removed + v6.removed)
+        let expired = self.flows.expire(&self.object, self.pressure.count_openers())?;
+        self.pressure.look(expired, opened);
+        Ok(expired.iter().map(|expired| expired.removed).sum())
     }
 
     /// Looks whether a flow table fills up or has room again, and tells the programs; whether one does, if that has
@@ -65,8 +74,8 @@ impl Datapath {
         self.pressure.is_pressed()
     }
 
-    /// The devices, and links, at which the flows were opened that were there when [`Datapath::expire_flows`] looked last,
-    /// and how many; who has most comes first.
+    /// The devices, and links, at which the flows were opened that [`Datapath::expire_flows`] found last, and how many; who
+    /// has most comes first. Without pressure it does not count them.
     #[must_use]
     pub fn openers(&self) -> Vec<(u32, u64)> {
         self.pressure.openers()

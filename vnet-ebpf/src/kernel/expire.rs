@@ -9,7 +9,7 @@ use aya_ebpf::programs::TcContext;
 use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6};
 
 use super::{maps, skb::Skb, tables::compare_exchange};
-use vnet_ebpf::packet::Packet as _;
+use vnet_ebpf::packet::{AddressWire, Packet as _, Wire};
 
 /// Answers each question; [`ExpireAnswer::Malformed`] if there is one that makes no sense.
 #[inline(always)]
@@ -31,37 +31,38 @@ fn answer(skb: &mut Skb) -> Option<()> {
             break;
         }
         match version {
-            4 => {
-                let at = ExpireQuestion::<V4>::offset(number);
-                let bytes: [u8; size_of::<ExpireQuestion<V4>>()] = skb.read(at).ok()?;
-                // SAFETY: a question is made of integers that fill its size, so any bytes are one.
-                let question: ExpireQuestion<V4> = unsafe { core::mem::transmute(bytes) };
-                let answer = mark(&question, |key| maps::FLOWS4.get_ptr_mut(key));
-                skb.write(at + ExpireQuestion::<V4>::ANSWER, answer.to_ne_bytes()).ok()?;
-            }
-            6 => {
-                let at = ExpireQuestion::<V6>::offset(number);
-                let bytes: [u8; size_of::<ExpireQuestion<V6>>()] = skb.read(at).ok()?;
-                // SAFETY: as above.
-                let question: ExpireQuestion<V6> = unsafe { core::mem::transmute(bytes) };
-                let answer = mark(&question, |key| maps::FLOWS6.get_ptr_mut(key));
-                skb.write(at + ExpireQuestion::<V6>::ANSWER, answer.to_ne_bytes()).ok()?;
-            }
+            4 => ask::<V4>(skb, number, |key| maps::FLOWS4.get_ptr_mut(key))?,
+            6 => ask::<V6>(skb, number, |key| maps::FLOWS6.get_ptr_mut(key))?,
             _ => return None,
         }
     }
     (count > 0).then_some(())
 }
 
+/// Answers the question of this number.
+#[inline(always)]
+fn ask<A: AddressWire>(
+    skb: &mut Skb,
+    number: usize,
+    find: impl Fn(&FlowKey<A>) -> Option<*mut Flow<A>>,
+) -> Option<()>
+where
+    ExpireQuestion<A>: Wire,
+{
+    let at = ExpireQuestion::<A>::offset(number);
+    let question: ExpireQuestion<A> = skb.read(at).ok()?;
+    let answer = find(&question.key).map_or(ExpireAnswer::Gone, |entry| mark(entry, question.last_seen));
+    skb.write(at + ExpireQuestion::<A>::ANSWER, (answer as i32).to_ne_bytes()).ok()
+}
+
 /// Marks the entry as expired if it was last seen when the controller says.
 #[inline(always)]
-fn mark<A: Copy>(question: &ExpireQuestion<A>, find: impl Fn(&FlowKey<A>) -> Option<*mut Flow<A>>) -> i32 {
-    let Some(entry) = find(&question.key) else { return ExpireAnswer::Gone as i32 };
+fn mark<A: Copy>(entry: *mut Flow<A>, seen: u32) -> ExpireAnswer {
     // SAFETY: the look-up returned the entry in this run of the program.
     let last_seen = unsafe { (*entry).last_seen.as_ptr() };
-    if compare_exchange(last_seen, question.last_seen, Flow::<A>::EXPIRED) {
-        ExpireAnswer::Marked as i32
+    if compare_exchange(last_seen, seen, Flow::<A>::EXPIRED) {
+        ExpireAnswer::Marked
     } else {
-        ExpireAnswer::Refreshed as i32
+        ExpireAnswer::Refreshed
     }
 }

@@ -210,9 +210,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn established(&self, device: u32, now: u32) {
-        if self.is_pressed()
-            && let Some(budget) = budget(device)
-        {
+        if let Some(budget) = budget(device) {
             budget.give_newcomer_back(now);
         }
     }
@@ -223,10 +221,10 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn is_genuine(&self, addr: Ip, now: u32) -> bool {
+    fn genuine_at(&self, addr: Ip) -> Option<u32> {
         // SAFETY: another CPU may replace the element while it is read: what is read then is when somebody else was
         // believed, and so is about an address at which somebody is.
-        unsafe { maps::GENUINE.get(addr) }.is_some_and(|known| limits::is_believed(*known, now))
+        unsafe { maps::GENUINE.get(addr) }.copied()
     }
 
     #[inline(always)]

@@ -144,7 +144,8 @@ pub(super) fn advance<A: Version, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Outcome {
     let before = own.state();
     track::advance(own, pair, &case.datagram.message)?;
-    if before != FlowState::Established && own.state() == FlowState::Established {
+    let comes_about = before != FlowState::Established && own.state() == FlowState::Established;
+    if comes_about && snapshot.tables.is_pressed() {
         let opener = if own.ops.get().has(Ops::REPLY) { &case.pair_key } else { &case.key };
         snapshot.tables.established(opener.origin.ifindex(), case.now);
     }

@@ -10,7 +10,7 @@
 //! Whoever else opens flows has a budget of those that have not come about yet, for each device: of TCP connections whose
 //! handshake is not complete, of others that nobody has answered.
 
-use vnet_common::{Address, DropReason, Tuple};
+use vnet_common::{Address, DropReason, Tuple, ticks_from_secs};
 
 use crate::{
     case::Case,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Ticks for which a challenge holds, as a power of two, and as many again: 8 to 17 s. A client asks again within 3.
 const ERA_BITS: u32 = 3;
+
+/// Ticks for which it is believed that who has answered a challenge is there: 10 minutes.
+const BELIEVED: u32 = ticks_from_secs(600);
 
 /// Whether the flow of `case`, which the policy allows, may be opened now.
 ///
@@ -31,7 +34,8 @@ pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A
         return Ok(());
     }
     if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
-        let is_genuine = snapshot.tables.is_genuine(case.datagram.src.ip(), case.now);
+        let known = snapshot.tables.genuine_at(case.datagram.src.ip());
+        let is_genuine = known.is_some_and(|known| case.now.wrapping_sub(known) <= BELIEVED);
         return if is_genuine { Ok(()) } else { Err(DropReason::SynChallenged) };
     }
     if snapshot.tables.may_open(case.device, case.now) { Ok(()) } else { Err(DropReason::NewFlowLimit) }

@@ -7,7 +7,7 @@
 
 use core::cell::Cell;
 
-use vnet_common::{Address, DropReason, FlowKey, MacPair, limits};
+use vnet_common::{Address, DropReason, FlowKey, MacPair, digest, limits};
 
 use crate::{
     case::{Case, Step},
@@ -75,9 +75,8 @@ fn find<'a, A: Address, T: FlowTable<A>>(
     case: &Case<A>,
 ) -> Option<&'a Refusal<A>> {
     let FlowKey { origin, src, dst, ports } = case.key;
-    let ends = src.ip().digest().rotate_left(7) ^ dst.ip().digest();
-    let rest = (ports.to_bits() ^ origin.to_bits().rotate_left(16)).wrapping_mul(0x9e37_79b9);
-    snapshot.tables.refusal((ends ^ rest ^ rest >> 16) % limits::REFUSALS)
+    let words = [src.ip().digest(), dst.ip().digest(), ports.to_bits(), origin.to_bits()];
+    snapshot.tables.refusal(digest(words) % limits::REFUSALS)
 }
 
 #[inline(always)]
