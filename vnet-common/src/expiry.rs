@@ -4,7 +4,7 @@
 use crate::Flow;
 use crate::{FlowKey, V4, V6, shared};
 
-/// How the controller asks the program `expire` to mark entries as [`Flow::EXPIRED`].
+/// How the controller asks the program `expire` to mark entries as [`Flow::EXPIRED`], and to remove what is marked.
 ///
 /// The packet of the test run is: [`ExpireHeader::OFFSET`] zero bytes, then this, then one [`ExpireQuestion`] for each
 /// entry, to which the program writes its answer; all as the host stores them.
@@ -24,13 +24,13 @@ impl ExpireHeader {
     pub const MOST: usize = 64;
 }
 
-/// Whether an entry is still idle.
+/// Whether an entry is still idle: if so, it is marked; or if it was marked, removed.
 ///
 /// Layout (IPv4, 24 bytes): `last_seen` u32, `answer` i32, `key` 16.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpireQuestion<A> {
-    /// The entry's `last_seen` when the controller found it idle.
+    /// The entry's `last_seen` when the controller found it idle; [`Flow::EXPIRED`] for one that is marked.
     pub last_seen: u32,
     /// An [`ExpireAnswer`], once there is one.
     pub answer: i32,
@@ -58,9 +58,9 @@ pub enum ExpireAnswer {
     Malformed = -1,
     /// The entry was idle and is marked.
     Marked = 1,
-    /// A packet has refreshed the entry; it stays.
+    /// A packet has refreshed the entry, or a flow has begun in it; it stays.
     Refreshed = 0,
-    /// There is no such entry.
+    /// There is no such entry, or none any more.
     Gone = 2,
 }
 

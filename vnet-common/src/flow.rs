@@ -4,7 +4,8 @@
 //! An entry belongs to its tuple for as long as a packet may be looking at it. Packets change it in place and
 //! never replace or remove it: the kernel gives the memory of an element that was replaced or removed to the
 //! next one at once, and a packet on another CPU would read there what was decided about somebody else. The
-//! controller alone removes entries, those that it has marked [`Flow::EXPIRED`] and no packet uses any more.
+//! controller alone has entries removed, those that it has marked [`Flow::EXPIRED`] and no packet uses any more; unless
+//! a new flow begins in one of them before.
 //!
 //! The packets of a direction change its record; those of both directions change `state`. CPUs that handle
 //! packets of one direction at once may each miss the other's last write, never tear it. Two words decide
@@ -315,7 +316,7 @@ bits!(Ops);
 pub struct Flow<A: Copy> {
     /// The policy generation that allowed the flow last; [`Flow::UNDECIDED`] while a CPU writes the decision.
     pub generation: Cell<u32>,
-    /// Tick of the last packet of this direction; [`Flow::EXPIRED`] once it is being removed.
+    /// Tick of the last packet of this direction; [`Flow::EXPIRED`] once its flow is forgotten.
     pub last_seen: Cell<u32>,
     /// Decision: the MACs that its packets carry on arrival; a packet with others is judged anew.
     pub received: Cell<MacPair>,
@@ -356,8 +357,10 @@ pub struct Flow<A: Copy> {
 }
 
 impl<A: Copy> Flow<A> {
-    /// The `last_seen` of an entry that is being removed: packets treat it as absent.
+    /// The `last_seen` of an entry that will be removed: its flow is over, but another one may begin in it.
     pub const EXPIRED: u32 = u32::MAX;
+    /// The `last_seen` of an entry that is being removed at this moment.
+    pub const REMOVED: u32 = u32::MAX - 1;
     /// The `generation` of an entry whose decision is being written: that of no policy.
     pub const UNDECIDED: u32 = 0;
 

@@ -284,7 +284,7 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     if case.datagram.message.kind == Kind::Error {
         return errors::related_error(packet, snapshot, case);
     }
-    classify(snapshot, case)?;
+    classify(snapshot, case);
     if matches!(case.step, Step::Single | Step::Open | Step::Reopen) {
         let opens = match case.step {
             Step::Single => Ok(()),
@@ -319,29 +319,26 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
 
 /// Finds out what the packet does to its flow, and what allowed that so far.
 #[inline(never)]
-fn classify<A: Address + Default, T: Tables + FlowTable<A>>(
-    snapshot: &Snapshot<'_, T>,
-    case: &mut Case<A>,
-) -> Result<(), DropReason> {
+fn classify<A: Address + Default, T: Tables + FlowTable<A>>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) {
     (case.before, case.before_device) = (Decision::TRUST, 0);
     let (message, is_known) = (&case.datagram.message, case.step != Step::Open);
     if message.kind == Kind::Single {
         case.step = Step::Single;
-        return Ok(());
+        return;
     }
     case.step = Step::Open;
     let own = if is_known { snapshot.tables.find(&case.key) } else { None };
-    let Some(own) = own else { return Ok(()) };
+    let Some(own) = own else { return };
     if message.kind == Kind::Echo && own.ops.get().has(Ops::REPLY) {
         case.step = Step::Single;
-        return Ok(());
+        return;
     }
-    snapshot.tables.touch(&own, case.now)?;
+    let is_alive = snapshot.tables.touch(&own, case.now);
     (case.before_pair, case.before_leaves) = (own.pair_device.get(), own.leaving(&case.key));
     case.before_mac = own.sent.get().dst();
     let is_whole = find_pair(snapshot, case, &own).is_some();
     let message = &case.datagram.message;
-    case.step = if !is_whole || track::has_ended(&own) || track::starts_anew(&own, message) {
+    case.step = if !is_alive || !is_whole || track::has_ended(&own) || track::starts_anew(&own, message) {
         Step::Reopen
     } else if track::challenges(&own, message) {
         Step::Challenge
@@ -350,7 +347,6 @@ fn classify<A: Address + Default, T: Tables + FlowTable<A>>(
         case.before_device = own.device.get();
         Step::Renew
     };
-    Ok(())
 }
 
 /// Whether what comes from outside is for a network. If not, it is the host's, whatever flow was there before.

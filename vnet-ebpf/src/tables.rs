@@ -154,22 +154,20 @@ pub trait FlowTable<A: Copy> {
     /// As that does.
     fn reserve_port(&self, case: &mut Case<A>) -> Result<(), DropReason>;
 
-    /// Notes that a packet of the entry's direction passes now.
-    ///
-    /// # Errors
-    /// [`DropReason::FlowExpiring`] when the entry is being removed at this moment.
+    /// Notes that a packet of the entry's direction passes now; `false` if the entry's flow has expired.
     #[inline(always)]
-    fn touch(&self, flow: &Flow<A>, now: u32) -> Result<(), DropReason> {
+    fn touch(&self, flow: &Flow<A>, now: u32) -> bool {
         let seen = flow.last_seen.get();
-        if seen == now {
-            return Ok(());
-        }
-        let is_expired = |seen| seen == Flow::<A>::EXPIRED;
-        if is_expired(seen) || !self.exchange(&flow.last_seen, seen, now) && is_expired(flow.last_seen.get())
-        {
-            return Err(DropReason::FlowExpiring);
-        }
-        Ok(())
+        let is_over = |seen| seen >= Flow::<A>::REMOVED;
+        seen == now
+            || !is_over(seen) && (self.exchange(&flow.last_seen, seen, now) || !is_over(flow.last_seen.get()))
+    }
+
+    /// The same for the first packet of a flow that begins in the entry of another, which may have expired: the entry then
+    /// stays. `false` if it is being removed at this moment.
+    #[inline(always)]
+    fn revive(&self, flow: &Flow<A>, now: u32) -> bool {
+        self.touch(flow, now) || self.exchange(&flow.last_seen, Flow::<A>::EXPIRED, now)
     }
 }
 

@@ -204,9 +204,9 @@ impl Runner for Model {
         }
     }
 
-    fn expire(&mut self) {
-        change(&self.tables.flows4, |flow| flow.last_seen.set(u32::MAX));
-        change(&self.tables.flows6, |flow| flow.last_seen.set(u32::MAX));
+    fn date(&mut self, tick: u32) {
+        change(&self.tables.flows4, |flow| flow.last_seen.set(tick));
+        change(&self.tables.flows6, |flow| flow.last_seen.set(tick));
     }
 
     fn corrupt(&mut self) {

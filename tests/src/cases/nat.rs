@@ -2,7 +2,7 @@
 //!
 //! Frames out of the uplink have no destination MAC yet: the kernel finds the next hop.
 
-use vnet_common::{Delivery, DropReason, FlowState, MacAddr};
+use vnet_common::{Delivery, DropReason, Flow, FlowState, MacAddr, V4};
 
 use super::{
     frame::{
@@ -10,7 +10,7 @@ use super::{
         udp,
     },
     icmp::echo,
-    step::{Case, Entry, from, host, outside},
+    step::{Case, Entry, Step, from, host, outside},
     world::{
         A, C, Device, ELASTIC, FAR, G, H, METADATA, MOVED, O, Party, Policy, ROUTER4, ROUTER6, U, Version,
     },
@@ -152,6 +152,11 @@ fn masquerade(version: Version) -> Vec<Case> {
             .passes(outside(), received(&way(version, (O, 53), (C, 1030)).udp()))
             .drops(forwarded(), received(&way(version, (O, 53), (C, 1030)).udp()), DropReason::Forwarded)
             .no_flows(),
+        talk(begin("a_connection_begins_where_one_is_forgotten_with_the_same_port"))
+            .then(Step::LastSeen(Flow::<V4>::EXPIRED))
+            .leaves(&inner.tcp(SYN, 900, 0), &outer.tcp(SYN, 900, 0))
+            .enters(&outer.back().tcp(SYN_ACK, 500, 901), &inner.back().tcp(SYN_ACK, 500, 901))
+            .flows("they are the new one's", |flows| flows.len() == 2),
         talk(begin("an_answer_may_be_the_first_to_be_judged_again"))
             .commit(Policy::Nat)
             .enters(&answer.0, &answer.1)

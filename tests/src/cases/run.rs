@@ -33,8 +33,8 @@ pub trait Runner {
     fn press(&mut self);
     /// Fills the IPv6 flow table up to this many free entries.
     fn fill(&mut self, free: usize);
-    /// Marks every entry as being removed.
-    fn expire(&mut self);
+    /// Has every entry last seen in this tick.
+    fn date(&mut self, tick: u32);
     /// Makes nonsense of the delivery of every entry.
     fn corrupt(&mut self);
     /// The flow table.
@@ -179,8 +179,8 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
             runner.fill(*free);
             Ok(())
         }
-        Step::Expire => {
-            runner.expire();
+        Step::LastSeen(tick) => {
+            runner.date(*tick);
             Ok(())
         }
         Step::Corrupt => {

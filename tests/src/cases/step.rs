@@ -287,8 +287,8 @@ pub enum Step {
     Press,
     /// A SYN from outside is challenged, and answered by a reset with a wrong number, then with the right one.
     Challenge(Way),
-    /// Every entry is marked as being removed.
-    Expire,
+    /// Every entry was last seen in this tick, or is marked with it.
+    LastSeen(u32),
     /// The delivery of every entry becomes nonsense.
     Corrupt,
 }

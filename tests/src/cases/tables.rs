@@ -1,6 +1,6 @@
 //! Tables at their limits: full, in the middle of a removal, damaged, or without the device.
 
-use vnet_common::{DropReason, FlowState};
+use vnet_common::{DropReason, Flow, FlowState, V4};
 
 use super::{
     frame::{ACK, Talk, UDP, switched, udp},
@@ -22,10 +22,17 @@ fn of_version(version: Version) -> Vec<Case> {
     let data = talk.forth(ACK, Talk::CLIENT + 1, Talk::SERVER + 1, 10);
     let question = switched(version, (&A, &B), UDP, &udp((40_000, 53)));
     vec![
-        established("a_flow_that_is_being_removed_is_not_revived", talk)
-            .then(Step::Expire)
-            .drops(from(&A), data.clone(), DropReason::FlowExpiring)
-            .drops(from(&B), talk.back(ACK, Talk::SERVER + 1, Talk::CLIENT + 1, 0), DropReason::FlowExpiring)
+        established("a_flow_that_is_forgotten_is_over_and_another_begins_in_its_place", talk)
+            .then(Step::LastSeen(Flow::<V4>::EXPIRED))
+            .drops(from(&A), data.clone(), DropReason::NoFlow)
+            .drops(from(&B), talk.back(ACK, Talk::SERVER + 1, Talk::CLIENT + 1, 0), DropReason::NoFlow)
+            .switches(from(&A), talk.syn(), &B)
+            .switches(from(&B), talk.syn_ack(), &A)
+            .switches(from(&A), talk.ack(), &B)
+            .state(FlowState::Established),
+        established("a_flow_that_is_being_removed_makes_who_begins_another_wait", talk)
+            .then(Step::LastSeen(Flow::<V4>::REMOVED))
+            .drops(from(&A), data.clone(), DropReason::NoFlow)
             .drops(from(&A), talk.syn(), DropReason::FlowExpiring),
         established("a_damaged_entry_sends_nothing", talk).then(Step::Corrupt).drops(
             from(&A),

@@ -416,9 +416,9 @@ impl Runner for Kernel {
         }
     }
 
-    fn expire(&mut self) {
-        self.change::<V4>(|flow| flow.last_seen.set(Flow::<V4>::EXPIRED));
-        self.change::<V6>(|flow| flow.last_seen.set(Flow::<V6>::EXPIRED));
+    fn date(&mut self, tick: u32) {
+        self.change::<V4>(|flow| flow.last_seen.set(tick));
+        self.change::<V6>(|flow| flow.last_seen.set(tick));
     }
 
     fn corrupt(&mut self) {

@@ -10,11 +10,11 @@ mod place;
 use std::{collections::BTreeMap, thread};
 
 use aya::Pod;
-use vnet_common::{DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, V4, V6, mark};
+use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     model::Model,
-    run::{Runner as _, Seen, commit, play, play_step},
+    run::{Runner as _, commit, play, play_step},
     view::{Flows, Shown},
     world::{Beyond, Device, Policy},
 };
@@ -168,17 +168,20 @@ fn what_enters_the_bridge_carries_the_mark_that_lets_it_out_and_no_other() {
 }
 
 #[test]
-fn expiry_marks_an_idle_entry_which_no_packet_uses_any_more() {
+fn expiry_removes_the_idle_entries_that_it_has_marked_unless_a_flow_begins_there() {
     with_kernel(|kernel| {
         let entry = Entry::at(Hook::FromPort, Device::A);
         let frames = ["ping_works (V4)", "ping_works (V6)"].map(allowed_packet);
-        for frame in &frames {
-            kernel.run(&entry, frame);
-        }
+        let seen = frames.each_ref().map(|frame| kernel.run(&entry, frame).seen);
         mark_each::<V4>(kernel);
         mark_each::<V6>(kernel);
-        let seen = frames.map(|frame| kernel.run(&entry, &frame).seen);
-        assert_eq!(seen, [Seen::Drop(DropReason::FlowExpiring); 2]);
+        let (marked_v4, marked_v6) = (kernel.entries::<V4>(), kernel.entries::<V6>());
+        assert_eq!(kernel.run(&entry, &frames[0]).seen, seen[0]);
+        let (stays, is_gone) = (ExpireAnswer::Refreshed as i32, ExpireAnswer::Gone as i32);
+        assert_eq!(kernel.expire_entries(&marked_v4), [stays; 2], "the new flow's");
+        assert_eq!(kernel.expire_entries(&marked_v6), [is_gone; 2]);
+        assert_eq!((kernel.entries::<V4>().len(), kernel.entries::<V6>().len()), (2, 0));
+        assert_eq!(kernel.run(&entry, &frames[1]).seen, seen[1]);
     });
 }
 

@@ -4,8 +4,9 @@
 //! removed once both directions have been silent for longer than the flow's timeout.
 //!
 //! Removing takes three steps, for the kernel gives an element's memory away at once while a packet may be
-//! reading it: the program `expire` marks the entries, from when on no packet uses them; whoever found one
-//! before is waited for; then they are deleted. What a daemon that was killed has marked, the next one deletes.
+//! reading it: the program `expire` marks the entries, from when on no packet uses what they say; whoever found one
+//! before is waited for; then `expire` removes those in which no new flow has begun meanwhile. What a daemon that was killed
+//! has marked, the next one removes.
 
 use std::{collections::BTreeMap, ops::Deref};
 
@@ -235,7 +236,7 @@ where
         let removed = gone.iter().filter(|pair| !pair.is_mapping()).count() as u64;
         if !marked.is_empty() {
             readers::wait();
-            sys::delete_all(self.map.map(), &marked).with_context(|| format!("delete from {}", A::MAP))?;
+            marker.remove(&marked)?;
         }
         Ok(removed)
     }
@@ -294,6 +295,12 @@ impl<'a> Marker<'a> {
                 return Ok(true);
             }
         }
+    }
+
+    /// Removes entries that are marked, unless a flow has begun in them.
+    fn remove<A: Version>(&self, marked: &[FlowKey<A>]) -> Result<()> {
+        let marked: Vec<_> = marked.iter().map(|key| (*key, Flow::<A>::EXPIRED)).collect();
+        marked.chunks(ExpireHeader::MOST).try_for_each(|entries| self.ask(entries).map(drop))
     }
 
     /// What the program answers about as many entries as it takes.

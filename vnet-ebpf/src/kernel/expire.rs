@@ -1,11 +1,11 @@
-//! Marks flows' entries as expired, but only those that no packet has refreshed since the controller looked.
+//! Marks flows' entries as expired, but only those that no packet has refreshed since the controller looked; and removes
+//! those that are marked, but only those in which no flow has begun since.
 //!
 //! The controller runs it by `BPF_PROG_TEST_RUN` with the questions as the packet: see
 //! [`vnet_common::ExpireHeader`]. The exchange of `last_seen` decides against a packet that arrives at
-//! this very moment: if it comes first the flow stays, if it comes later it finds the flow expired. The
-//! controller removes the entries afterwards.
+//! this very moment: if it comes first the entry stays, if it comes later it finds the flow over.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{btf_maps::HashMap, programs::TcContext};
 use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6};
 
 use super::{maps, skb::Skb, tables::compare_exchange};
@@ -31,8 +31,8 @@ fn answer(skb: &mut Skb) -> Option<()> {
             break;
         }
         match version {
-            4 => ask::<V4>(skb, number, |key| maps::FLOWS4.get_ptr_mut(key))?,
-            6 => ask::<V6>(skb, number, |key| maps::FLOWS6.get_ptr_mut(key))?,
+            4 => ask::<V4, _>(skb, number, &maps::FLOWS4)?,
+            6 => ask::<V6, _>(skb, number, &maps::FLOWS6)?,
             _ => return None,
         }
     }
@@ -41,28 +41,50 @@ fn answer(skb: &mut Skb) -> Option<()> {
 
 /// Answers the question of this number.
 #[inline(always)]
-fn ask<A: AddressWire>(
+fn ask<A: AddressWire, const ROOM: usize>(
     skb: &mut Skb,
     number: usize,
-    find: impl Fn(&FlowKey<A>) -> Option<*mut Flow<A>>,
+    flows: &HashMap<FlowKey<A>, Flow<A>, ROOM>,
 ) -> Option<()>
 where
     ExpireQuestion<A>: Wire,
 {
     let at = ExpireQuestion::<A>::offset(number);
     let question: ExpireQuestion<A> = skb.read(at).ok()?;
-    let answer = find(&question.key).map_or(ExpireAnswer::Gone, |entry| mark(entry, question.last_seen));
+    let answer = if question.last_seen == Flow::<A>::EXPIRED {
+        remove(flows, &question.key)
+    } else {
+        exchange(flows, &question.key, question.last_seen, Flow::<A>::EXPIRED)
+    };
     skb.write(at + ExpireQuestion::<A>::ANSWER, (answer as i32).to_ne_bytes()).ok()
 }
 
-/// Marks the entry as expired if it was last seen when the controller says.
+/// Removes a marked entry.
 #[inline(always)]
-fn mark<A: Copy>(entry: *mut Flow<A>, seen: u32) -> ExpireAnswer {
+fn remove<A: Copy, const ROOM: usize>(
+    flows: &HashMap<FlowKey<A>, Flow<A>, ROOM>,
+    key: &FlowKey<A>,
+) -> ExpireAnswer {
+    match exchange(flows, key, Flow::<A>::EXPIRED, Flow::<A>::REMOVED) {
+        // That there is none any more is as good.
+        ExpireAnswer::Marked => {
+            _ = flows.remove(key);
+            ExpireAnswer::Gone
+        }
+        answer => answer,
+    }
+}
+
+/// Sets `last_seen` of an entry to `mark`, if it is `seen`.
+#[inline(always)]
+fn exchange<A: Copy, const ROOM: usize>(
+    flows: &HashMap<FlowKey<A>, Flow<A>, ROOM>,
+    key: &FlowKey<A>,
+    seen: u32,
+    mark: u32,
+) -> ExpireAnswer {
+    let Some(entry) = flows.get_ptr_mut(key) else { return ExpireAnswer::Gone };
     // SAFETY: the look-up returned the entry in this run of the program.
     let last_seen = unsafe { (*entry).last_seen.as_ptr() };
-    if compare_exchange(last_seen, seen, Flow::<A>::EXPIRED) {
-        ExpireAnswer::Marked
-    } else {
-        ExpireAnswer::Refreshed
-    }
+    if compare_exchange(last_seen, seen, mark) { ExpireAnswer::Marked } else { ExpireAnswer::Refreshed }
 }

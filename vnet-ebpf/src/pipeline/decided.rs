@@ -56,7 +56,10 @@ fn routine<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         case.step = track::step(&flow, &case.datagram.message);
         return Ok(Verdict::OPEN);
     }
-    snapshot.tables.touch(&flow, case.now)?;
+    if !snapshot.tables.touch(&flow, case.now) {
+        case.step = Step::Renew;
+        return Ok(Verdict::OPEN);
+    }
     track::record(&flow, &case.datagram.message);
     replay::replay(packet, &snapshot, (&case.datagram, &flow), (&hop, &case.forth.leaves))
 }
@@ -72,7 +75,7 @@ fn routine_apart<A: Version, P: Packet, T: Tables + FlowTable<A>>(
 }
 
 /// Sends a packet whose decision stands, and which changes the state of its connection: it answers, opens or ends it. Left
-/// open if the connection is not whole.
+/// open if the connection is not whole, or over.
 ///
 /// It is called through [`Packet::carry_on`].
 ///
@@ -86,11 +89,10 @@ pub fn carry_on<A: Version, P: Packet, T: Tables + FlowTable<A>>(
 ) -> Outcome {
     let Some(own) = snapshot.tables.find(&case.key) else { return Ok(Verdict::OPEN) };
     let Some(pair) = find_pair(snapshot, case, &own) else { return Ok(Verdict::OPEN) };
-    if !is_current(snapshot, case, &own) {
+    if !is_current(snapshot, case, &own) || !snapshot.tables.touch(&own, case.now) {
         return Ok(Verdict::OPEN);
     }
     replay::check(packet, &case.datagram, &case.forth)?;
-    snapshot.tables.touch(&own, case.now)?;
     advance(packet, snapshot, case, (&own, &pair))
 }
 

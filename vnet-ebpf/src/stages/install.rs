@@ -128,19 +128,20 @@ fn settle_for<A: Address, T: FlowTable<A>>(
     }
 }
 
-/// Whether the entry of `key` may become that of `new`: it is a rest of the same flow, or its flow has ended.
+/// Whether the entry of `key` may become that of `new`: it is a rest of the same flow, or its flow has ended or expired.
 #[inline(always)]
 fn is_free<A: Address, T: FlowTable<A>>(tables: &T, key: &FlowKey<A>, new: &Flow<A>) -> bool {
     let Some(there) = tables.find(key) else { return true };
     !new.ops.get().has(Ops::TRANSLATE)
         || there.state() >= FlowState::TimeWait
+        || there.last_seen.get() == Flow::<A>::EXPIRED
         || there.pair_key(key) == new.pair_key(key)
 }
 
 /// Makes the entry of `key` that of a new flow.
 ///
 /// # Errors
-/// [`DropReason::FlowExpiring`] when it is being removed, or written by another CPU; it is left alone.
+/// [`DropReason::FlowExpiring`] when it is being removed at this moment, or written by another CPU; it is left alone.
 #[inline(always)]
 fn take_over<A: Address, T: FlowTable<A>>(
     tables: &T,
@@ -148,7 +149,9 @@ fn take_over<A: Address, T: FlowTable<A>>(
     new: &Flow<A>,
 ) -> Result<(), DropReason> {
     let there = tables.find(key).ok_or(DropReason::FlowExpiring)?;
-    tables.touch(&there, new.last_seen.get())?;
+    if !tables.revive(&there, new.last_seen.get()) {
+        return Err(DropReason::FlowExpiring);
+    }
     let seen = there.generation.get();
     if !is_won(tables, &there, seen) {
         return Err(DropReason::FlowExpiring);

@@ -92,9 +92,9 @@ fn leave_with<A: Copy>(case: &mut Case<A>, port: Be16) {
 #[inline(always)]
 fn mapped<A: Address, T: FlowTable<A>>(tables: &T, case: &Case<A>) -> Option<Be16> {
     let mapping = tables.find(&case.mapping_key)?;
-    tables.touch(&mapping, case.now).ok()?;
+    let is_alive = tables.touch(&mapping, case.now);
     let leaves = mapping.leaves.get();
-    (leaves.src == case.forth.leaves.src).then(|| leaves.ports.src())
+    (is_alive && leaves.src == case.forth.leaves.src).then(|| leaves.ports.src())
 }
 
 /// The entry of a mapping, in the direction that `ops` tells, with the tuple that stands for its pair's.
