@@ -6,6 +6,7 @@
 //! on any [`run::Runner`].
 
 mod backends;
+mod closed;
 mod errors;
 mod fragments;
 pub mod frame;
@@ -15,7 +16,7 @@ mod joined;
 pub mod measured;
 pub mod model;
 mod multicast;
-mod nat;
+pub mod nat;
 mod neighbours;
 mod parsing;
 mod policy;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Case> {
         host::cases(),
         multicast::cases(),
         nat::cases(),
+        closed::cases(),
         source_ports::cases(),
         rfc_nat::cases(),
         fragments::cases(),

@@ -1,5 +1,7 @@
 //! The table of cases on the host model; then what no table can list: frames cut anywhere, and noise.
 
+use std::collections::BTreeSet;
+
 use vnet_common::{Delivery, DropReason};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
@@ -41,6 +43,29 @@ fn every_drop_reason_has_a_case() {
         };
         assert!(steps().any(produces), "no case is dropped for {}", reason.label());
     }
+}
+
+/// Plays each case up to a packet from outside, looks what becomes of that before there is a socket buffer, and then, anew,
+/// what becomes of it later.
+#[test]
+fn what_is_dropped_early_would_be_dropped_later() {
+    let mut model = Model::new(DEVICES);
+    let mut dropped = BTreeSet::new();
+    for case in cases::all() {
+        for (number, step) in case.steps.iter().enumerate() {
+            let Step::Packet { entry, frame, .. } = step else { continue };
+            if entry.hook != Hook::FromUplink {
+                continue;
+            }
+            arrive_at(&mut model, &case, number);
+            let Some(reason) = model.early(entry, frame) else { continue };
+            arrive_at(&mut model, &case, number);
+            let seen = model.run(entry, frame).seen;
+            assert_eq!(seen, Seen::Drop(reason), "{}, step {}", case.name, number + 1);
+            dropped.insert(reason.label());
+        }
+    }
+    assert_eq!(dropped, ["ingress-denied"].into());
 }
 
 /// Plays each case up to a packet, and gives that packet cut at every length in its place.

@@ -209,8 +209,18 @@ fn try_to_connect(from: &Namespace, address: &str) -> Duration {
 
 #[test]
 fn a_flood_of_syns_under_false_addresses_costs_nobody_a_connection() {
+    withstands_syns(POLICY);
+}
+
+#[test]
+fn nor_does_one_that_is_answered_before_there_are_socket_buffers() {
+    withstands_syns(&format!("{POLICY}\n[uplinks.eth0]\nxdp = \"generic\"\n"));
+}
+
+/// Floods a host with this policy with SYNs.
+fn withstands_syns(policy: &str) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut world = World::with_outside(POLICY);
+    let mut world = World::with_outside(policy);
     world.start(&["--flows", &ROOM.to_string()]);
     let (web, other, outside, router) =
         (world.port("web"), world.port("other"), world.outside(), world.router());

@@ -21,9 +21,11 @@ pub use self::packet::{ModelCopy, ModelPacket};
 use crate::{
     case::Case,
     fragments::{Fragmented, Held},
+    pipeline,
     question::{Answer, Question},
     stages::{install::ports, judge, refuse::Refusal, translate},
     tables::{FlowTable, InsertError, Snapshot, Tables},
+    verdict::Outcome,
 };
 
 /// What only the model knows.
@@ -295,6 +297,10 @@ macro_rules! flow_table {
 
             fn destination(&self, generation: u32, case: &mut Case<$addr>) -> bool {
                 translate::destination(&Snapshot { tables: self, generation }, case)
+            }
+
+            fn judge_early(&self, generation: u32, case: &mut Case<$addr>) -> Outcome {
+                pipeline::judge_early(&Snapshot { tables: self, generation }, case)
             }
 
             fn reserve_port(&self, case: &mut Case<$addr>) -> Result<(), DropReason> {

@@ -242,21 +242,10 @@ pub const ENCAPSULATION_LEN: usize = size_of::<OverlayWire>() + ETHERNET_LEN;
 /// In the place of a segment size: the sender has cut them already (`GSO_BY_FRAGS`, as SCTP does).
 pub const SEGMENTED_BEFORE: u32 = 0xffff;
 
-/// One packet, from its Ethernet header on.
-pub trait Packet {
+/// The bytes of a packet, from its Ethernet header on: in a socket buffer, or before there is one.
+pub trait Buffer {
     /// Length of the whole packet in bytes; of all its segments when it is to be segmented later.
     fn length(&self) -> u32;
-
-    /// Bytes of payload in each segment, when it is to be segmented later; 0: it stays as it is;
-    /// [`SEGMENTED_BEFORE`]: they may differ.
-    fn segment_payload(&self) -> u32;
-
-    /// Makes another packet of it: `kept` bytes from its beginning, of which the Ethernet header is followed by `room`
-    /// zero bytes. It is no longer to be segmented.
-    ///
-    /// # Errors
-    /// [`DropReason::Truncated`] when it is shorter, [`DropReason::Internal`] when there is no room.
-    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason>;
 
     /// The header at `offset` bytes.
     ///
@@ -270,15 +259,35 @@ pub trait Packet {
     /// [`DropReason::Truncated`] when the packet ends before them.
     fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason>;
 
+    /// The tag that was taken off the frame and is held beside it, if there is one.
+    fn tag_beside(&self) -> Option<Tag>;
+
+    /// Runs [`parse::check_options`]: in the kernel as a function that the verifier walks once, not once for each call.
+    ///
+    /// # Errors
+    /// As that does.
+    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason>;
+}
+
+/// One packet in a socket buffer.
+pub trait Packet: Buffer {
+    /// Bytes of payload in each segment, when it is to be segmented later; 0: it stays as it is;
+    /// [`SEGMENTED_BEFORE`]: they may differ.
+    fn segment_payload(&self) -> u32;
+
+    /// Makes another packet of it: `kept` bytes from its beginning, of which the Ethernet header is followed by `room`
+    /// zero bytes. It is no longer to be segmented.
+    ///
+    /// # Errors
+    /// [`DropReason::Truncated`] when it is shorter, [`DropReason::Internal`] when there is no room.
+    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason>;
+
     /// Updates the checksum of TCP, UDP or ICMP at `offset` bytes for words that `change` says were replaced, also
     /// where the sender has left it to the device to compute (`CHECKSUM_PARTIAL`).
     ///
     /// # Errors
     /// [`DropReason::Truncated`] when the packet ends before it.
     fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason>;
-
-    /// The tag that was taken off the frame and is held beside it, if there is one.
-    fn tag_beside(&self) -> Option<Tag>;
 
     /// Takes the outermost tag off, beside the frame or in it.
     ///
@@ -344,19 +353,13 @@ pub trait Packet {
         device: u32,
     ) -> Result<Option<Came>, DropReason>;
 
-    /// Runs [`pipeline::spread`], as [`Packet::check_options`] does.
+    /// Runs [`pipeline::spread`], as [`Buffer::check_options`] does.
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32);
 
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;
 
-    /// Runs [`parse::check_options`]: in the kernel as a function that the verifier walks once, not once for each call.
-    ///
-    /// # Errors
-    /// As that does.
-    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason>;
-
-    /// Runs [`neighbour::check_link_options`], likewise.
+    /// Runs [`neighbour::check_link_options`], as [`Buffer::check_options`] does.
     ///
     /// # Errors
     /// As that does.

@@ -23,6 +23,7 @@
 
 mod answer;
 mod decided;
+mod early;
 mod errors;
 mod flooded;
 mod hooks;
@@ -48,14 +49,15 @@ use crate::{
         admit,
         install::{self, Birth},
         parse::{self, Version},
-        refuse, replay, track, translate,
+        replay, track, translate,
     },
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
 
-pub use answer::{answer, challenge, is_answered};
+pub use answer::{answer, challenge, challenge_early, is_answered};
 pub use decided::carry_on;
+pub use early::{early, judge as judge_early};
 pub use flooded::{to_host, to_port};
 pub use segment::{came, came_encapsulated, from_segment, from_underlay, spread, to_segment};
 
@@ -260,12 +262,22 @@ fn outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         Verdict::OPEN => {}
         verdict => return Ok(verdict),
     }
-    if snapshot.uplink(case.device).is_none_or(|uplink| uplink.mac != mac) {
+    if !is_for_uplink(&snapshot, case) {
         return Ok(Verdict::PASS);
+    }
+    packet.unicast(&snapshot, case)
+}
+
+/// Whether a packet from outside is for the uplink that it arrived at; if so, fills in who sent it.
+#[inline(always)]
+fn is_for_uplink<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &mut Case<A>) -> bool {
+    let mac = case.macs.dst();
+    if snapshot.uplink(case.device).is_none_or(|uplink| uplink.mac != mac) {
+        return false;
     }
     case.from = Endpoint::outside(case.device, snapshot.peer(case.datagram.src.ip()));
     (case.network, case.gateway_mac) = (case.device, mac);
-    packet.unicast(&snapshot, case)
+    true
 }
 
 /// A unicast packet whose sender is known: opens a flow, changes one, or has one judged again.
@@ -299,14 +311,13 @@ pub fn unicast<A: Version, P: Packet, T: Tables + FlowTable<A>>(
             return left_to_host(snapshot, case, DropReason::Unsolicited);
         }
     }
-    if let Err(reason) = way::find(snapshot, case).and_then(|()| way::admit(snapshot, case)) {
+    if let Err(reason) = way::allow(snapshot, case) {
         // A frame for somebody else says nothing about the flow.
         if case.step == Step::Renew && reason != DropReason::WrongMac {
             for key in [&case.key, &case.pair_key] {
                 snapshot.tables.find(key).as_deref().map(track::cut);
             }
         }
-        refuse::note(snapshot, case, reason);
         return Err(reason);
     }
     replay::check(packet, &case.datagram, &case.forth)?;

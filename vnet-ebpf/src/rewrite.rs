@@ -7,6 +7,7 @@
 mod challenge;
 mod clamp;
 mod error;
+mod header;
 mod overlay;
 mod translate;
 
@@ -16,22 +17,19 @@ use network_types::{
 };
 use vnet_common::{Address, Be16, Be32, DropReason, MacAddr, MacPair, V6};
 
-pub use challenge::challenge;
+pub use challenge::{challenge, challenge_anew};
 pub use clamp::clamp_mss;
 pub use error::{Quote, error_about};
 pub use overlay::{Encapsulated, OVERLAY_PORT, decapsulate, encapsulate, encapsulated};
 pub use translate::{ErrorAbout, ICMP_HEADER_LEN, error, translated};
 
-use self::translate::word;
 use crate::{
     headers::ETHERNET_LEN,
-    packet::{AddressWire as _, Ipv4Wire, Packet},
+    packet::{AddressWire as _, Buffer, Ipv4Wire, Packet},
 };
 
 /// Hops that packets of vnet's own may go (RFC 1700: the recommended default).
 pub const TTL: u8 = 64;
-/// An IPv4 header of five words.
-const IPV4_VERSION_LEN: u8 = 0x45;
 /// Offset of the hop limit in the IPv6 header.
 const HOP_LIMIT: usize = ETHERNET_LEN + 7;
 /// Offset of the ICMPv6 message in a neighbour advertisement of ours.
@@ -65,7 +63,7 @@ pub fn routed<A: Address>(packet: &mut impl Packet, macs: MacPair) -> Result<(),
 /// # Errors
 /// [`DropReason::TtlExceeded`].
 #[inline(always)]
-pub fn check_ttl<A: Address>(packet: &impl Packet) -> Result<(), DropReason> {
+pub fn check_ttl<A: Address>(packet: &impl Buffer) -> Result<(), DropReason> {
     const TTL: usize = ETHERNET_LEN + 8;
     let left: u8 = packet.read(if A::IS_V4 { TTL } else { HOP_LIMIT })?;
     if left > 1 { Ok(()) } else { Err(DropReason::TtlExceeded) }
@@ -139,22 +137,6 @@ pub fn neighbour_advertisement(packet: &mut impl Packet, answer: &Advertisement)
 #[inline(always)]
 fn pairs<const N: usize>(pairs: [[u8; 2]; N]) -> u32 {
     pairs.iter().map(|pair| u32::from(u16::from_ne_bytes(*pair))).sum()
-}
-
-/// The ones' complement sum of an IPv4 header without options (RFC 1071); all bits are set if its checksum holds.
-#[inline(always)]
-fn ipv4_sum(header: &Ipv4Wire) -> u16 {
-    let pair = |high, low| word(Be16::from_bytes([high, low]));
-    fold(
-        pair(header.version_len, header.tos)
-            + word(header.total_len)
-            + word(header.id)
-            + word(header.fragment)
-            + pair(header.ttl, header.protocol)
-            + word(header.checksum)
-            + header.src.sum()
-            + header.dst.sum(),
-    )
 }
 
 /// The sum in 16 bits, its carries added.

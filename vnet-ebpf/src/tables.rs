@@ -14,7 +14,10 @@ use vnet_common::{
 
 #[cfg(doc)]
 use {
-    crate::stages::{install::ports, judge, translate},
+    crate::{
+        pipeline,
+        stages::{install::ports, judge, translate},
+    },
     vnet_common::limits,
 };
 
@@ -23,6 +26,7 @@ use crate::{
     fragments::{Fragmented, Held},
     question::{Answer, Question},
     stages::refuse::Refusal,
+    verdict::Outcome,
 };
 
 /// What the controller fills and packets only read.
@@ -147,6 +151,12 @@ pub trait FlowTable<A: Copy> {
 
     /// Runs [`translate::destination`], as [`Tables::ask`] does.
     fn destination(&self, generation: u32, case: &mut Case<A>) -> bool;
+
+    /// Runs [`pipeline::judge_early`], as [`Tables::ask`] does.
+    ///
+    /// # Errors
+    /// As that does.
+    fn judge_early(&self, generation: u32, case: &mut Case<A>) -> Outcome;
 
     /// Runs [`ports::reserve_port`], as [`Tables::ask`] does.
     ///

@@ -7,9 +7,12 @@ use vnet_common::MacAddr;
 use super::world::{Party, Version};
 
 pub(super) const FIN: u8 = 1;
-pub(super) const SYN: u8 = 2;
-pub(super) const RST: u8 = 4;
-pub(super) const ACK: u8 = 16;
+/// A segment that opens a connection (RFC 9293 section 3.1).
+pub const SYN: u8 = 2;
+/// One that resets it (RFC 9293 section 3.1).
+pub const RST: u8 = 4;
+/// One that acknowledges (RFC 9293 section 3.1).
+pub const ACK: u8 = 16;
 pub(super) const SYN_ACK: u8 = SYN | ACK;
 
 pub(super) const ICMP: u8 = 1;

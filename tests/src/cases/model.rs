@@ -114,6 +114,14 @@ impl Model {
         }
     }
 
+    /// Why the frame of a packet from outside is dropped before there is a socket buffer, if it is.
+    #[must_use]
+    pub fn early(&self, entry: &Entry, frame: &[u8]) -> Option<DropReason> {
+        let packet = arriving(entry, self.tables.generation.get(), frame.to_vec());
+        let arrival = Arrival::at(self.devices.index(entry.device), self.now);
+        pipeline::early(&packet, &self.tables, arrival).err()
+    }
+
     /// A copy that was sent, in the world's words.
     ///
     /// # Panics

@@ -52,12 +52,16 @@ impl Way {
         self.packet(UDP, &udp((self.from.1, self.to.1)))
     }
 
-    pub(super) fn tcp(&self, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    /// A packet of TCP without data: flags, sequence number, acknowledgment.
+    #[must_use]
+    pub fn tcp(&self, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
         self.packet(TCP, &tcp((self.from.1, self.to.1), Segment { flags, seq, ack, data: 0 }))
     }
 }
 
-pub(super) const fn way(version: Version, from: (Party, u16), to: (Party, u16)) -> Way {
+/// What the first sends to the second.
+#[must_use]
+pub const fn way(version: Version, from: (Party, u16), to: (Party, u16)) -> Way {
     Way { version, from, to }
 }
 
@@ -67,7 +71,8 @@ pub(super) fn sent(packet: &[u8]) -> Vec<u8> {
 }
 
 /// Received by the uplink from the router.
-pub(super) fn received(packet: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn received(packet: &[u8]) -> Vec<u8> {
     carried(O.mac, U.mac, packet)
 }
 

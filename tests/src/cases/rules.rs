@@ -76,9 +76,12 @@ pub(super) const RULES: &[Rule] = {
         rule((D_SERVES, Device::BeyondW, In), A, (6, 80, 80)),
         rule((0x93, Device::BeyondW, In), &ANY, (17, 53, 53)),
         rule((0xe1, Device::C, Out), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
-        rule((0xe2, Device::C, In), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
+        rule((C_SERVES, Device::C, In), &ANY, (0, ALL_PORTS.0, ALL_PORTS.1)),
     ]
 };
+
+/// The rule by which everybody may ask C for anything.
+pub(super) const C_SERVES: u32 = 0xe2;
 
 /// The acl of [`super::world::Policy::Acl`], in its order. Whose set is none of its business.
 pub(super) const ACL: &[(AclAction, Rule)] = {

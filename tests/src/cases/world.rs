@@ -32,7 +32,7 @@ pub use self::{
     segment::Beyond,
 };
 
-use super::rules::{ACL, FAILSAFE, HTTP, RULES, Rule, STREAMS};
+use super::rules::{ACL, C_SERVES, FAILSAFE, HTTP, RULES, Rule, STREAMS};
 
 /// Somebody who sends and receives: a workload, or the host on a network.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +175,9 @@ pub enum Policy {
     /// Network X leads outside; tcp/8080 of the host is C's tcp/80, udp/5000 to 5009 its udp/6000 to 6009, and X has a
     /// metadata service.
     Nat,
-    /// The same, but the host has another address and forwards nothing.
+    /// The same, but nobody may ask C for anything.
+    NatClosed,
+    /// As [`Policy::Nat`], but the host has another address and forwards nothing.
     NatMoved,
     /// Network X leads outside, and C has an elastic IP.
     Elastic,
@@ -244,12 +246,13 @@ impl Policy {
     }
 
     const fn leads_outside(self) -> bool {
-        use Policy::{Elastic, Narrow, Nat, NatBehindRouter, NatExempt, NatIndependent, NatMoved};
+        use Policy::{Elastic, Narrow, Nat, NatBehindRouter, NatClosed, NatExempt, NatIndependent, NatMoved};
         matches!(
             self,
             Narrow
                 | NatBehindRouter
                 | Nat
+                | NatClosed
                 | NatMoved
                 | Elastic
                 | NatExempt
@@ -364,6 +367,7 @@ pub fn tables(policy: Policy, devices: &Devices) -> Tables {
     let is_there = |rule: &&Rule| match policy {
         Policy::Nothing | Policy::Beyond(Beyond::VlanWithoutRules) => false,
         Policy::WithoutHttp => rule.id != HTTP,
+        Policy::NatClosed => rule.id != C_SERVES,
         _ => true,
     };
     for rule in RULES.iter().filter(is_there) {
@@ -405,7 +409,7 @@ fn add_outside(tables: &mut Tables, policy: Policy, devices: &Devices) {
                 tables.forwards.push((head.block(ports.0, prefix_len), entry));
             };
         match policy {
-            Policy::Nat | Policy::Narrow => {
+            Policy::Nat | Policy::NatClosed | Policy::Narrow => {
                 forward(0, &U, 6, 16, (8080, 80), (ForwardKind::Forward, &C));
                 forward(0, &U, 17, 13, (5000, 6000), (ForwardKind::Forward, &C));
                 forward(0, &U, 132, 16, (5000, 0), (ForwardKind::Forward, &C));

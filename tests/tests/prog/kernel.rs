@@ -9,14 +9,20 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap, Map, MapData};
-use aya::programs::{ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
+use aya::programs::{
+    ProgramError, ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode, loaded_programs,
+};
+use aya_obj::programs::XdpAttachType;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
     DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6, limits, mark,
     ticks_from_ns, ticks_from_secs,
 };
-use vnet_ctl::datapath::{Capacity, Datapath, names::Pins};
+use vnet_ctl::datapath::{
+    Capacity, Datapath,
+    names::{Pins, UPLINK_XDP},
+};
 use vnet_tests::cases::{
     Entry, Hook,
     frame::without_entropy,
@@ -30,6 +36,11 @@ use crate::{
     maps::{Maps, Tracked, remove},
     place,
 };
+
+/// What XDP programs answer (`linux/bpf.h`).
+pub(crate) const XDP_DROP: u32 = 1;
+pub(crate) const XDP_PASS: u32 = 2;
+pub(crate) const XDP_TX: u32 = 3;
 
 /// tc actions (`linux/pkt_cls.h`).
 pub(crate) const PASS: i32 = -1;
@@ -50,6 +61,7 @@ const FRAME_LEN: usize = 4096;
 /// The loaded programs in a world of their own.
 pub(crate) struct Kernel {
     programs: BTreeMap<&'static str, SchedClassifier>,
+    xdp: Xdp,
     maps: Maps,
     /// Maps without a pin.
     pressure: Array<MapData, u32>,
@@ -83,10 +95,12 @@ impl Kernel {
         let pins = Pins::new(bpffs.path());
         let datapath = Datapath::open(&pins, Capacity::DECLARED).expect("load the datapath");
         let maps = Maps::open(&pins);
-        let programs = programs_of(maps.ids());
+        let infos = programs_of(maps.ids());
+        let (programs, xdp) = (tc_programs(&infos), xdp_program(&infos));
         let (pressure, genuine) = (unpinned(&programs, "PRESSURE"), unpinned(&programs, "GENUINE"));
         let mut kernel = Self {
             programs,
+            xdp,
             maps,
             pressure,
             genuine,
@@ -101,10 +115,11 @@ impl Kernel {
 
     /// How many instructions the verifier walked for each program.
     pub(crate) fn verified_instructions(&self) -> BTreeMap<&'static str, u32> {
-        let count = |program: &SchedClassifier| {
-            program.info().expect("program info").verified_instruction_count().expect("Linux 5.16")
+        let count = |info: Result<ProgramInfo, ProgramError>| {
+            info.expect("program info").verified_instruction_count().expect("Linux 5.16")
         };
-        self.programs.iter().map(|(name, program)| (*name, count(program))).collect()
+        let tc = self.programs.iter().map(|(name, program)| (*name, count(program.info())));
+        tc.chain([(UPLINK_XDP, count(self.xdp.info()))]).collect()
     }
 
     /// The program at a hook.
@@ -143,6 +158,28 @@ impl Kernel {
         let word = |at| context_out[at..at + 4].try_into().map(u32::from_ne_bytes).expect("four bytes");
         let (mark, priority) = (word(MARK), word(PRIORITY));
         Run { action: result.return_value as i32, mark, priority, frame: frame_out }
+    }
+
+    /// Runs the XDP program of the uplink over a frame: what it answers, why the frame was dropped if it was, and the frame
+    /// afterwards.
+    pub(crate) fn run_xdp(&self, frame: &[u8]) -> (u32, Option<DropReason>, Vec<u8>) {
+        let before = self.maps.drops();
+        let end = frame.len() as u32;
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, end, 0, self.devices.index(Device::U), 0, 0].map(u32::to_ne_bytes).concat();
+        let mut out = vec![0; FRAME_LEN];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let result = self.xdp.test_run(options).expect("run the XDP program");
+        out.truncate(result.data_size_out as usize);
+        let reasons: Vec<_> = counted(&before, &self.maps.drops());
+        assert!(matches!(reasons[..], [] | [(_, 1)]), "counted {reasons:?}");
+        let reason = reasons.first().map(|(number, _)| DropReason::try_from(*number).expect("a reason"));
+        (result.return_value, reason, out)
     }
 
     /// Puts generation after generation in force, with one of the packets after each, while the other one comes
@@ -290,7 +327,7 @@ const PROGRAMS: [&str; 9] = [
 ];
 
 /// The programs of the object of which some use one of the maps of these ids.
-fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
+fn programs_of(maps: [u32; 3]) -> Vec<ProgramInfo> {
     // Programs of others may go away while they are looked through.
     let infos: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
     let uses_map = |info: &&ProgramInfo| {
@@ -298,12 +335,33 @@ fn programs_of(maps: [u32; 3]) -> BTreeMap<&'static str, SchedClassifier> {
     };
     // One of them uses no map at all; what an object describes of its types is its own.
     let types = infos.iter().find(uses_map).and_then(ProgramInfo::btf_id).expect("the object's types");
-    let own = infos.into_iter().filter(|info| info.btf_id() == Some(types));
-    let named = own.filter_map(|info| {
-        let name = PROGRAMS.into_iter().find(|name| info.name_as_str() == Some(name))?;
-        Some((name, SchedClassifier::from_program_info(info, name.into()).expect("a tc program")))
-    });
-    named.collect()
+    infos.into_iter().filter(|info| info.btf_id() == Some(types)).collect()
+}
+
+/// The tc programs among them, by name.
+fn tc_programs(infos: &[ProgramInfo]) -> BTreeMap<&'static str, SchedClassifier> {
+    let program = |name: &'static str| {
+        let info = named(infos, name);
+        (name, SchedClassifier::from_program_info(info, name.into()).expect("a tc program"))
+    };
+    PROGRAMS.into_iter().map(program).collect()
+}
+
+/// The XDP program among them, attached to the uplink: a veth has no queue for it otherwise.
+fn xdp_program(infos: &[ProgramInfo]) -> Xdp {
+    let info = named(infos, UPLINK_XDP);
+    let mut xdp =
+        Xdp::from_program_info(info, UPLINK_XDP.into(), XdpAttachType::Interface).expect("an XDP program");
+    let link = xdp.attach("u", XdpMode::Driver).expect("attach the XDP program");
+    // It stays attached for as long as the namespace is there.
+    std::mem::forget(xdp.take_link(link).expect("the link"));
+    xdp
+}
+
+fn named(infos: &[ProgramInfo], name: &str) -> ProgramInfo {
+    let is_named = |info: &&ProgramInfo| info.name_as_str() == Some(name);
+    let id = infos.iter().find(is_named).unwrap_or_else(|| panic!("there is no {name}")).id();
+    loaded_programs().filter_map(Result::ok).find(|info| info.id() == id).expect("the program")
 }
 
 /// The map of that name, which the program for the outside uses.

@@ -10,17 +10,19 @@ mod place;
 use std::{collections::BTreeMap, thread};
 
 use aya::Pod;
-use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, V4, V6, mark};
+use vnet_common::{DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, V4, V6, mark};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
+    frame::{ACK, RST, SYN},
     model::Model,
-    run::{Runner as _, commit, play, play_step},
+    nat::{received, way},
+    run::{Runner as _, Seen, commit, play, play_step},
     view::{Flows, Shown},
-    world::{Beyond, Device, Policy},
+    world::{Beyond, Device, O, Policy, U, Version},
 };
 
 use self::{
-    kernel::{Kernel, PASS},
+    kernel::{Kernel, PASS, XDP_DROP, XDP_PASS, XDP_TX},
     maps::Tracked,
 };
 
@@ -44,6 +46,61 @@ fn every_case_holds_and_leaves_the_flows_of_the_model() {
         let failures: Vec<String> =
             playable.filter_map(|case| play_both(kernel, &mut model, case).err()).collect();
         assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
+    });
+}
+
+/// What the program that runs first on uplinks drops is a part of what the others do: see the suite `model`.
+#[test]
+fn packets_are_dropped_early_as_on_the_model() {
+    with_kernel(|kernel| {
+        let mut model = Model::new(kernel.devices().clone());
+        let mut dropped = 0;
+        let is_from_outside =
+            |step: &Step| matches!(step, Step::Packet { entry, .. } if entry.hook == Hook::FromUplink);
+        let concerns_it = |case: &&Case| !case.model_only && case.steps.iter().any(is_from_outside);
+        for case in cases::all().iter().filter(concerns_it) {
+            kernel.reset();
+            model.reset();
+            for (number, step) in case.steps.iter().enumerate() {
+                if let Step::Packet { entry, frame, .. } = step
+                    && is_from_outside(step)
+                    && !entry.vlan_tag
+                {
+                    let expected = model.early(entry, frame);
+                    let action = if expected.is_some() { XDP_DROP } else { XDP_PASS };
+                    let ran = kernel.run_xdp(frame);
+                    let at = format!("{}, step {}", case.name, number + 1);
+                    assert_eq!(ran, (action, expected, frame.clone()), "{at}");
+                    dropped += u32::from(expected.is_some());
+                }
+                let _ = (play_step(&mut model, step), play_step(kernel, step));
+            }
+        }
+        assert!(dropped > 10, "{dropped} packets were dropped early");
+    });
+}
+
+/// What answers a challenge that was made before there was a socket buffer is taken as one.
+#[test]
+fn a_syn_is_challenged_early() {
+    with_kernel(|kernel| {
+        for version in Version::BOTH {
+            kernel.reset();
+            commit(kernel, Policy::Nat);
+            kernel.press();
+            let asked = way(version, (O, 7000), (U, 8080));
+            let (action, reason, frame) = kernel.run_xdp(&received(&asked.tcp(SYN, 100, 0)));
+            assert_eq!((action, reason), (XDP_TX, Some(DropReason::SynChallenged)));
+            assert_eq!((&frame[..6], &frame[6..12]), (&O.mac.0[..], &U.mac.0[..]));
+            let segment = if version == Version::V4 { 34 } else { 54 };
+            assert_eq!((frame.len(), frame[segment + 13]), (segment + 20, SYN | ACK));
+            let number = u32::from_be_bytes(frame[segment + 8..segment + 12].try_into().expect("a number"));
+            let reset = received(&asked.tcp(RST, number, 0));
+            assert_eq!(kernel.run_xdp(&reset).0, XDP_PASS);
+            let outside = Entry::at(Hook::FromUplink, Device::U);
+            assert_eq!(kernel.run(&outside, &reset).seen, Seen::Taken { shows: false });
+            assert_eq!(kernel.run_xdp(&received(&asked.tcp(SYN, 100, 0))).0, XDP_PASS);
+        }
     });
 }
 
@@ -91,6 +148,7 @@ fn the_verifier_has_half_of_its_limit_to_spare() {
                 "to_host",
                 "to_port",
                 "to_segment",
+                "uplink_xdp",
             ]
         );
         for (program, count) in counts {

@@ -19,7 +19,8 @@ pub(crate) fn leave_the_host(bpffs: &Path) {
     mount(Some("bpf"), bpffs, Some("bpf"), MsFlags::empty(), nothing).expect("mount a bpf filesystem");
 }
 
-/// Creates the world's devices: bridges for networks, veths for ports, a tap for T.
+/// Creates the world's devices: bridges for networks, veths for ports, a tap for T. The uplink is up, as devices that run
+/// XDP programs have to be.
 pub(crate) fn create_devices() -> Devices {
     const DEVICES: [(&str, &[&str]); 9] = [
         ("w", &["type", "bridge"]),
@@ -32,13 +33,15 @@ pub(crate) fn create_devices() -> Devices {
         ("stranger", &["type", "veth", "peer", "name", "s-inside"]),
         ("k", &["type", "veth", "peer", "name", "k-outside"]),
     ];
-    Devices(DEVICES.map(|(name, kind)| {
+    let devices = Devices(DEVICES.map(|(name, kind)| {
         match kind {
             [] => ip(&["tuntap", "add", "dev", name, "mode", "tap"]),
             kind => ip(&[&["link", "add", "name", name], kind].concat()),
         }
         if_nametoindex(name).expect("the device that was just made")
-    }))
+    }));
+    ip(&["link", "set", "u", "up"]);
+    devices
 }
 
 fn ip(args: &[&str]) {

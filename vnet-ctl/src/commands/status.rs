@@ -1,6 +1,6 @@
 //! `status`: asks the daemon how it is.
 
-use vnet_ctl::api::types::{FlowCounts, PendingInfo, Status};
+use vnet_ctl::api::types::{FlowCounts, PendingInfo, Status, UplinkInfo};
 
 use super::Context;
 use crate::{
@@ -55,9 +55,16 @@ fn view(status: &Status) -> View {
                 megabytes(status.memory.daemon)
             ),
         ),
+        ("Uplinks", status.uplinks.iter().map(uplink).collect::<Vec<_>>().join("; ")),
         ("Layout ABI", status.abi.to_string()),
         ("Problems", status.problems.join("; ")),
     ])
+}
+
+/// An uplink, and by whom its XDP program is run.
+fn uplink(UplinkInfo { device, xdp, reason }: &UplinkInfo) -> String {
+    let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("{device}, XDP {xdp}{why}")
 }
 
 /// How many flows there are, of how many that have room. A daemon of an earlier version does not tell the latter.

@@ -10,9 +10,9 @@ use super::{Daemon, at_length, view::drops_at};
 use crate::{
     api::types::{
         DropReport, ElasticIpInfo, Event, FlowInfo, ForwardInfo, Memory, NetworkInfo, PortInfo, PortState,
-        PortStats, Status, Traffic,
+        PortStats, Status, Traffic, UplinkInfo,
     },
-    datapath::{FlowFilter, memory_of_process},
+    datapath::{Datapath, Early, FlowFilter, memory_of_process, names::XdpMode},
     plan::Desired,
     state::State,
 };
@@ -20,9 +20,22 @@ use crate::{
 /// A client that asked for the next event and is gone is noticed by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// That the host's own processes miss something, and why.
-pub(super) fn sockets_warning(reason: &str) -> String {
-    format!("the host's own processes do not reach its forwards and elastic IPs: {reason}")
+/// What does not work on this host, and why.
+pub(super) fn troubles(datapath: &Datapath) -> Vec<String> {
+    let sockets = datapath.sockets_trouble().map(|reason| {
+        format!("the host's own processes do not reach its forwards and elastic IPs: {reason}")
+    });
+    let earlies =
+        datapath.earlies().filter(|early| early.is_trouble).map(|Early { device, reason, .. }| {
+            format!("uplink {device} does without XDP: {}", reason.as_deref().unwrap_or("nobody says why"))
+        });
+    sockets.into_iter().chain(earlies).collect()
+}
+
+/// An uplink, as people see it.
+fn uplink(Early { device, mode, reason, .. }: &Early) -> UplinkInfo {
+    let xdp = mode.map_or("off", XdpMode::label).to_owned();
+    UplinkInfo { device: device.clone(), xdp, reason: reason.clone() }
 }
 
 impl Daemon {
@@ -45,7 +58,8 @@ impl Daemon {
             memory: Memory { tables: datapath.memory()?, daemon: memory_of_process()? },
             uptime_secs: self.started.elapsed().as_secs(),
             pending,
-            problems: datapath.sockets_trouble().map(sockets_warning).into_iter().collect(),
+            uplinks: datapath.earlies().map(uplink).collect(),
+            problems: troubles(&datapath),
         })
     }
 

@@ -3,7 +3,7 @@
 //! Pure: what was located in, data out.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     compile::{Bridge, Devices, PortDevice, SegmentDevice, Source, UplinkDevice},
-    datapath::names::Hook,
+    datapath::{WantedEarly, names::Hook},
     plan::{self, Located, LocatedSegment, LocatedUplink, Role},
     policy::Policy,
 };
@@ -122,6 +122,20 @@ pub(super) fn outside(located: &Located) -> BTreeSet<(u32, Hook)> {
     let uplinks = located.uplinks.values().map(|uplink| (uplink.ifindex, Role::Uplink));
     let segments = located.segments.values().flat_map(|segment| segment.roles.iter().copied());
     uplinks.chain(segments).map(|(ifindex, role)| (ifindex, hook_of(role))).collect()
+}
+
+/// The uplinks, which may drop early what comes in there.
+pub(super) fn earlies(policy: &Policy, located: &Located) -> BTreeMap<u32, WantedEarly> {
+    let segments = || located.segments.values().flat_map(|segment| &segment.roles);
+    let wanted = |uplink: &LocatedUplink| {
+        let xdp = policy.uplinks.get(&uplink.device).copied().unwrap_or_default().xdp;
+        let is_trunk = segments().any(|place| *place == (uplink.ifindex, Role::Segment));
+        (
+            uplink.ifindex,
+            WantedEarly { device: uplink.device.clone(), xdp, is_trunk, is_veth: uplink.is_veth },
+        )
+    };
+    located.uplinks.values().map(wanted).collect()
 }
 
 /// The devices with programs for what they lead to, and for what.

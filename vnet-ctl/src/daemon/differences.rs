@@ -19,7 +19,11 @@ use crate::policy::{
 pub(super) fn differences(before: &Policy, after: &Policy) -> Vec<String> {
     let mut found = Found::default();
     found.list("host: failsafe port", &texts(&before.host.failsafe), &texts(&after.host.failsafe));
-    found.list("uplink", &texts(&before.uplinks), &texts(&after.uplinks));
+    found.list("uplink", &texts(before.uplinks.keys()), &texts(after.uplinks.keys()));
+    for (name, after) in &after.uplinks {
+        let before = before.uplinks.get(name).unwrap_or(after);
+        found.value(&format!("uplink {name}"), "xdp", [before.xdp, after.xdp]);
+    }
     found.each("network", &before.networks, &after.networks, network);
     found.each("prefix list", &before.prefix_lists, &after.prefix_lists, |found, of, [before, after]| {
         found.list(&format!("{of}: prefix"), &texts(before), &texts(after));

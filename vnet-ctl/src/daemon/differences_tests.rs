@@ -122,6 +122,7 @@ fn each_change_is_told_in_the_words_of_the_file() {
 const WAYS: [&str; 2] = [
     r#"
 [uplinks.eth1]
+[uplinks.eth7]
 [networks.out]
 type = "nat"
 subnets = ["10.30.0.0/24"]
@@ -152,6 +153,8 @@ listen = "169.254.169.254:80"
 to = "host:8775"
 "#,
     r#"
+[uplinks.eth7]
+xdp = "native"
 [networks.out]
 type = "nat"
 subnets = ["10.30.0.0/24"]
@@ -199,6 +202,7 @@ fn the_ways_outside_and_in_are_told() {
         [
             "uplink removed: eth1",
             "uplink added: eth0",
+            "uplink eth7: xdp changed from auto to native",
             "network out: clamp_mss changed from false to true",
             "network out: uplink changed from that of the default route to eth0",
             "network out: snat changed from the uplink's own address to 198.51.100.9,198.51.100.10",

@@ -18,13 +18,13 @@ use tokio::sync::Notify;
 use super::{
     SharedDatapath,
     absent::{Waiting, leave_out, rested},
-    answers::sockets_warning,
+    answers::troubles,
     apply::Occasion,
     at_length,
     clock::Now,
     declared::{Conflicts, Declared, Joined},
     desired::{desired, place},
-    devices::{attached, attached_outside, devices, imagined, indexes, outside},
+    devices::{attached, attached_outside, devices, earlies, imagined, indexes, outside},
     error::ApplyError,
     grace::Grace,
     herald::Herald,
@@ -39,6 +39,7 @@ use crate::{
     datapath::Committed,
     host::{ApplyError as HostError, Host},
     plan::{self, Absent, Desired, Located, Observed},
+    policy::Policy,
     state::{PortStore, State},
 };
 
@@ -133,7 +134,7 @@ impl Engine {
         let mut outcome = result.inspect_err(|_| self.in_doubt.notify_one())?;
         outcome.waiting = waiting.messages();
         outcome.news = news;
-        outcome.warnings.extend(self.datapath.lock().sockets_trouble().map(sockets_warning));
+        outcome.warnings.extend(troubles(&self.datapath.lock()));
         declared.settle(waiting.conflicting());
         self.waiting = waiting;
         Ok(outcome)
@@ -266,7 +267,10 @@ impl Engine {
         self.herald.withdraw(&news.withdrawn);
         self.tables.settle();
         self.herald.announce(news).await;
-        Ok(Outcome::of(committed, change, &located, self.tables.member_links()))
+        let settled = self.settle_earlies(&change.policy, &located);
+        let mut outcome = Outcome::of(committed, change, &located, self.tables.member_links());
+        outcome.add(settled);
+        Ok(outcome)
     }
 
     async fn put_in_force(&mut self, change: Change) -> Result<Outcome, ApplyError> {
@@ -302,9 +306,16 @@ impl Engine {
         if problems.is_empty() {
             self.settled = Some(Settled { wanted: change.wanted.clone(), located: located.clone() });
         }
+        let settled = self.settle_earlies(&change.policy, &located);
         let mut outcome = Outcome::of(committed, change, &located, self.tables.member_links());
         outcome.warnings.extend(problems);
+        outcome.add(settled);
         Ok(outcome)
+    }
+
+    /// Has the uplinks drop early what they can; what was done for it.
+    fn settle_earlies(&self, policy: &Policy, located: &Located) -> Result<Vec<String>> {
+        self.datapath.lock().settle_earlies(&earlies(policy, located))
     }
 
     /// Puts the tables in force, then brings the devices up.

@@ -117,6 +117,14 @@ impl Outcome {
         let (generation, view) = (committed.generation, Arc::new(view));
         Self { generation, view, changes, warnings, waiting: Vec::new(), news: Vec::new(), repairs }
     }
+
+    /// Adds what was done besides, or that it could not be, which leaves the policy in force.
+    pub(super) fn add(&mut self, done: anyhow::Result<Vec<String>>) {
+        match done {
+            Ok(changes) => self.changes.extend(changes),
+            Err(error) => self.warnings.push(format!("{error:#}")),
+        }
+    }
 }
 
 /// The devices by which networks go beyond this host, and those that lead to other hosts of overlays, with their names.

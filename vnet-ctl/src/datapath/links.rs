@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 
 use super::{
     mend::{Mended, Unmended, What},
-    names::{Hook, Pins, is_socket_link_name, parse_link_name},
+    names::{Hook, Pins, is_socket_link_name, parse_link_name, parse_xdp_link_name},
     sys,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn pinned(folder: &Path) -> Result<Vec<(PathBuf, u32, Hook)>> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match parse_link_name(name) {
             Some((ifindex, hook)) => found.push((path, ifindex, hook)),
-            None if is_socket_link_name(name) => {}
+            None if is_socket_link_name(name) || parse_xdp_link_name(name).is_some() => {}
             None => warn!("{} is not of vnet's making and stays", path.display()),
         }
     }
@@ -254,7 +254,7 @@ fn program(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier> {
 }
 
 /// The name of a device of the calling thread's network namespace.
-fn device_name(ifindex: u32) -> Option<String> {
+pub(super) fn device_name(ifindex: u32) -> Option<String> {
     let name = if_indextoname(ifindex).ok()?.into_string().ok()?;
     // nix answers with an empty name for an index that nothing has.
     Some(name).filter(|name| !name.is_empty())

@@ -1,6 +1,6 @@
 //! What somebody took away from the running datapath, and how it is told.
 //!
-//! Programs are mended by [`super::links`] and [`super::sockets`]; here are the maps' pins. A map is held as long as the controller
+//! Programs are mended by [`super::links`], [`super::sockets`] and [`super::early`]; here are the maps' pins. A map is held as long as the controller
 //! runs, so that a pin that is removed takes nothing along and is only made again.
 
 use std::{fmt, os::fd::AsFd as _};
@@ -10,7 +10,7 @@ use aya::maps::MapData;
 
 use super::{
     memory,
-    names::{Hook, MAPS, Pins, SocketHook},
+    names::{Hook, MAPS, Pins, SocketHook, UPLINK_XDP},
     sys,
 };
 
@@ -31,6 +31,13 @@ pub enum Mended {
     Sockets {
         /// Which.
         hook: SocketHook,
+        /// What was wrong.
+        what: What,
+    },
+    /// The XDP program of an uplink.
+    Early {
+        /// The uplink.
+        device: String,
         /// What was wrong.
         what: What,
     },
@@ -66,6 +73,13 @@ pub enum Unmended {
         /// Why not.
         error: String,
     },
+    /// XDP on an uplink.
+    Early {
+        /// The uplink.
+        device: String,
+        /// Why not.
+        error: String,
+    },
 }
 
 impl Unmended {
@@ -77,6 +91,7 @@ impl Unmended {
                 format!("{hook} of {} is not attached: {error}", name(*ifindex, device))
             }
             Self::Sockets { hook, error } => format!("{hook} of the host's sockets is not attached: {error}"),
+            Self::Early { device, error } => format!("{UPLINK_XDP} of {device} is not attached: {error}"),
         }
     }
 
@@ -85,7 +100,7 @@ impl Unmended {
     pub const fn place(&self) -> Option<&Place> {
         match self {
             Self::Program { place, .. } => Some(place),
-            Self::Sockets { .. } => None,
+            Self::Sockets { .. } | Self::Early { .. } => None,
         }
     }
 }
@@ -99,6 +114,7 @@ impl Mended {
                 what.of(&format!("{hook} of {}", name(*ifindex, device)))
             }
             Self::Sockets { hook, what } => what.of(&format!("{hook} of the host's sockets")),
+            Self::Early { device, what } => what.of(&format!("{UPLINK_XDP} of {device}")),
             Self::Map(map) => format!("the pin of the map {map} had been removed: pinned again"),
         }
     }

@@ -13,6 +13,7 @@ mod cgroup;
 mod commit;
 mod counters;
 mod drops;
+mod early;
 mod filter;
 mod flows;
 mod links;
@@ -41,19 +42,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::{
-    Ebpf, EbpfLoader,
-    programs::{Program, SchedClassifier},
-};
+use aya::{Ebpf, EbpfLoader, programs::Program};
 
 use self::{
     carry::{Carried, Carry},
     commit::Commits,
     drops::DropCounters,
+    early::Earlies,
     flows::FlowTables,
     links::{Links, causes},
     mend::HeldMaps,
-    names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
+    names::{CONTROL, EXPIRE, Hook, MAPS, Pins, UPLINK_XDP},
     pressure::Pressure,
     sockets::Sockets,
 };
@@ -63,6 +62,7 @@ pub use capacity::Capacity;
 pub use carry::CarryError;
 pub use commit::{Changes, Committed, Count};
 pub use drops::describe;
+pub use early::{Early, WantedEarly};
 pub use filter::{FilterError, FlowFilter};
 pub use memory::of_process as memory_of_process;
 pub use mend::{Mended, Place, Unmended, What};
@@ -78,6 +78,7 @@ pub struct Datapath {
     maps: HeldMaps,
     links: Links,
     sockets: Sockets,
+    earlies: Earlies,
     /// What other versions have left, until the first policy is in force.
     carry: Option<Carry>,
     carried: Carried,
@@ -136,6 +137,7 @@ impl Datapath {
         let maps = HeldMaps::open(pins)?;
         let links = Links::adopt(pins, &mut object)?;
         let sockets = Sockets::adopt(pins, &mut object)?;
+        let earlies = Earlies::adopt(pins, &object)?;
         let mut commits = Commits::take(&mut object)?;
         if let Some(carry) = &carry {
             commits.stay_above(carry.generation());
@@ -152,6 +154,7 @@ impl Datapath {
             maps,
             links,
             sockets,
+            earlies,
             carry,
             carried,
             mended,
@@ -216,6 +219,20 @@ impl Datapath {
         self.sockets.trouble()
     }
 
+    /// Has the uplinks in `wanted`, by their indexes, drop early what they can, as the policy says; no others. What was done
+    /// for it. Where the kernel refuses, [`Datapath::earlies`] tells why.
+    ///
+    /// # Errors
+    /// When a program cannot be detached, or its pin not removed.
+    pub fn settle_earlies(&mut self, wanted: &BTreeMap<u32, WantedEarly>) -> Result<Vec<String>> {
+        self.earlies.settle(&self.object, wanted)
+    }
+
+    /// How the uplinks drop early what they can.
+    pub fn earlies(&self) -> impl Iterator<Item = &Early> {
+        self.earlies.uplinks()
+    }
+
     /// Detaches `hooks` from a device, and forgets its flows and counters unless others there need them.
     ///
     /// # Errors
@@ -270,7 +287,9 @@ impl Datapath {
         }
         let (mended, unmended) = self.sockets.look_after(&self.object)?;
         self.mended.extend(mended);
-        Ok(found.unmended.into_iter().chain(unmended).collect())
+        let (mended, early) = self.earlies.look_after(&self.object)?;
+        self.mended.extend(mended);
+        Ok(found.unmended.into_iter().chain(unmended).chain(early).collect())
     }
 
     /// What was put right since this was asked last.
@@ -296,6 +315,7 @@ impl Datapath {
     pub fn let_go(&mut self) {
         self.links.let_go();
         self.sockets.let_go();
+        self.earlies.let_go();
     }
 
     /// Puts `tables` in force, whole. When they are in force already, nothing happens: flows are not judged
@@ -431,7 +451,8 @@ fn load(pins: &Pins, capacity: Capacity) -> Result<Ebpf> {
     }
     let mut object =
         loader.load(object::OBJECT).map_err(|error| anyhow!("load the eBPF object: {}", causes(&error)))?;
-    let names: BTreeSet<&str> = Hook::ALL.map(Hook::program).into_iter().chain([EXPIRE]).collect();
+    let others = [EXPIRE, UPLINK_XDP];
+    let names: BTreeSet<&str> = Hook::ALL.map(Hook::program).into_iter().chain(others).collect();
     if let Some(missing) = names.iter().find(|name| object.program(name).is_none()) {
         bail!("the eBPF object has no program {missing}");
     }
@@ -448,7 +469,10 @@ fn load(pins: &Pins, capacity: Capacity) -> Result<Ebpf> {
 }
 
 fn load_program(name: &str, program: &mut Program) -> Result<()> {
-    let program: &mut SchedClassifier =
-        program.try_into().with_context(|| format!("{name} is not a tc program"))?;
-    program.load().map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))
+    let loaded = match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        _ => bail!("{name} is not a program of packets"),
+    };
+    loaded.map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))
 }

@@ -84,6 +84,32 @@ pub const MAPS: &[&str] = &[
 /// The program that removes an expired flow; it is run, never attached.
 pub const EXPIRE: &str = "expire";
 
+/// The program that sees what comes from outside before there is a socket buffer.
+pub const UPLINK_XDP: &str = "uplink_xdp";
+
+/// By whom XDP programs are run on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum XdpMode {
+    /// By its driver.
+    Native,
+    /// By the kernel, which has a socket buffer by then.
+    Generic,
+}
+
+impl XdpMode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Native, Self::Generic];
+
+    /// What it is called, in pins and elsewhere.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 /// A program that is attached to devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
@@ -319,6 +345,12 @@ impl Pins {
         self.links().join(link_name(ifindex, hook))
     }
 
+    /// The pin of [`UPLINK_XDP`] on the device `ifindex`.
+    #[must_use]
+    pub fn xdp_link(&self, ifindex: u32, mode: XdpMode) -> PathBuf {
+        self.links().join(xdp_link_name(ifindex, mode))
+    }
+
     /// The pin of `hook` at the root of the control groups.
     #[must_use]
     pub fn socket_link(&self, hook: SocketHook) -> PathBuf {
@@ -337,6 +369,17 @@ fn link_name(ifindex: u32, hook: Hook) -> String {
 
 fn socket_link_name(hook: SocketHook) -> String {
     format!("cgroup-{hook}")
+}
+
+fn xdp_link_name(ifindex: u32, mode: XdpMode) -> String {
+    format!("{ifindex}-{UPLINK_XDP}-{}", mode.label())
+}
+
+/// The device whose link for [`UPLINK_XDP`] is pinned under `name`, and its mode.
+pub(super) fn parse_xdp_link_name(name: &str) -> Option<(u32, XdpMode)> {
+    let ifindex = name.split_once('-')?.0.parse().ok()?;
+    let mode = XdpMode::ALL.into_iter().find(|mode| xdp_link_name(ifindex, *mode) == name)?;
+    Some((ifindex, mode))
 }
 
 /// Whether a link of the host's sockets is pinned under `name`.
@@ -363,6 +406,18 @@ mod tests {
         }
         for foreign in ["17", "17-expire", "x-from_port", "017-from_port", "+7-from_port", "-from_port"] {
             assert_eq!(parse_link_name(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn links_of_xdp_tell_device_and_mode() {
+        for mode in XdpMode::ALL {
+            let name = xdp_link_name(17, mode);
+            assert_eq!(parse_xdp_link_name(&name), Some((17, mode)));
+            assert!(parse_link_name(&name).is_none() && !is_socket_link_name(&name));
+        }
+        for foreign in ["17-uplink_xdp", "017-uplink_xdp-native", "17-from_port"] {
+            assert_eq!(parse_xdp_link_name(foreign), None, "{foreign}");
         }
     }
 

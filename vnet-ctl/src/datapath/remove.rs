@@ -12,7 +12,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    links,
+    early, links,
     names::{CONTROL, LINKS_FOLDER, MAPS_FOLDER, Pins},
     sockets,
 };
@@ -91,7 +91,8 @@ pub(super) fn remove_version(root: &Path, removed: &mut Removed) {
 fn all_links(root: &Path) -> Result<Vec<PathBuf>> {
     let folder = root.join(LINKS_FOLDER);
     let devices = links::pinned(&folder)?.into_iter().map(|(path, ..)| path);
-    Ok(sockets::pinned(&folder).into_iter().chain(devices).collect())
+    let early = early::pinned(&folder)?.into_iter().map(|(path, ..)| path);
+    Ok(sockets::pinned(&folder).into_iter().chain(early).chain(devices).collect())
 }
 
 fn remove_folder(folder: &Path, removed: &mut Removed) {

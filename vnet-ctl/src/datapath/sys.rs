@@ -5,6 +5,7 @@ use std::{
     ffi::CString,
     io,
     mem::MaybeUninit,
+    net::{Ipv4Addr, UdpSocket},
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -14,13 +15,17 @@ use std::{
 };
 
 use aya::{Pod, maps::MapData};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{
+    XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info,
+};
 use nix::{
     errno::Errno,
     libc,
     time::{ClockId, clock_gettime},
 };
 use vnet_common::ticks_from_ns;
+
+use super::names::XdpMode;
 
 /// Entries asked for at once. More saves nothing: the system call is already a small part.
 const BATCH: usize = 4096;
@@ -145,9 +150,9 @@ fn write<K: Pod, V: Pod>(
     }
 }
 
-/// What a tcx link is attached to at this moment.
+/// What a link to a device is attached to at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TcxInfo {
+pub(super) struct DeviceLink {
     /// Number of the program that runs.
     pub(super) program: u32,
     /// Its device; 0 once it is detached or the device is gone.
@@ -194,11 +199,11 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 }
 
 /// Asks the kernel about a tcx link.
-pub(super) fn tcx_info(link: BorrowedFd<'_>) -> io::Result<TcxInfo> {
+pub(super) fn tcx_info(link: BorrowedFd<'_>) -> io::Result<DeviceLink> {
     let info = link_info(link)?;
     // SAFETY: any bytes are valid integers, and all were zero before.
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
-    Ok(TcxInfo { program: info.prog_id, ifindex })
+    Ok(DeviceLink { program: info.prog_id, ifindex })
 }
 
 /// Asks the kernel about a link to a control group.
@@ -221,16 +226,43 @@ fn link_info(link: BorrowedFd<'_>) -> io::Result<bpf_link_info> {
     Ok(info)
 }
 
+/// Asks the kernel about an XDP link.
+pub(super) fn xdp_info(link: BorrowedFd<'_>) -> io::Result<DeviceLink> {
+    let info = link_info(link)?;
+    // SAFETY: as above.
+    let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
+    Ok(DeviceLink { program: info.prog_id, ifindex })
+}
+
 /// Attaches a program to a control group, beside what others have attached there.
 pub(super) fn attach_cgroup(
     program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
     attach_type: bpf_attach_type,
 ) -> io::Result<OwnedFd> {
+    attach(program, (cgroup.as_raw_fd() as u32, attach_type), 0)
+}
+
+/// Attaches an XDP program to a device of the calling thread's network namespace, where none is.
+pub(super) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, mode: XdpMode) -> io::Result<OwnedFd> {
+    let flags = match mode {
+        XdpMode::Native => XDP_FLAGS_DRV_MODE,
+        XdpMode::Generic => XDP_FLAGS_SKB_MODE,
+    };
+    attach(program, (ifindex, bpf_attach_type::BPF_XDP), flags)
+}
+
+/// Attaches a program: to what, of what type, and how.
+fn attach(
+    program: BorrowedFd<'_>,
+    (target, attach_type): (u32, bpf_attach_type),
+    flags: u32,
+) -> io::Result<OwnedFd> {
     let mut attr = no_attr();
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
-    attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd() as u32;
+    attr.link_create.__bindgen_anon_2.target_fd = target;
     attr.link_create.attach_type = attach_type as u32;
+    attr.link_create.flags = flags;
     // SAFETY: the attributes hold no address.
     let fd = unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
     // SAFETY: the kernel has just made this descriptor for us alone.
@@ -254,6 +286,61 @@ pub(super) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the attributes hold no address.
     unsafe { bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr) }?;
     Ok(())
+}
+
+/// The driver of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Driver {
+    /// What it is called.
+    pub(super) name: String,
+    /// Where the device is attached to the machine, in the driver's words.
+    pub(super) bus: String,
+}
+
+/// `struct ethtool_drvinfo` (linux/ethtool.h).
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    version: [u8; 32],
+    firmware: [u8; 32],
+    bus: [u8; 32],
+    rest: [u8; 64],
+}
+
+const _: () = assert!(size_of::<DriverInfo>() == 196);
+
+/// Asks for the driver of a device of the calling thread's network namespace.
+pub(super) fn driver(device: &str) -> io::Result<Driver> {
+    /// `ETHTOOL_GDRVINFO` (linux/ethtool.h).
+    const GET_DRIVER_INFO: u32 = 3;
+    /// `SIOCETHTOOL` (linux/sockios.h).
+    const ETHTOOL: libc::Ioctl = 0x8946;
+    let mut info = DriverInfo {
+        command: GET_DRIVER_INFO,
+        driver: [0; 32],
+        version: [0; 32],
+        firmware: [0; 32],
+        bus: [0; 32],
+        rest: [0; 64],
+    };
+    let data = std::ptr::from_mut(&mut info).cast();
+    // SAFETY: integers and an address; all zero is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_data = data;
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(device.bytes()) {
+        *to = from.cast_signed();
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: the kernel writes what the command says, a `DriverInfo`, to the address in the request.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL, &raw mut request) })?;
+    let text = |bytes: &[u8]| {
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    };
+    Ok(Driver { name: text(&info.driver), bus: text(&info.bus) })
 }
 
 fn no_attr() -> bpf_attr {

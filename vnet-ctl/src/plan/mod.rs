@@ -163,6 +163,8 @@ pub struct LocatedUplink {
     pub addresses: Vec<IpAddr>,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Whether it is a veth.
+    pub is_veth: bool,
     /// Where it leads, as far as that is known.
     pub routers: Routers,
 }
@@ -241,6 +243,7 @@ pub fn locate(desired: &Desired, observed: &Observed) -> Located {
             mac: link.mac?,
             addresses: link.global.clone(),
             mtu: link.mtu,
+            is_veth: link.kind == Kind::Veth,
             routers: observed.routers.get(&link.ifindex).cloned().unwrap_or_default(),
         };
         Some((name.clone(), located))

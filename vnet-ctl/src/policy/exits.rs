@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{
     Attach, DEFAULT_SNAT_PORTS, Mapping, Mistake, Network, NetworkKind, OVERLAY_DEVICE, Port, PortRange,
-    Segment, bridge_name,
+    Segment, Uplink, Xdp, bridge_name,
     diagnostic::Finding,
     names::{check_interface, is_not_loopback},
     networks::parse_address,
@@ -24,7 +24,7 @@ use super::{
     tree::Kind,
 };
 
-pub(super) const UPLINK: Schema = Schema { keys: &[], later: &["xdp"] };
+pub(super) const UPLINK: Schema = Schema { keys: &["xdp"], later: &[] };
 
 /// What a network that others translate nothing for cannot say.
 const OF_NAT: [&str; 4] = ["snat", "snat_ports", "no_snat", "mapping"];
@@ -244,18 +244,26 @@ pub(super) fn uplinks(
     targets: &Targets<'_, '_>,
     names: &Names<'_>,
     report: &mut Report,
-) -> BTreeSet<String> {
+) -> BTreeMap<String, Uplink> {
     let of_networks = targets.networks.values().filter_map(|network| network.uplink.clone());
-    let mut uplinks: BTreeSet<_> = of_networks.collect();
+    let mut uplinks: BTreeMap<_, _> = of_networks.map(|name| (name, Uplink::default())).collect();
     for (name, place, node) in named {
         let title = format!("uplink `{name}`");
-        let _ = Section::open((&format!("uplinks.{name}"), title, place.clone()), *node, &UPLINK, report);
+        let opened =
+            Section::open((&format!("uplinks.{name}"), title, place.clone()), *node, &UPLINK, report);
+        let xdp = opened.and_then(|section| xdp(section.get("xdp")?, report)).unwrap_or_default();
         let checked = check_device(name, names, "an uplink").and_then(|()| is_no_ports(name, targets.ports));
         if report.keep(place.clone(), checked).is_some() {
-            uplinks.insert((*name).to_owned());
+            uplinks.insert((*name).to_owned(), Uplink { xdp });
         }
     }
     uplinks
+}
+
+/// By whom the XDP program of an uplink is run.
+fn xdp(node: Node<'_>, report: &mut Report) -> Option<Xdp> {
+    let words = [("auto", Xdp::Auto), ("native", Xdp::Native), ("generic", Xdp::Generic), ("off", Xdp::Off)];
+    one_of(node, "a way to run XDP", words, report)
 }
 
 /// Whether no port is attached to the device.

@@ -54,7 +54,7 @@ pub use mistake::Mistake;
 pub use model::{
     AclAction, AclRule, Attach, DEFAULT_SNAT_PORTS, ElasticIp, Failsafe, Forward, HostAccess, HostPolicy,
     Mapping, Metadata, NetnsRef, Network, NetworkKind, OnChange, Policy, Port, SecurityGroup, Segment,
-    Subnet,
+    Subnet, Uplink, Xdp,
 };
 pub(crate) use names::fnv1a;
 pub use names::{DEFAULT_GROUP, OVERLAY_DEVICE, bridge_name, closest, parse_mac, port_mac};

@@ -32,7 +32,7 @@ pub struct Policy {
     /// The ports, by name.
     pub ports: BTreeMap<String, Port>,
     /// The host's devices that lead outside, by name: those that networks name, and those that are declared.
-    pub uplinks: BTreeSet<String>,
+    pub uplinks: BTreeMap<String, Uplink>,
     /// Ports of the host that lead to ports of workloads.
     pub forwards: Vec<Forward>,
     /// Public addresses that stand for a port, 1:1.
@@ -253,6 +253,39 @@ pub enum Segment {
         /// The device that leads to them; none: that of the host's default route.
         uplink: Option<String>,
     },
+}
+
+/// A device that leads outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Uplink {
+    /// Whether what is dropped anyway is dropped before there is a socket buffer.
+    pub xdp: Xdp,
+}
+
+/// By whom the XDP program of an uplink is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Xdp {
+    /// By its driver, where that does good.
+    #[default]
+    Auto,
+    /// By its driver.
+    Native,
+    /// By the kernel.
+    Generic,
+    /// By nobody.
+    Off,
+}
+
+impl fmt::Display for Xdp {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        })
+    }
 }
 
 /// For whom the source port that a workload's port becomes outside holds (RFC 4787 section 4.1).

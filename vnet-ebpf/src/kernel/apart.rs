@@ -60,6 +60,23 @@ macro_rules! destination {
 destination!(destination4, V4);
 destination!(destination6, V6);
 
+macro_rules! judge_early {
+    ($name:ident, $addr:ty) => {
+        /// Judges a packet that opens a TCP connection; for [`Verdict::outcome_of`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(super) extern "C" fn $name(case: *mut Case<$addr>, generation: u32) -> u64 {
+            // SAFETY: the caller's reference, or null to the verifier.
+            Verdict::word_of(match unsafe { case.as_mut() } {
+                Some(case) => pipeline::judge_early(&Snapshot { tables: &Kernel, generation }, case),
+                None => Err(DropReason::Internal),
+            })
+        }
+    };
+}
+judge_early!(judge_early4, V4);
+judge_early!(judge_early6, V6);
+
 /// A result as a word: 0, or the number of the reason.
 #[inline(always)]
 fn to_word(result: Result<(), DropReason>) -> u32 {

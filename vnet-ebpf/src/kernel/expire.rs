@@ -9,7 +9,7 @@ use aya_ebpf::{btf_maps::HashMap, programs::TcContext};
 use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6};
 
 use super::{maps, skb::Skb, tables::compare_exchange};
-use vnet_ebpf::packet::{AddressWire, Packet as _, Wire};
+use vnet_ebpf::packet::{AddressWire, Buffer as _, Wire};
 
 /// Answers each question; [`ExpireAnswer::Malformed`] if there is one that makes no sense.
 #[inline(always)]

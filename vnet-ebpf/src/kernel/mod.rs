@@ -11,6 +11,7 @@ mod snoop;
 mod socket;
 mod tables;
 mod tunnel;
+mod xdp;
 
 use core::ptr;
 

@@ -21,7 +21,7 @@ use network_types::eth::EtherType;
 use vnet_common::{Address, Be16, Delivery, DropReason, MacAddr, Snooped, Tuple, limits, mark};
 use vnet_ebpf::{
     case::Case,
-    packet::{Change, ChangeKind, Packet, Tag, Tunnel, Wire},
+    packet::{Buffer, Change, ChangeKind, Packet, Tag, Tunnel, Wire},
     stages::{follow::Followed, parse::Version, segment::Came},
     tables::{FlowTable, Snapshot, Tables},
     verdict::Outcome,
@@ -187,12 +187,50 @@ impl Skb {
     }
 }
 
-impl Packet for Skb {
+impl Buffer for Skb {
     #[inline(always)]
     fn length(&self) -> u32 {
         self.context.len()
     }
 
+    #[inline(always)]
+    fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
+        let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
+        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. The address need not be aligned
+        // as `T` is: the kernel takes words at any address of a packet, on every architecture that can do
+        // it (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and its verifier refuses the program elsewhere.
+        // `read_unaligned` would make LLVM fetch single bytes.
+        Ok(unsafe { from.as_ptr().read() })
+    }
+
+    #[inline(always)]
+    fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
+        let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
+        // SAFETY: `at` has checked the bounds, and as in `read`.
+        unsafe { to.as_ptr().write(value) };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<Tag> {
+        let skb = self.context.skb.skb;
+        // SAFETY: as in `ifindex`.
+        unsafe {
+            if (*skb).vlan_present == 0 {
+                return None;
+            }
+            let protocol = u16::from_be((*skb).vlan_proto as u16);
+            Some(Tag { protocol, control: (*skb).vlan_tci as u16 })
+        }
+    }
+
+    #[inline(always)]
+    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
+        apart::check_options(self.context.skb.skb, offset, end)
+    }
+}
+
+impl Packet for Skb {
     #[inline(always)]
     fn segment_payload(&self) -> u32 {
         // SAFETY: as in `ifindex`.
@@ -218,24 +256,6 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
-        let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. The address need not be aligned
-        // as `T` is: the kernel takes words at any address of a packet, on every architecture that can do
-        // it (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and its verifier refuses the program elsewhere.
-        // `read_unaligned` would make LLVM fetch single bytes.
-        Ok(unsafe { from.as_ptr().read() })
-    }
-
-    #[inline(always)]
-    fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
-        let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: `at` has checked the bounds, and as in `read`.
-        unsafe { to.as_ptr().write(value) };
-        Ok(())
-    }
-
-    #[inline(always)]
     fn update_checksum(&mut self, offset: usize, change: Change) -> Result<(), DropReason> {
         let pseudo = match change.kind {
             ChangeKind::Covered => 0,
@@ -247,19 +267,6 @@ impl Packet for Skb {
         let result =
             unsafe { bpf_l4_csum_replace(self.context.skb.skb, offset as u32, 0, change.sum.into(), flags) };
         if result == 0 { Ok(()) } else { Err(DropReason::Truncated) }
-    }
-
-    #[inline(always)]
-    fn tag_beside(&self) -> Option<Tag> {
-        let skb = self.context.skb.skb;
-        // SAFETY: as in `ifindex`.
-        unsafe {
-            if (*skb).vlan_present == 0 {
-                return None;
-            }
-            let protocol = u16::from_be((*skb).vlan_proto as u16);
-            Some(Tag { protocol, control: (*skb).vlan_tci as u16 })
-        }
     }
 
     #[inline(always)]
@@ -353,11 +360,6 @@ impl Packet for Skb {
     fn is_forwarded(&self) -> bool {
         // SAFETY: as in `ifindex`. Packets that the host makes itself came in nowhere.
         unsafe { (*self.context.skb.skb).ingress_ifindex != 0 }
-    }
-
-    #[inline(always)]
-    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
-        apart::check_options(self.context.skb.skb, offset, end)
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ use vnet_ebpf::{
     question::{Answer, Question},
     stages::refuse::Refusal,
     tables::{FlowTable, InsertError, Tables},
+    verdict::{Outcome, Verdict},
 };
 
 use super::{apart, maps, snoop};
@@ -49,7 +50,7 @@ impl<A: Copy> Deref for Scratch<A> {
 
     #[inline(always)]
     fn deref(&self) -> &Case<A> {
-        // SAFETY: the slot belongs to this CPU, tc programs do not interrupt one another there, and it holds
+        // SAFETY: the slot belongs to this CPU, programs of packets do not interrupt one another there, and it holds
         // zeros, which are a valid case, or what a packet before wrote.
         unsafe { &*self.0 }
     }
@@ -240,7 +241,7 @@ impl Tables for Kernel {
 }
 
 macro_rules! flow_table {
-    ($addr:ty, $map:ident, $scratch:ident, $refused:ident, $destination:path, $reserve_port:path) => {
+    ($addr:ty, $map:ident, $scratch:ident, $refused:ident, $destination:path, $judge_early:path, $reserve_port:path) => {
         impl FlowTable<$addr> for Kernel {
             type Entry<'a> = Entry<$addr>;
             type Scratch<'a> = Scratch<$addr>;
@@ -283,6 +284,11 @@ macro_rules! flow_table {
             }
 
             #[inline(always)]
+            fn judge_early(&self, generation: u32, case: &mut Case<$addr>) -> Outcome {
+                Verdict::outcome_of($judge_early(case, generation))
+            }
+
+            #[inline(always)]
             fn reserve_port(&self, case: &mut Case<$addr>) -> Result<(), DropReason> {
                 apart::from_word($reserve_port(case))
             }
@@ -294,8 +300,8 @@ macro_rules! flow_table {
         }
     };
 }
-flow_table!(V4, FLOWS4, CASE4, REFUSED4, apart::destination4, apart::reserve_port4);
-flow_table!(V6, FLOWS6, CASE6, REFUSED6, apart::destination6, apart::reserve_port6);
+flow_table!(V4, FLOWS4, CASE4, REFUSED4, apart::destination4, apart::judge_early4, apart::reserve_port4);
+flow_table!(V6, FLOWS6, CASE6, REFUSED6, apart::destination6, apart::judge_early6, apart::reserve_port6);
 
 /// What packets of a device may still cause.
 #[inline(always)]

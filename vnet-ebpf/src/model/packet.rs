@@ -7,7 +7,7 @@ use vnet_common::{Address, Be16, Delivery, DropReason, MacAddr, Snooped, Tuple, 
 use crate::{
     case::Case,
     headers::ETHERNET_LEN,
-    packet::{Change, ChangeKind, ENCAPSULATION_LEN, Packet, Tag, Tunnel, Wire},
+    packet::{Buffer, Change, ChangeKind, ENCAPSULATION_LEN, Packet, Tag, Tunnel, Wire},
     pipeline,
     stages::{
         follow::{self, Followed},
@@ -92,23 +92,9 @@ impl ModelPacket {
     }
 }
 
-impl Packet for ModelPacket {
+impl Buffer for ModelPacket {
     fn length(&self) -> u32 {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
-    }
-
-    fn segment_payload(&self) -> u32 {
-        self.segment_payload
-    }
-
-    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason> {
-        if kept as usize > self.bytes.len() {
-            return Err(DropReason::Truncated);
-        }
-        self.bytes.truncate(kept as usize);
-        self.bytes.splice(ETHERNET_LEN..ETHERNET_LEN, vec![0; room as usize]);
-        self.segment_payload = 0;
-        Ok(())
     }
 
     fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
@@ -121,6 +107,30 @@ impl Packet for ModelPacket {
         let range = self.range::<T>(offset)?;
         // SAFETY: `range` is size_of::<T>() bytes long, and a `T: Wire` has no padding.
         unsafe { self.bytes[range].as_mut_ptr().cast::<T>().write_unaligned(value) };
+        Ok(())
+    }
+
+    fn tag_beside(&self) -> Option<Tag> {
+        self.tag
+    }
+
+    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
+        parse::check_options(self, offset, end)
+    }
+}
+
+impl Packet for ModelPacket {
+    fn segment_payload(&self) -> u32 {
+        self.segment_payload
+    }
+
+    fn reshape(&mut self, kept: u32, room: u32) -> Result<(), DropReason> {
+        if kept as usize > self.bytes.len() {
+            return Err(DropReason::Truncated);
+        }
+        self.bytes.truncate(kept as usize);
+        self.bytes.splice(ETHERNET_LEN..ETHERNET_LEN, vec![0; room as usize]);
+        self.segment_payload = 0;
         Ok(())
     }
 
@@ -142,10 +152,6 @@ impl Packet for ModelPacket {
             check => check,
         };
         self.write(offset, Be16::from_bytes(check.to_ne_bytes()))
-    }
-
-    fn tag_beside(&self) -> Option<Tag> {
-        self.tag
     }
 
     fn pop_tag(&mut self) -> Result<(), DropReason> {
@@ -232,10 +238,6 @@ impl Packet for ModelPacket {
 
     fn is_forwarded(&self) -> bool {
         self.forwarded
-    }
-
-    fn check_options(&self, offset: usize, end: usize) -> Result<(), DropReason> {
-        parse::check_options(self, offset, end)
     }
 
     fn check_link_options(&self, offset: usize, end: usize, mac: MacAddr) -> Result<(), DropReason> {

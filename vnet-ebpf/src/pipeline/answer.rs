@@ -10,7 +10,7 @@ use super::Arrival;
 use crate::{
     case::Case,
     headers::{Carries, ETHERNET_LEN, Kind},
-    packet::{Ipv4Wire, Ipv6Wire, Packet},
+    packet::{Buffer, Ipv4Wire, Ipv6Wire, Packet},
     rewrite::{self, Quote},
     stages::{
         admit,
@@ -70,6 +70,27 @@ fn challenge_syn<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     let case = &*FlowTable::<A>::scratch(snapshot.tables).ok()?;
     rewrite::challenge(packet, &case.datagram, admit::challenge(snapshot, case)).ok()?;
     Some(Verdict::send(device, Delivery::NextHop))
+}
+
+/// The same where there is no socket buffer yet: the answer goes back as the packet came. How many bytes it has.
+#[inline(always)]
+pub fn challenge_early<B: Buffer, T: Tables>(packet: &mut B, tables: &T) -> Option<usize> {
+    let snapshot = Snapshot::take(tables).ok()?;
+    match parse::ethernet(packet).ok()?.carries {
+        Carries::Ipv4 => challenge_anew::<V4, B, T>(packet, &snapshot),
+        Carries::Ipv6 => challenge_anew::<V6, B, T>(packet, &snapshot),
+        Carries::Arp => None,
+    }
+}
+
+/// The same for a packet of one IP version.
+#[inline(always)]
+fn challenge_anew<A: Version, B: Buffer, T: Tables + FlowTable<A>>(
+    packet: &mut B,
+    snapshot: &Snapshot<'_, T>,
+) -> Option<usize> {
+    let case = &*FlowTable::<A>::scratch(snapshot.tables).ok()?;
+    rewrite::challenge_anew(packet, &case.datagram, admit::challenge(snapshot, case)).ok()
 }
 
 /// The same for a packet of one IP version.

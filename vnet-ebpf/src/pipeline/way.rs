@@ -5,13 +5,26 @@ use vnet_common::{Address, DropReason, Ops, link};
 use crate::{
     case::{Case, Decision, Step},
     headers::Service,
-    stages::{judge, route, translate},
+    stages::{judge, refuse, route, translate},
     tables::{FlowTable, Snapshot, Tables},
 };
 
+/// Finds the way of the packet, and whether it may go.
+///
+/// # Errors
+/// The reason to drop it, which is remembered if the rules say so.
+#[inline(always)]
+pub(super) fn allow<A: Address + Default, T: Tables + FlowTable<A>>(
+    snapshot: &Snapshot<'_, T>,
+    case: &mut Case<A>,
+) -> Result<(), DropReason> {
+    let allowed = find(snapshot, case).and_then(|()| admit(snapshot, case));
+    allowed.inspect_err(|reason| refuse::note(snapshot, case, *reason))
+}
+
 /// Finds the way of the packet, and who asks whom: in the direction in which its flow is or was opened.
 #[inline(always)]
-pub(super) fn find<A: Address + Default, T: Tables + FlowTable<A>>(
+fn find<A: Address + Default, T: Tables + FlowTable<A>>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {
@@ -52,7 +65,7 @@ fn find_asked<A: Address, T: Tables>(
 
 /// Judges what is asked, and fills in as whom the packet leaves.
 #[inline(always)]
-pub(super) fn admit<A: Address + Default, T: Tables>(
+fn admit<A: Address + Default, T: Tables>(
     snapshot: &Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Result<(), DropReason> {

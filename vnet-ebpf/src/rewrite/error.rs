@@ -1,14 +1,15 @@
 //! Makes an ICMP error of the packet that it is about.
 
-use vnet_common::{Address as _, Be16, Be32, DropReason, MacPair, V4, V6, limits::QUOTED_BYTES};
+use vnet_common::{Be16, Be32, DropReason, MacPair, limits::QUOTED_BYTES};
 
 use super::{
-    IPV4_VERSION_LEN, TTL, fold, ipv4_sum,
+    fold,
+    header::Header,
     translate::{ICMP_HEADER_LEN, word},
 };
 use crate::{
     headers::{Datagram, ETHERNET_LEN, protocol},
-    packet::{AddressWire, Change, ChangeKind, Ipv4Wire, Ipv6Wire, Packet},
+    packet::{AddressWire, Change, ChangeKind, Packet},
 };
 
 /// An ICMP error about a packet that came in.
@@ -34,7 +35,9 @@ pub struct Quote<'a, A: Copy> {
 /// [`DropReason::Truncated`], [`DropReason::Internal`]; the packet is in pieces.
 #[inline(always)]
 pub fn error_about<A: AddressWire>(packet: &mut impl Packet, quote: &Quote<'_, A>) -> Result<(), DropReason> {
-    let header_len = if A::IS_V4 { size_of::<Ipv4Wire>() } else { size_of::<Ipv6Wire>() };
+    /// RFC 1812 section 4.3.2.5: precedence 6, internetwork control.
+    const TOS: u8 = 0xc0;
+    let header_len = Header::<A>::LEN;
     let (room, quoted) = (header_len + ICMP_HEADER_LEN, quote.len.min(QUOTED_BYTES) & !3);
     let macs: MacPair = packet.read(0)?;
     packet.reshape(ETHERNET_LEN as u32 + quoted, room as u32)?;
@@ -42,56 +45,17 @@ pub fn error_about<A: AddressWire>(packet: &mut impl Packet, quote: &Quote<'_, A
     let mut sum = quoted_sum(packet, quote.datagram, room, quoted)?;
     let len = ICMP_HEADER_LEN as u16 + quoted as u16;
     packet.write(0, MacPair::new(macs.src(), macs.dst()))?;
-    if A::IS_V4 {
-        packet.write(ETHERNET_LEN, ipv4(quote, len))?;
-    } else {
-        packet.write(ETHERNET_LEN, ipv6(quote, len))?;
-        // RFC 8200 section 8.1: the pseudo-header.
-        sum += quote.from.sum() + quote.datagram.src.sum();
-        sum += word(Be16::new(len)) + word(Be16::new(protocol::ICMPV6.into()));
+    let (class, protocol) = if A::IS_V4 { (TOS, protocol::ICMP) } else { (0, protocol::ICMPV6) };
+    let header = Header { src: quote.from, dst: quote.datagram.src, class, protocol, len };
+    header.write(packet)?;
+    if !A::IS_V4 {
+        sum += header.pseudo_sum();
     }
     let (kind_code, [a, b, c, d]) = (Be16::new(quote.kind_code), quote.rest.to_be_bytes());
     sum += word(kind_code) + word(Be16::from_bytes([a, b])) + word(Be16::from_bytes([c, d]));
     packet.write(message, kind_code)?;
     packet.write(message + 2, Be16::from_bytes((!fold(sum)).to_ne_bytes()))?;
     packet.write(message + 4, Be32::new(quote.rest))
-}
-
-/// The IPv4 header of an error with `len` bytes of ICMP, never to be fragmented.
-#[inline(always)]
-fn ipv4<A: AddressWire>(quote: &Quote<'_, A>, len: u16) -> Ipv4Wire {
-    /// RFC 1812 section 4.3.2.5: precedence 6, internetwork control.
-    const TOS: u8 = 0xc0;
-    let (src, dst) = (V4::of(quote.from.ip()), V4::of(quote.datagram.src.ip()));
-    let mut header = Ipv4Wire {
-        version_len: IPV4_VERSION_LEN,
-        tos: TOS,
-        total_len: Be16::new(size_of::<Ipv4Wire>() as u16 + len),
-        // RFC 6864 section 4.1: what is never fragmented needs none.
-        id: Be16::default(),
-        fragment: Be16::new(0x4000),
-        ttl: TTL,
-        protocol: protocol::ICMP,
-        checksum: Be16::default(),
-        src,
-        dst,
-    };
-    header.checksum = Be16::from_bytes((!ipv4_sum(&header)).to_ne_bytes());
-    header
-}
-
-/// The IPv6 header of an error with `len` bytes of ICMPv6.
-#[inline(always)]
-fn ipv6<A: AddressWire>(quote: &Quote<'_, A>, len: u16) -> Ipv6Wire {
-    Ipv6Wire {
-        version_class: 0x60,
-        class_label: [0; 3],
-        payload_len: Be16::new(len),
-        next_header: protocol::ICMPV6,
-        hop_limit: TTL,
-        src: V6::of(quote.from.ip()),
-        dst: V6::of(quote.datagram.src.ip()),
-    }
 }
 
 /// Sum of the `quoted` bytes that follow the `room` made for the headers of an error.

@@ -10,7 +10,10 @@
 
 use vnet_common::{Address as _, Be16, Be32, DropReason, Ip, Link, MacPair, Ports, V4};
 
-use super::{IPV4_VERSION_LEN, TTL, ipv4_sum};
+use super::{
+    TTL,
+    header::{IPV4_VERSION_LEN, ipv4_sum},
+};
 use crate::{
     headers::{ETHERNET_LEN, ether_type, protocol},
     packet::{ENCAPSULATION_LEN, Ipv4Wire, OverlayWire, Packet},

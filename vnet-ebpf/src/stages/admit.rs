@@ -34,11 +34,23 @@ pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A
         return Ok(());
     }
     if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
-        let known = snapshot.tables.genuine_at(case.datagram.src.ip());
-        let is_genuine = known.is_some_and(|known| case.now.wrapping_sub(known) <= BELIEVED);
-        return if is_genuine { Ok(()) } else { Err(DropReason::SynChallenged) };
+        return known(snapshot, case);
     }
     if snapshot.tables.may_open(case.device, case.now) { Ok(()) } else { Err(DropReason::NewFlowLimit) }
+}
+
+/// Whether the sender of a TCP packet from outside is known to be there, as far as that matters now.
+///
+/// # Errors
+/// [`DropReason::SynChallenged`].
+#[inline(always)]
+pub fn known<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<(), DropReason> {
+    if !snapshot.tables.is_pressed() {
+        return Ok(());
+    }
+    let known = snapshot.tables.genuine_at(case.datagram.src.ip());
+    let is_genuine = known.is_some_and(|known| case.now.wrapping_sub(known) <= BELIEVED);
+    if is_genuine { Ok(()) } else { Err(DropReason::SynChallenged) }
 }
 
 /// Whether the packet of `case`, from outside, is the answer to a challenge; its sender is known from now on. A function of

@@ -8,7 +8,7 @@ use vnet_common::{Address, Be16, DropReason, Ip, MacPair, Ports, V4, V6, limits}
 use crate::{
     fragments::Fragment,
     headers::{Carries, Datagram, Frame, Kind, Message, Segment, Tags, ether_type, protocol},
-    packet::{AddressWire, FragmentWire, Ipv4Wire, Ipv6Wire, Packet, Tag, TcpWire},
+    packet::{AddressWire, Buffer, FragmentWire, Ipv4Wire, Ipv6Wire, Tag, TcpWire},
 };
 
 /// Reads the Ethernet header.
@@ -17,7 +17,7 @@ use crate::{
 /// Truncated, tagged, or none of the three protocols. An ethertype below 0x600 is a length (LLC, IEEE
 /// 802.3 section 3.2.6) and not on the list either.
 #[inline(always)]
-pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
+pub fn ethernet(packet: &impl Buffer) -> Result<Frame, DropReason> {
     if packet.tag_beside().is_some() {
         return Err(DropReason::VlanTag);
     }
@@ -38,7 +38,7 @@ pub fn ethernet(packet: &impl Packet) -> Result<Frame, DropReason> {
 /// # Errors
 /// [`DropReason::Truncated`].
 #[inline(always)]
-pub fn tags(packet: &impl Packet) -> Result<Tags, DropReason> {
+pub fn tags(packet: &impl Buffer) -> Result<Tags, DropReason> {
     const FIRST: usize = size_of::<MacPair>();
     let in_frame = |at: usize| -> Result<Option<Tag>, DropReason> {
         let protocol = packet.read::<Be16>(at)?.get();
@@ -60,7 +60,7 @@ pub fn tags(packet: &impl Packet) -> Result<Tags, DropReason> {
 /// # Errors
 /// Truncated, malformed, or a fragment.
 #[inline(always)]
-pub fn ipv4(packet: &impl Packet, at: usize) -> Result<Datagram<V4>, DropReason> {
+pub fn ipv4(packet: &impl Buffer, at: usize) -> Result<Datagram<V4>, DropReason> {
     let header: Ipv4Wire = packet.read(at)?;
     let (datagram, len) = ipv4_header(packet, at, &header)?;
     if header.fragment.get() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
@@ -77,7 +77,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// What an IPv4 header says, and how many bytes follow it.
 #[inline(always)]
 fn ipv4_header(
-    packet: &impl Packet,
+    packet: &impl Buffer,
     at: usize,
     header: &Ipv4Wire,
 ) -> Result<(Datagram<V4>, u32), DropReason> {
@@ -104,12 +104,12 @@ fn ipv4_header(
 }
 
 /// Refuses source routes (RFC 791 section 3.1, option types 131 and 137), which steer a packet past the
-/// policy, and more options than any sane packet has. It is called through [`Packet::check_options`].
+/// policy, and more options than any sane packet has. It is called through [`Buffer::check_options`].
 ///
 /// # Errors
 /// [`DropReason::MalformedHeader`], [`DropReason::Truncated`].
 #[inline(always)]
-pub fn check_options(packet: &impl Packet, mut offset: usize, end: usize) -> Result<(), DropReason> {
+pub fn check_options(packet: &impl Buffer, mut offset: usize, end: usize) -> Result<(), DropReason> {
     for _ in 0..=limits::IPV4_OPTIONS {
         if offset >= end {
             return Ok(());
@@ -131,7 +131,7 @@ pub fn check_options(packet: &impl Packet, mut offset: usize, end: usize) -> Res
 /// # Errors
 /// Truncated, malformed, a fragment, or with a header that is not on the list.
 #[inline(always)]
-pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason> {
+pub fn ipv6(packet: &impl Buffer, at: usize) -> Result<Datagram<V6>, DropReason> {
     let (datagram, len) = ipv6_header(packet, at, limits::IPV6_EXTENSIONS)?;
     if datagram.protocol == protocol::FRAGMENT {
         return Err(DropReason::Fragment);
@@ -141,7 +141,7 @@ pub fn ipv6(packet: &impl Packet, at: usize) -> Result<Datagram<V6>, DropReason>
 
 /// What an IPv6 header says, behind its extension headers, so many at most, and how many bytes follow those.
 #[inline(always)]
-fn ipv6_header(packet: &impl Packet, at: usize, most: u32) -> Result<(Datagram<V6>, u32), DropReason> {
+fn ipv6_header(packet: &impl Buffer, at: usize, most: u32) -> Result<(Datagram<V6>, u32), DropReason> {
     let header: Ipv6Wire = packet.read(at)?;
     // RFC 6890 section 2.2.3: IPv4-mapped addresses do not appear on the wire; here they would be IPv4's.
     if header.version_class >> 4 != 6 || header.src.ip().is_v4() || header.dst.ip().is_v4() {
@@ -159,7 +159,7 @@ fn ipv6_header(packet: &impl Packet, at: usize, most: u32) -> Result<(Datagram<V
 /// fragment header ends the walk, too.
 #[inline(always)]
 fn skip_extensions(
-    packet: &impl Packet,
+    packet: &impl Buffer,
     mut next: u8,
     mut offset: usize,
     most: u32,
@@ -186,7 +186,7 @@ fn skip_extensions(
 /// Completes `datagram` with what its payload, `len` bytes long, says.
 #[inline(always)]
 fn transport<A: Address>(
-    packet: &impl Packet,
+    packet: &impl Buffer,
     mut datagram: Datagram<A>,
     len: u32,
 ) -> Result<Datagram<A>, DropReason> {
@@ -246,7 +246,7 @@ fn segment(header: &TcpWire, len: u32) -> Result<Segment, DropReason> {
 /// Reads an ICMP header; `classify` tells what its type means.
 #[inline(always)]
 fn icmp<A: Copy>(
-    packet: &impl Packet,
+    packet: &impl Buffer,
     datagram: &mut Datagram<A>,
     classify: impl Fn(u8) -> Kind,
 ) -> Result<(), DropReason> {
@@ -295,31 +295,31 @@ pub trait Version: AddressWire + Default {
     ///
     /// # Errors
     /// Truncated, malformed, or a fragment.
-    fn whole(packet: &impl Packet, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason>;
+    fn whole(packet: &impl Buffer, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason>;
 
     /// The tuple of the packet that an ICMP error quotes, of whose payload only the first eight bytes are sure to be
     /// there (RFC 792).
     ///
     /// # Errors
     /// Truncated, malformed, or a later fragment.
-    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason>;
+    fn quoted(packet: &impl Buffer, at: usize) -> Result<Datagram<Self>, DropReason>;
 
     /// What a fragment says: the first one what its datagram is, others their addresses.
     ///
     /// # Errors
     /// Truncated, malformed, or a first fragment that is too short to tell.
-    fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason>;
+    fn fragment(packet: &impl Buffer, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason>;
 }
 
 impl Version for V4 {
     #[inline(always)]
-    fn whole(packet: &impl Packet, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason> {
+    fn whole(packet: &impl Buffer, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason> {
         *datagram = ipv4(packet, at)?;
         Ok(())
     }
 
     #[inline(always)]
-    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
+    fn quoted(packet: &impl Buffer, at: usize) -> Result<Datagram<Self>, DropReason> {
         let header: Ipv4Wire = packet.read(at)?;
         let header_len = usize::from(header.version_len & 0x0f) * 4;
         if header.version_len >> 4 != 4 || header_len < size_of::<Ipv4Wire>() {
@@ -332,7 +332,7 @@ impl Version for V4 {
     }
 
     #[inline(always)]
-    fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason> {
+    fn fragment(packet: &impl Buffer, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason> {
         let header: Ipv4Wire = packet.read(at)?;
         let (datagram, len) = ipv4_header(packet, at, &header)?;
         let bits = header.fragment.get();
@@ -348,13 +348,13 @@ impl Version for V4 {
 impl Version for V6 {
     /// A function of its own in the kernel too, for the stack's sake.
     #[inline(never)]
-    fn whole(packet: &impl Packet, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason> {
+    fn whole(packet: &impl Buffer, at: usize, datagram: &mut Datagram<Self>) -> Result<(), DropReason> {
         *datagram = ipv6(packet, at)?;
         Ok(())
     }
 
     #[inline(always)]
-    fn quoted(packet: &impl Packet, at: usize) -> Result<Datagram<Self>, DropReason> {
+    fn quoted(packet: &impl Buffer, at: usize) -> Result<Datagram<Self>, DropReason> {
         let header: Ipv6Wire = packet.read(at)?;
         if header.version_class >> 4 != 6 {
             return Err(DropReason::MalformedHeader);
@@ -368,7 +368,7 @@ impl Version for V6 {
     }
 
     #[inline(always)]
-    fn fragment(packet: &impl Packet, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason> {
+    fn fragment(packet: &impl Buffer, at: usize) -> Result<(Datagram<Self>, Fragment), DropReason> {
         const UNITS: u16 = 0xfff8;
         let (mut datagram, len) = ipv6_header(packet, at, limits::IPV6_EXTENSIONS_IN_FRAGMENTS)?;
         let header: FragmentWire = packet.read(datagram.payload)?;
@@ -424,7 +424,7 @@ impl Place {
 /// Completes a fragment that carries `len` bytes.
 #[inline(always)]
 fn part<A: Address>(
-    packet: &impl Packet,
+    packet: &impl Buffer,
     mut datagram: Datagram<A>,
     place: Place,
     len: u32,
@@ -446,7 +446,7 @@ fn part<A: Address>(
 
 #[inline(always)]
 fn quoted<A: Address>(
-    packet: &impl Packet,
+    packet: &impl Buffer,
     src: A,
     dst: A,
     protocol: u8,

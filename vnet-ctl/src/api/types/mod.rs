@@ -27,7 +27,7 @@ pub use self::{
         RuntimeAttach, RuntimePort, Traffic,
     },
     progress::{ProgressInfo, StageTime},
-    status::{FlowCounts, Memory, PendingInfo, ShutdownQuery, Status, TeardownReport},
+    status::{FlowCounts, Memory, PendingInfo, ShutdownQuery, Status, TeardownReport, UplinkInfo},
     translation::{BackendInfo, ElasticIpInfo, ForwardInfo},
 };
 pub use crate::policy::Diagnostic;

@@ -38,6 +38,9 @@ pub struct Status {
     /// The policy that waits for its confirmation.
     #[serde(default)]
     pub pending: Option<PendingInfo>,
+    /// The devices that lead outside.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkInfo>,
     /// What does not work on this host, and why.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -50,6 +53,19 @@ pub struct PendingInfo {
     pub seconds_left: u64,
     /// The generation that it became.
     pub generation: u32,
+}
+
+/// A device that leads outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UplinkInfo {
+    /// Its name.
+    pub device: String,
+    /// Who runs the XDP program that drops early what is dropped anyway: `native` (its driver), `generic` (the kernel) or
+    /// `off` (nobody).
+    pub xdp: String,
+    /// Why nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Memory in bytes.

@@ -61,11 +61,18 @@ fn unknown_keys_are_told_with_a_suggestion() {
 
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
-    one_mistake("[uplinks.eth0]\nxdp = \"auto\"\n", &["not supported yet: `uplinks.eth0.xdp`"], "xdp");
     let text = port("a", "allowed_addresses = []");
     one_mistake(&text, &["not supported yet: `ports.a.allowed_addresses`"], "allowed_addresses");
     let text = "[ports.a]\nnetwork = \"web\"\nattach = { container = \"x\" }\n";
     one_mistake(text, &["not supported yet: `ports.a.attach.container`"], "container");
+}
+
+#[test]
+fn who_runs_xdp_is_one_of_four_words() {
+    let uplink = |xdp: &str| format!("[uplinks.eth0]\nxdp = {xdp}\n");
+    one_mistake(&uplink("\"nativ\""), &["did you mean \"native\"?"], "\"nativ\"");
+    one_mistake(&uplink("\"driver\""), &["not a way to run XDP", "\"generic\" or \"off\""], "\"driver\"");
+    one_mistake(&uplink("true"), &["xdp"], "true");
 }
 
 #[test]

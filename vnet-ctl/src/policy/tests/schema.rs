@@ -266,7 +266,7 @@ fn what_the_schema_can_see_is_invalid_for_both() {
         "networks = {}".to_owned(),
         "version = 2".to_owned(),
         format!("{BASE}[network]\n"),
-        format!("{BASE}[uplinks.eth0]\nxdp = \"auto\"\n"),
+        format!("{BASE}[uplinks.eth0]\nxdp = \"fast\"\n"),
         format!("{BASE}[uplinks.\"a b\"]\n"),
         format!("{BASE}[host]\nfailsafe_ports = [\"icmp/1\"]\n"),
         group("protocol = \"TCP\", from = [\"any\"]"),

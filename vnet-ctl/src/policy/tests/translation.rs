@@ -1,7 +1,7 @@
 //! The way outside: uplinks, source addresses, forwards, elastic IPs, metadata.
 
 use super::{BASE, mistakes, one_mistake, parse_text, valid};
-use crate::policy::{DEFAULT_SNAT_PORTS, Mapping, OnChange, Policy, Protocol};
+use crate::policy::{DEFAULT_SNAT_PORTS, Mapping, OnChange, Policy, Protocol, Uplink, Xdp};
 
 /// Two ports that everything outside may reach, one of them IPv4 only, and one of a private network.
 const PORTS: &str = r#"
@@ -51,14 +51,15 @@ fn wrong_forward(listen: &str, protocol: &str, to: &str, words: &[&str], at: &st
 fn a_nat_network_says_how_it_leaves() {
     let lines = "uplink = \"eth0\"\nsnat = [\"198.51.100.9\", \"198.51.100.10\"]\nsnat_ports = \"20000-29999\"\n\
                  no_snat = [\"10.0.0.0/8\", \"192.0.2.7\"]\nmapping = \"endpoint-independent\"\nclamp_mss = true";
-    let policy = valid(&format!("{BASE}{}[uplinks.eth1]\n", nat(lines)));
+    let policy = valid(&format!("{BASE}{}[uplinks.eth1]\nxdp = \"native\"\n", nat(lines)));
     let network = &policy.networks["x"];
     assert_eq!((network.uplink.as_deref(), network.snat_ports), (Some("eth0"), (20000, 29999)));
     assert_eq!(
         (network.snat[1].to_string(), network.no_snat[1].to_string()),
         ("198.51.100.10".into(), "192.0.2.7/32".into())
     );
-    assert_eq!(policy.uplinks.iter().collect::<Vec<_>>(), ["eth0", "eth1"]);
+    let uplinks = [("eth0", Xdp::Auto), ("eth1", Xdp::Native)];
+    assert_eq!(policy.uplinks, uplinks.map(|(name, xdp)| (name.to_owned(), Uplink { xdp })).into());
     assert_eq!((network.mapping, network.clamp_mss), (Mapping::EndpointIndependent, true));
     let json = serde_json::to_value(network).unwrap();
     assert_eq!((&json["mapping"], &json["clamp_mss"]), (&"endpoint-independent".into(), &true.into()));

@@ -1,0 +1,122 @@
+//! A frame before the kernel has made a socket buffer of it, and the program that sees it.
+
+use core::ptr::NonNull;
+
+use aya_ebpf::{
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+        xdp_md,
+    },
+    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    macros::xdp,
+    programs::XdpContext,
+};
+use vnet_common::DropReason;
+use vnet_ebpf::{
+    packet::{Buffer, Tag, Wire},
+    pipeline::{self, Arrival},
+};
+
+use super::{count_drop, now, tables::Kernel};
+
+/// Highest offset of a header, as in a socket buffer.
+const MAX_OFFSET: usize = 0x3fff;
+
+/// XDP on an uplink: what comes from outside. Of what `from_uplink` would drop, it drops what it can tell at once.
+#[xdp]
+fn uplink_xdp(context: XdpContext) -> u32 {
+    let mut frame = Frame { context: context.ctx };
+    let arrival = Arrival::at(frame.ifindex(), now());
+    match pipeline::early(&frame, &Kernel, arrival) {
+        Ok(_) => XDP_PASS,
+        Err(reason) => {
+            count_drop(arrival.device, reason);
+            if reason == DropReason::SynChallenged { frame.challenge() } else { XDP_DROP }
+        }
+    }
+}
+
+/// A frame in a driver's memory.
+struct Frame {
+    context: *mut xdp_md,
+}
+
+impl Frame {
+    /// The device that it arrived at.
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context of an XDP program is valid for as long as it runs.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    /// Sends a challenge back in its place.
+    #[inline(always)]
+    fn challenge(&mut self) -> u32 {
+        let Some(len) = pipeline::challenge_early(self, &Kernel) else { return XDP_DROP };
+        let longer = len as i32 - self.length() as i32;
+        // SAFETY: the context is valid; nobody holds an address in the frame.
+        if unsafe { bpf_xdp_adjust_tail(self.context, longer) } == 0 { XDP_TX } else { XDP_DROP }
+    }
+
+    /// Where it begins and ends. Volatile as those of a socket buffer are.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        // SAFETY: as in `ifindex`.
+        unsafe {
+            (
+                (&raw const (*self.context).data).read_volatile() as usize,
+                (&raw const (*self.context).data_end).read_volatile() as usize,
+            )
+        }
+    }
+
+    /// The address of `size_of::<T>()` readable and writable bytes at `offset`: the one bounds check.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let (data, end) = self.bounds();
+        let start = data + offset;
+        if start + size_of::<T>() > end {
+            return None;
+        }
+        NonNull::new(start as *mut T)
+    }
+}
+
+impl Buffer for Frame {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the context is valid.
+        (unsafe { bpf_xdp_get_buff_len(self.context) }) as u32
+    }
+
+    #[inline(always)]
+    fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
+        let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
+        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. On alignment see `Skb::read`.
+        Ok(unsafe { from.as_ptr().read() })
+    }
+
+    #[inline(always)]
+    fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
+        let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
+        // SAFETY: as in `read`.
+        unsafe { to.as_ptr().write(value) };
+        Ok(())
+    }
+
+    /// A tag that the device has taken off is nowhere to be seen: see `vnet_ctl`, which attaches the program where none
+    /// are.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<Tag> {
+        None
+    }
+
+    /// Packets with options are left to others: they are rare.
+    #[inline(always)]
+    fn check_options(&self, _: usize, _: usize) -> Result<(), DropReason> {
+        Err(DropReason::MalformedHeader)
+    }
+}
