@@ -185,7 +185,7 @@ pub fn answer<T: Tables>(tables: &T, question: &Question) -> Answer {
 /// What the groups say.
 #[inline(always)]
 fn groups<T: Tables>(tables: &T, question: &Question) -> Answer {
-    for (peer, protocol) in kinds(question) {
+    for (peer, protocol) in kinds(question).into_iter().take(kinds_that_matter(question)) {
         let head = PolicyKey::head(question.side, question.set, question.direction, peer, protocol);
         let rule = first(tables, head, question.service.port);
         if rule.is_found() {
@@ -199,7 +199,7 @@ fn groups<T: Tables>(tables: &T, question: &Question) -> Answer {
 #[inline(always)]
 fn acl<T: Tables>(tables: &T, question: &Question) -> Answer {
     let mut lowest = NO_RANK;
-    for (peer, protocol) in kinds(question) {
+    for (peer, protocol) in kinds(question).into_iter().take(kinds_that_matter(question)) {
         let head = PolicyKey::head(question.side, GROUP_SET_ACL, question.direction, peer, protocol);
         lowest = lowest_rank(tables, head, question.service.port, lowest);
     }
@@ -211,12 +211,18 @@ const ANY_PROTOCOL: u8 = 0;
 /// Above every rank of an acl rule.
 const NO_RANK: u64 = u64::MAX;
 
-/// The peer and the protocol of the rules that match: its own ones first.
+/// The peer and the protocol of the rules that match: those for everybody first, which most packets are allowed by.
 #[inline(always)]
 const fn kinds(question: &Question) -> [(Identity, u8); 4] {
     let (peer, protocol) = (Identity(question.peer), question.service.protocol);
     let any = if question.service.is_v4 { Identity::ANY_V4 } else { Identity::ANY_V6 };
-    [(peer, protocol), (peer, ANY_PROTOCOL), (any, protocol), (any, ANY_PROTOCOL)]
+    [(any, protocol), (any, ANY_PROTOCOL), (peer, protocol), (peer, ANY_PROTOCOL)]
+}
+
+/// How many of them there may be rules of: whom no rule names has none of their own.
+#[inline(always)]
+const fn kinds_that_matter(question: &Question) -> usize {
+    if question.peer == Identity::UNKNOWN.0 { 2 } else { 4 }
 }
 
 /// The rule under `head` with the widest block that contains `port`. Groups only allow, so any would do.

@@ -113,7 +113,7 @@ fn a_way_out_that_is_none_is_refused() {
             && found[0].1.starts_with("uplink")
     );
     one_mistake("[uplinks.lo]\n", &["the loopback interface"], "lo]");
-    one_mistake("[uplinks.eth0]\nmtu = 1\n", &["unknown key `uplinks.eth0.mtu`", "take it out"], "mtu");
+    one_mistake("[uplinks.eth0]\nmtu = 1\n", &["unknown key `uplinks.eth0.mtu`", "known here: xdp"], "mtu");
 }
 
 #[test]
