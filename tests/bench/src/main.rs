@@ -21,6 +21,9 @@ mod shell;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+use self::peers::{Group, Peer};
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,15 +51,26 @@ struct Cli {
     rounds: Option<usize>,
 }
 
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    runs: Vec<rounds::Run>,
+}
+
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let peers = peers::all(cli.extent, &cli.only);
+    let runs = peers::all(cli.extent, &cli.only);
     if cli.list {
-        peers.iter().for_each(|peer| println!("{:<28}  {}", peer.name, peer.what));
+        runs.iter().flatten().for_each(|peer| println!("{:<28}  {}", peer.name, peer.what));
         return Ok(());
     }
     let plan = rounds::Plan::of(cli.extent, cli.rounds);
-    let report = rounds::run(&plan, peers)?;
+    let run = |peers: &Vec<Peer>| {
+        let has_flows = peers.iter().any(|peer| peer.group == Group::Flows);
+        let _room = has_flows.then(peers::flows::room).transpose()?;
+        rounds::run(&plan, peers)
+    };
+    let report = Report { runs: runs.iter().map(run).collect::<Result<_>>()? };
     println!("{}", serde_json::to_string(&report).context("write JSON")?);
     Ok(())
 }

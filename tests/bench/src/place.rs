@@ -117,7 +117,12 @@ impl Place {
     }
 
     /// The small host that S is.
-    pub(crate) fn world(&mut self) -> &mut World {
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The same, for what changes it.
+    pub(crate) fn world_mut(&mut self) -> &mut World {
         &mut self.world
     }
 

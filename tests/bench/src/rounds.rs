@@ -58,9 +58,9 @@ impl Plan {
     }
 }
 
-/// Everything that was measured.
+/// What was measured in the same rounds.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct Run {
     rounds: usize,
     legs: usize,
     peers: Vec<Measured>,
@@ -72,8 +72,8 @@ struct Measured {
     name: String,
     what: String,
     group: Group,
-    /// Kind and number of rules.
-    rules: Option<(&'static str, u32)>,
+    /// The curve that it is a point of, and where.
+    curve: Option<(&'static str, u32)>,
     /// The peer that it is held against, besides *direct*.
     beside: Option<&'static str>,
     /// Why it is not there.
@@ -101,10 +101,10 @@ struct Results {
 type Values = BTreeMap<Load, f64>;
 
 /// Sets the peers up, proves that they do what they say, and measures them.
-pub(crate) fn run(plan: &Plan, peers: Vec<Peer>) -> Result<Report> {
+pub(crate) fn run(plan: &Plan, peers: &[Peer]) -> Result<Run> {
     let bar = progress();
     let mut ready = Vec::new();
-    for peer in &peers {
+    for peer in peers {
         bar.say(&format!("set up {}", peer.name));
         let here = set_up(peer)?;
         if let Err(why) = &here {
@@ -126,12 +126,12 @@ pub(crate) fn run(plan: &Plan, peers: Vec<Peer>) -> Result<Report> {
     };
     while quiet(&legs) < plan.rounds && rounds < plan.rounds * plan.patience {
         let told = format!("round {}, {} of {} counted", rounds + 1, quiet(&legs), plan.rounds);
-        legs.extend(round(plan, &peers, (&ready, direct), &mut random, (&bar, &told))?);
+        legs.extend(round(plan, peers, (&ready, direct), &mut random, (&bar, &told))?);
         rounds += 1;
     }
     bar.done();
     let measured = peers.iter().zip(&ready).enumerate();
-    Ok(Report {
+    Ok(Run {
         rounds,
         legs: legs.len(),
         peers: measured.map(|(number, (peer, ready))| Measured::new(number, peer, ready, &legs)).collect(),
@@ -150,7 +150,8 @@ fn set_up(peer: &Peer) -> Result<Result<Ready, String>> {
         Ok(Err(error)) => return Ok(Err(format!("{error:#}"))),
         Err(_) => return Ok(Err("it could not be set up: see above".to_owned())),
     };
-    prove(&ready).with_context(|| format!("{} is not what it says", peer.name))?;
+    let proven = prove(&ready).and_then(|()| ready.gather_flows());
+    proven.with_context(|| format!("{} is not what it says", peer.name))?;
     Ok(Ok(ready))
 }
 
@@ -208,8 +209,14 @@ fn round<'a>(
     let limit = peers.first().context("a peer")?;
     let measure = |peer: &Peer, ready: &Ready| -> Result<Values> {
         bar.say(&format!("{told}: {}", peer.name));
-        let value = |load: &Load| Ok((*load, load.measure(&ready.ends, plan.time(*load))?));
-        peer.loads.iter().map(value).collect::<Result<_>>().with_context(|| peer.name.clone())
+        let value = |load: &Load| Ok((*load, ready.measure(*load, plan.time(*load))?));
+        let values = || -> Result<Values> {
+            ready.gather_flows()?;
+            let values = peer.loads.iter().map(value).collect::<Result<_>>()?;
+            ready.prove_flows()?;
+            Ok(values)
+        };
+        values().with_context(|| peer.name.clone())
     };
     let here = |(number, ready): (usize, &'a Result<Ready, String>)| Some((number, ready.as_ref().ok()?));
     let mut order: Vec<_> = ready.iter().enumerate().skip(1).filter_map(here).collect();
@@ -253,7 +260,7 @@ impl Measured {
             name: peer.name.clone(),
             what: peer.what.clone(),
             group: peer.group,
-            rules: peer.rules,
+            curve: peer.curve,
             beside: peer.beside,
             absent: ready.as_ref().err().cloned(),
             applied_s: ready.as_ref().ok().and_then(|ready| ready.applied_s),

@@ -32,6 +32,12 @@ pub(crate) struct Options {
 /// What the measuring program prints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Measured {
+    runs: Vec<Run>,
+}
+
+/// What was measured in the same rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Run {
     /// How often each peer was measured.
     rounds: usize,
     /// Stretches between two measurements of *direct*, those that did not count included.
@@ -45,8 +51,8 @@ struct Peer {
     name: String,
     what: String,
     group: Group,
-    /// Kind and number of rules.
-    rules: Option<(String, u32)>,
+    /// The curve that it is a point of, and where: by the number of rules, or of flows.
+    curve: Option<(String, u32)>,
     /// The peer that it is held against, besides *direct*.
     beside: Option<String>,
     /// Why it is not there.
@@ -65,6 +71,7 @@ enum Group {
     Rules,
     Translation,
     Segments,
+    Flows,
 }
 
 /// What is measured.
@@ -76,7 +83,6 @@ enum Load {
     Connections,
     Resets,
     Stream,
-    Flows(u32),
 }
 
 /// Values of one load, one for each round.
@@ -126,12 +132,23 @@ fn measure(options: &Options) -> Result<Measured> {
 }
 
 impl Measured {
+    /// All peers.
+    fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.runs.iter().flat_map(|run| &run.peers)
+    }
+
     /// The peers of a group.
     fn of(&self, group: Group) -> impl Iterator<Item = &Peer> {
-        self.peers.iter().filter(move |peer| peer.group == group)
+        self.peers().filter(move |peer| peer.group == group)
     }
 
     /// Peers that are held against another one, with that one, if both were measured.
+    fn pairs(&self) -> impl Iterator<Item = (&Peer, &Peer)> {
+        self.runs.iter().flat_map(Run::pairs)
+    }
+}
+
+impl Run {
     fn pairs(&self) -> impl Iterator<Item = (&Peer, &Peer)> {
         let named = |name: &String| self.peers.iter().find(|peer| peer.name == *name);
         self.peers.iter().filter_map(move |peer| Some((peer, peer.beside.as_ref().and_then(named)?)))
@@ -215,10 +232,11 @@ mod tests {
 
     #[test]
     fn what_the_measuring_program_prints_is_read() {
-        let json = r#"{"rounds":1,"legs":1,"peers":[{"name":"direct","what":"a veth","group":"limit","rules":null,"beside":null,
-            "absent":null,"applied_s":null,
-            "results":[{"load":{"flows":100},"values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}"#;
+        let json = r#"{"runs":[{"rounds":1,"legs":1,"peers":[{"name":"direct 1k flows","what":"a veth","group":"flows",
+            "curve":["direct",1000],"beside":null,"absent":null,"applied_s":null,
+            "results":[{"load":"packets","values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}]}"#;
         let measured: Measured = serde_json::from_str(json).expect("JSON");
-        assert!(measured.peers[0].results(Load::Flows(100)).is_some());
+        let direct = measured.of(Group::Flows).next().expect("a peer");
+        assert!(direct.results(Load::Packets).is_some());
     }
 }

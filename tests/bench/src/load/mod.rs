@@ -2,11 +2,11 @@
 //! namespaces, both on the same CPU: on two, waking an idle one up swings the same set-up by a factor of three.
 
 mod datagrams;
-mod many;
+pub(crate) mod flows;
 mod requests;
 mod stream;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
@@ -26,8 +26,8 @@ pub(crate) const REQUESTS: u16 = 7001;
 pub(crate) const CONNECTIONS: u16 = 7002;
 /// iperf3's port.
 pub(crate) const STREAM: u16 = 7003;
-/// The first of the server's UDP ports for many flows.
-pub(crate) const MANY: u16 = 7010;
+/// The server's UDP ports for many flows.
+pub(crate) const MANY: RangeInclusive<u16> = 8000..=8999;
 /// A port on which the server listens and which no rule opens.
 pub(crate) const SHUT: u16 = 7050;
 
@@ -39,7 +39,7 @@ const PRIORITY: i32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Load {
-    /// Datagrams of 18 bytes that arrive, per second, of a flow that has been answered.
+    /// Datagrams of 18 bytes that arrive, per second, of a flow that has been answered; or of many, see [`flows`].
     Packets,
     /// Requests of one byte and their answers on one TCP connection, per second.
     Requests,
@@ -49,8 +49,6 @@ pub(crate) enum Load {
     Resets,
     /// Bits per second of one TCP stream.
     Stream,
-    /// Datagrams that arrive, per second, of this many flows in turn.
-    Flows(u32),
 }
 
 impl Load {
@@ -62,7 +60,6 @@ impl Load {
             Self::Connections => requests::with_connections(ends, time, requests::Close::Fin),
             Self::Resets => requests::with_connections(ends, time, requests::Close::Reset),
             Self::Stream => stream::bits_per_second(ends, time),
-            Self::Flows(flows) => many::per_second(ends, time, flows),
         }
         .with_context(|| format!("{self:?}"))
     }

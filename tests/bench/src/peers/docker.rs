@@ -37,7 +37,7 @@ fn bridged() -> Peer {
 }
 
 /// From outside to a container: routed.
-fn routed() -> Peer {
+pub(super) fn routed() -> Peer {
     let set_up = || {
         let place = Place::new("version = 1\n")?;
         sh(place.switch(), ROUTER)?;
@@ -52,7 +52,7 @@ fn routed() -> Peer {
 fn ready(place: Place, ends: crate::place::Ends) -> Result<Ready> {
     let counted = legacy_counter(place.switch().clone(), "ESTABLISHED");
     // Docker lets containers of one network speak as they like: nothing is shut there.
-    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, place: Box::new(place) })
+    Ok(Ready { counted: Some(counted), ..Ready::without_rules(place, ends) })
 }
 
 /// The tables; the container is behind `bridge`, and who asks behind `outside`.
@@ -60,12 +60,13 @@ fn rules(bridge: &str, outside: &str) -> String {
     let container = if bridge == outside { "10.1.0.3" } else { "10.2.0.3" };
     let subnet = if bridge == outside { "10.1.0.0/24" } else { "10.2.0.0/24" };
     let (mut published, mut opened) = (String::new(), String::new());
-    // Those for many flows come last, where they are in nobody else's way.
-    let many = (MANY..MANY + 10).map(|port| ("udp", port));
+    // Docker has a rule for each port of a range. One for all, at the end, is in nobody's way.
+    let many = format!("{}:{}", MANY.start(), MANY.end());
     let measured = [("udp", UDP), ("tcp", REQUESTS), ("tcp", CONNECTIONS), ("tcp", STREAM)];
-    for (protocol, port) in measured.into_iter().chain(many) {
+    let measured = measured.map(|(protocol, port)| (protocol, port.to_string()));
+    for (protocol, port) in measured.into_iter().chain([("udp", many)]) {
         published += &format!(
-            "-A DOCKER ! -i {bridge} -p {protocol} -m {protocol} --dport {port} -j DNAT --to-destination {container}:{port}\n"
+            "-A DOCKER ! -i {bridge} -p {protocol} -m {protocol} --dport {port} -j DNAT --to-destination {container}\n"
         );
         opened += &format!(
             "-A DOCKER -d {container}/32 ! -i {bridge} -o {bridge} -p {protocol} -m {protocol} --dport {port} -j ACCEPT\n"

@@ -4,19 +4,23 @@
 //! so that nothing is measured that is not at work. Peers get their best configuration.
 
 mod bridge;
+mod conntrack;
 mod docker;
+pub(crate) mod flows;
 mod openvswitch;
 mod rules;
 mod segments;
 mod translation;
 mod vnet;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::{
     Extent,
-    load::Load,
+    load::{self, Load},
     place::{Ends, Place},
 };
 
@@ -37,6 +41,8 @@ pub(crate) enum Group {
     Translation,
     /// Networks that go over two hosts.
     Segments,
+    /// The same job beside more and more flows.
+    Flows,
 }
 
 /// A way from A to B.
@@ -47,8 +53,8 @@ pub(crate) struct Peer {
     pub(crate) what: String,
     /// Whom it is compared with.
     pub(crate) group: Group,
-    /// The number of rules, and of what kind, where that is what matters.
-    pub(crate) rules: Option<(&'static str, u32)>,
+    /// The curve that it is a point of, and where: by the number of rules, or of flows.
+    pub(crate) curve: Option<(&'static str, u32)>,
     /// The peer that it is held against, besides *direct*.
     pub(crate) beside: Option<&'static str>,
     /// Programs that it needs.
@@ -69,16 +75,67 @@ pub(crate) struct Ready {
     pub(crate) counted: Option<Counter>,
     /// Whether a port that no rule opens has to be shut.
     pub(crate) filters: bool,
+    /// Flows that are there while it is measured.
+    pub(crate) crowd: Option<Crowd>,
     /// Keeps the namespaces, and what runs in them.
     pub(crate) place: Box<dyn std::any::Any>,
 }
 
-/// Tells how many packets rules have let pass.
+/// Tells how many packets rules have let pass, or how many flows a table has.
 pub(crate) type Counter = Box<dyn Fn() -> Result<u64>>;
+
+/// Flows that have been answered and are to stay.
+pub(crate) struct Crowd {
+    /// How many.
+    flows: u32,
+    /// How many the peer's table has; none if it has no table.
+    table: Option<Counter>,
+}
+
+impl Crowd {
+    /// Opens them if some are missing.
+    fn gather(&self, ends: &Ends) -> Result<()> {
+        if self.missing()? > 0 {
+            load::flows::open(ends, self.flows)?;
+        }
+        self.prove()
+    }
+
+    /// Sees that the peer's table has them.
+    fn prove(&self) -> Result<()> {
+        let missing = self.missing()?;
+        ensure!(missing == 0, "{missing} of {} flows are not in the table", self.flows);
+        Ok(())
+    }
+
+    fn missing(&self) -> Result<u64> {
+        let Some(table) = &self.table else { return Ok(0) };
+        Ok(u64::from(self.flows).saturating_sub(table()?))
+    }
+}
 
 impl Ready {
     fn without_rules(place: Place, ends: Ends) -> Self {
-        Self { ends, applied_s: None, counted: None, filters: false, place: Box::new(place) }
+        let place = Box::new(place);
+        Self { ends, applied_s: None, counted: None, filters: false, crowd: None, place }
+    }
+
+    /// Opens the flows that have to be there.
+    pub(crate) fn gather_flows(&self) -> Result<()> {
+        self.crowd.as_ref().map_or(Ok(()), |crowd| crowd.gather(&self.ends))
+    }
+
+    /// Sees that they are there.
+    pub(crate) fn prove_flows(&self) -> Result<()> {
+        self.crowd.as_ref().map_or(Ok(()), Crowd::prove)
+    }
+
+    /// Measures `load` for about `time`: datagrams are of all flows that are there.
+    pub(crate) fn measure(&self, load: Load, time: Duration) -> Result<f64> {
+        match (&self.crowd, load) {
+            (Some(crowd), Load::Packets) => load::flows::per_second(&self.ends, crowd.flows, time),
+            _ => load.measure(&self.ends, time),
+        }
     }
 }
 
@@ -86,7 +143,7 @@ impl Peer {
     fn new(group: Group, name: impl Into<String>, what: impl Into<String>, set_up: SetUp) -> Self {
         let loads = vec![Load::Packets, Load::Requests, Load::Connections, Load::Resets, Load::Stream];
         let (name, what) = (name.into(), what.into());
-        Self { name, what, group, rules: None, beside: None, needs: &[], loads, set_up }
+        Self { name, what, group, curve: None, beside: None, needs: &[], loads, set_up }
     }
 
     fn beside(self, other: &'static str) -> Self {
@@ -99,38 +156,45 @@ impl Peer {
 
     /// As many rules of a kind. A stream over so many rules tells nothing that packets don't.
     fn with_rules(self, kind: &'static str, count: u32) -> Self {
-        Self { rules: Some((kind, count)), loads: vec![Load::Packets, Load::Connections], ..self }
+        Self { curve: Some((kind, count)), loads: vec![Load::Packets, Load::Connections], ..self }
     }
 }
 
-/// All peers of this extent whose names contain one of `only`, with those that they are held against; *direct* first,
-/// always.
-pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Peer> {
-    let mut peers = vec![direct()];
+/// All peers of this extent whose names contain one of `only`, with those that they are held against. Those that are measured
+/// in the same rounds are together, *direct* first, always.
+pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Vec<Peer>> {
     let mut others = vec![bridge::bridge(), bridge::routed()];
     others.extend(docker::all());
     others.push(vnet::switched());
     others.push(vnet::routed());
     others.extend(segments::all());
-    if extent == Extent::Full {
-        others.extend(rules::all());
-        others.extend(vnet::with_rules());
-        others.extend(translation::all());
-        others.push(openvswitch::userspace());
-        for peer in peers.iter_mut().chain(others.iter_mut().filter(|peer| has_many_flows(&peer.name))) {
-            peer.loads.extend([10, 100, 1000, 10_000, 100_000].map(Load::Flows));
-        }
+    if extent == Extent::Quick {
+        return vec![chosen(direct(), others, only)];
     }
+    others.extend(rules::all());
+    others.extend(vnet::with_rules());
+    others.extend(translation::all());
+    others.push(openvswitch::userspace());
+    let crowded = flows::COUNTS.map(|count| chosen(flows::direct(count), flows::others(count), only));
+    let mut runs = vec![chosen(direct(), others, only)];
+    runs.extend(crowded);
+    // *Direct* by itself tells nothing, unless nobody else was asked for.
+    let asked_for = |run: &Vec<Peer>| run.len() > 1;
+    if runs.iter().any(asked_for) {
+        runs.retain(asked_for);
+    } else {
+        runs.truncate(1);
+    }
+    runs
+}
+
+/// `limit`, and those of `others` that are asked for.
+fn chosen(limit: Peer, others: Vec<Peer>, only: &[String]) -> Vec<Peer> {
     let named = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
     let beside: Vec<_> =
         others.iter().filter(|peer| named(&peer.name)).filter_map(|peer| peer.beside).collect();
-    peers.extend(others.into_iter().filter(|peer| named(&peer.name) || beside.contains(&peer.name.as_str())));
-    peers
-}
-
-/// Whose cost is measured against the number of flows.
-fn has_many_flows(name: &str) -> bool {
-    ["bridge", "routed + docker", "vnet"].contains(&name)
+    let wanted = |peer: &Peer| named(&peer.name) || beside.contains(&peer.name.as_str());
+    [limit].into_iter().chain(others.into_iter().filter(wanted)).collect()
 }
 
 /// The limit.

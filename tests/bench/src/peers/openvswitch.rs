@@ -17,7 +17,7 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// A learning switch; segments stay large on their way, as with every other peer.
 pub(super) fn userspace() -> Peer {
     let set_up = || {
-        let mut place = Place::new("version = 1\n")?;
+        let place = Place::new("version = 1\n")?;
         let folder = place.world().folder().to_owned();
         let daemons = start(place.switch(), &folder)?;
         let ends = place.one_subnet()?;
@@ -29,8 +29,8 @@ pub(super) fn userspace() -> Peer {
             let hits = shown.split("hit:").nth(1).and_then(|rest| rest.split(' ').next());
             hits.context("no hits")?.parse().context("hits")
         };
-        let place = Box::new((daemons, place));
-        Ok(Ready { ends, applied_s: None, counted: Some(Box::new(counted)), filters: false, place })
+        let ready = Ready::without_rules(place, ends);
+        Ok(Ready { counted: Some(Box::new(counted)), place: Box::new((daemons, ready.place)), ..ready })
     };
     let what = "Open vSwitch, userspace datapath over AF_PACKET, segmentation offload on";
     let needs = &["ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl"];

@@ -27,9 +27,13 @@ pub(super) fn decoys(count: u32) -> impl Iterator<Item = (Ipv4Addr, u16)> {
     (0..count.saturating_sub(1)).map(move |n| (Ipv4Addr::from(first + n / 250), 20_000 + (n % 250) as u16))
 }
 
-/// 100,000 as 100k.
+/// 100,000 as 100k, a million as 1M.
 pub(super) fn thousands(count: u32) -> String {
-    if count >= 1000 { format!("{}k", count / 1000) } else { count.to_string() }
+    match count {
+        ..1000 => count.to_string(),
+        1000..1_000_000 => format!("{}k", count / 1000),
+        _ => format!("{}M", count / 1_000_000),
+    }
 }
 
 /// All of them but vnet.
@@ -57,7 +61,7 @@ enum State {
 
 /// The server's ports, as lists write them.
 fn ports() -> String {
-    format!("{UDP},{REQUESTS},{CONNECTIONS},{STREAM},{MANY}:{}", MANY + 9)
+    format!("{UDP},{REQUESTS},{CONNECTIONS},{STREAM}")
 }
 
 fn peer(kind: &'static str, count: u32, what: &str, make: fn(&Namespace, u32) -> Result<Counter>) -> Peer {
@@ -75,7 +79,7 @@ fn routed(count: u32, make: fn(&Namespace, u32) -> Result<Counter>) -> Result<Re
     let begin = Instant::now();
     let counted = make(place.switch(), count)?;
     let applied_s = Some(begin.elapsed().as_secs_f64());
-    Ok(Ready { ends, applied_s, counted: Some(counted), filters: true, place: Box::new(place) })
+    Ok(Ready { applied_s, counted: Some(counted), filters: true, ..Ready::without_rules(place, ends) })
 }
 
 fn iptables(count: u32) -> Peer {
@@ -137,9 +141,7 @@ fn ipset(count: u32) -> Peer {
         for (address, port) in decoys(count) {
             let _ = writeln!(set, "add clients {address},udp:{port}");
         }
-        for port in [UDP].into_iter().chain(MANY..MANY + 10) {
-            let _ = writeln!(set, "add clients 10.1.0.2,udp:{port}");
-        }
+        let _ = writeln!(set, "add clients 10.1.0.2,udp:{UDP}");
         for port in [REQUESTS, CONNECTIONS, STREAM] {
             let _ = writeln!(set, "add clients 10.1.0.2,tcp:{port}");
         }
@@ -169,7 +171,7 @@ fn nft_linear(count: u32) -> Peer {
 }
 
 fn nft_ports() -> String {
-    ports().replace(':', "-").replace(',', ", ")
+    ports().replace(',', ", ")
 }
 
 /// The elements of a set of clients, protocols and ports; `verdict` follows each.
@@ -178,9 +180,7 @@ fn elements(count: u32, verdict: &str) -> String {
     for (address, port) in decoys(count) {
         let _ = writeln!(text, "{address} . udp . {port}{verdict},");
     }
-    for port in [UDP].into_iter().chain(MANY..MANY + 10) {
-        let _ = writeln!(text, "10.1.0.2 . udp . {port}{verdict},");
-    }
+    let _ = writeln!(text, "10.1.0.2 . udp . {UDP}{verdict},");
     for port in [REQUESTS, CONNECTIONS, STREAM] {
         let _ = writeln!(text, "10.1.0.2 . tcp . {port}{verdict},");
     }
@@ -190,25 +190,35 @@ fn elements(count: u32, verdict: &str) -> String {
 /// Lets in what the set has.
 const IN_SET: &str = "ip saddr . ip protocol . th dport @clients counter accept\n";
 
-fn set(count: u32) -> String {
-    let elements = elements(count, "");
+/// The same behind a rule for what is established.
+const TRACKED: &str = "ct state established counter accept\n\
+                       ip saddr . ip protocol . th dport @clients counter accept\n";
+
+fn set(elements: &str) -> String {
     format!("set clients {{ type ipv4_addr . inet_proto . inet_service; elements = {{ {elements} }}; }}")
 }
 
 fn nft_set(count: u32, state: State) -> Peer {
     let peer = match state {
         State::None => {
-            peer("nft set", count, "nft with one set", |switch, count| nft(switch, &set(count), IN_SET))
+            let make = |switch: &Namespace, count| nft(switch, &set(&elements(count, "")), IN_SET);
+            peer("nft set", count, "nft with one set", make)
         }
         State::Tracked => {
-            let what = "nft with one set, established connections before it";
-            peer("nft set stateful", count, what, |switch, count| {
-                let rules = format!("ct state established counter accept\n{IN_SET}");
-                nft(switch, &set(count), &rules)
-            })
+            let make = |switch: &Namespace, count| nft(switch, &set(&elements(count, "")), TRACKED);
+            peer("nft set stateful", count, "nft with one set, established connections before it", make)
         }
     };
     peer.needs(&["nft"])
+}
+
+/// A set of the client and the server's ports, those for many flows as well, established connections before it.
+pub(super) fn nft_for_many_flows() -> Peer {
+    let make = |switch: &Namespace, count| {
+        let many: String = MANY.map(|port| format!("10.1.0.2 . udp . {port},\n")).collect();
+        nft(switch, &set(&(elements(count, "") + &many)), TRACKED)
+    };
+    peer("nft set stateful", 1, "nft with one set, established connections before it", make).needs(&["nft"])
 }
 
 fn nft_map(count: u32) -> Peer {

@@ -8,7 +8,7 @@
 use anyhow::Result;
 
 use crate::{
-    load::{CONNECTIONS, MANY, REQUESTS, STREAM, UDP},
+    load::{CONNECTIONS, REQUESTS, SHUT, STREAM, UDP},
     peers::{Group, Peer, Ready, rules::legacy_counter, vnet},
     place::{Ends, MAC_A, Place},
     shell::{feed, sh},
@@ -60,12 +60,12 @@ fn iptables(way: Way) -> Result<Ready> {
     sh(place.switch(), "ip addr add 10.1.0.1/24 dev va; echo 1 > /proc/sys/net/ipv4/ip_forward")?;
     feed(place.switch(), &["iptables-legacy-restore"], &tables())?;
     let counted = legacy_counter(place.switch().clone(), "ESTABLISHED");
-    Ok(Ready { ends, applied_s: None, counted: Some(counted), filters: false, place: Box::new(place) })
+    Ok(Ready { counted: Some(counted), ..Ready::without_rules(place, ends) })
 }
 
 /// As few rules as do it.
 fn tables() -> String {
-    let ports = format!("{UDP},{REQUESTS},{CONNECTIONS},{STREAM},{MANY}:{}", MANY + 9);
+    let ports = format!("{UDP},{REQUESTS},{CONNECTIONS},{STREAM}");
     let forward = |protocol: &str| {
         format!(
             "-A PREROUTING -i vb -p {protocol} -m multiport --dports {ports} -j DNAT --to-destination 10.1.0.2\n"
@@ -98,14 +98,12 @@ fn policy() -> String {
     let tcp = [REQUESTS, CONNECTIONS, STREAM].map(|port| port.to_string()).join(", ");
     text += &format!(
         "[security_groups.client]\ningress = [\n  {{ protocol = \"tcp\", ports = [{tcp}], from = [\"any\"] }},\n  \
-         {{ protocol = \"udp\", ports = [{UDP}, \"{MANY}-{}\"], from = [\"any\"] }},\n]\n\n",
-        MANY + 9
+         {{ protocol = \"udp\", ports = [{UDP}], from = [\"any\"] }},\n]\n\n"
     );
     text += &vnet::port("a", ("one", "10.1.0.2", MAC_A), "va");
-    for (protocol, ports) in [("tcp", format!("{UDP}-{}", MANY + 9)), ("udp", format!("{UDP}-{}", MANY + 9))]
-    {
+    for protocol in ["tcp", "udp"] {
         text += &format!(
-            "[[forwards]]\nlisten = \"198.51.100.1:{ports}\"\nprotocol = \"{protocol}\"\nto = \"a\"\n\n"
+            "[[forwards]]\nlisten = \"198.51.100.1:{UDP}-{SHUT}\"\nprotocol = \"{protocol}\"\nto = \"a\"\n\n"
         );
     }
     text

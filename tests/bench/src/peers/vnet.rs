@@ -12,6 +12,7 @@ use crate::{
         rules::{COUNTS, decoys, thousands},
     },
     place::{Ends, MAC_A, MAC_B, Place},
+    shell::sh,
 };
 
 /// A and B in one network.
@@ -25,6 +26,17 @@ pub(super) fn routed() -> Peer {
     let what = "vnet, two private networks joined by `connect`; the same groups";
     let set_up = || start(&in_two_networks(), Place::two_subnets);
     Peer::new(Group::Paths, "vnet routed", what, Box::new(set_up))
+}
+
+/// As [`switched`], with room for as many flows.
+pub(super) fn with_room(flows: u32) -> Peer {
+    let set_up = move || {
+        let mut place = Place::new(&in_one_network(0))?;
+        let ends = place.one_subnet()?;
+        place.world_mut().start(&["--flows", &flows.to_string()]);
+        at_work(place, ends)
+    };
+    Peer { set_up: Box::new(set_up), ..switched() }
 }
 
 /// As [`switched`], with more and more rules that match nothing.
@@ -58,31 +70,38 @@ pub(super) fn start(policy: &str, address: fn(&Place) -> Result<Ends>) -> Result
 /// Starts the daemon of each host in a place that is ready for it.
 pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
     pair::start(place.hosts());
+    at_work(place, ends)
+}
+
+/// A place whose daemons run.
+fn at_work(mut place: Place, ends: Ends) -> Result<Ready> {
     let counters: Vec<Counter> = place.hosts().map(|world| counter(world)).collect();
     // Each of them has to be at work.
     let counted = move || {
         let counts: Vec<u64> = counters.iter().map(|counted| counted()).collect::<Result<_>>()?;
         counts.into_iter().min().context("a host")
     };
-    Ok(Ready {
-        ends,
-        applied_s: None,
-        counted: Some(Box::new(counted)),
-        filters: true,
-        place: Box::new(place),
-    })
+    Ok(Ready { counted: Some(Box::new(counted)), filters: true, ..Ready::without_rules(place, ends) })
 }
 
 /// The packets of all flows that the daemon of `world` knows.
 fn counter(world: &World) -> Counter {
-    let (socket, host) = (world.socket(), world.host().clone());
-    Box::new(move || {
-        let mut command = vnet_tests::binary::vnet_ctl().to_owned().into_os_string();
-        command.push(format!(" --socket {} -o json flows list", socket.display()));
-        let text = crate::shell::sh(&host, &command.to_string_lossy())?;
-        let flows: serde_json::Value = serde_json::from_str(&text).context("flows")?;
-        packets(&flows)
-    })
+    let asked = question(world, "flows list");
+    Box::new(move || packets(&asked()?))
+}
+
+/// How many flows the daemon in S knows.
+pub(super) fn flows(place: &Place) -> Result<Counter> {
+    let asked = question(place.world(), "status");
+    Ok(Box::new(move || asked()?["flows"]["v4"].as_u64().context("a number of flows")))
+}
+
+/// Asks the daemon of `world` by a command of `vnet-ctl`.
+fn question(world: &World, command: &str) -> impl Fn() -> Result<serde_json::Value> + use<> {
+    let host = world.host().clone();
+    let (program, socket) = (vnet_tests::binary::vnet_ctl().display(), world.socket());
+    let script = format!("{program} --socket {} -o json {command}", socket.display());
+    move || serde_json::from_str(&sh(&host, &script)?).with_context(|| format!("read {script}"))
 }
 
 /// The packets of all flows, both directions.
@@ -98,7 +117,7 @@ fn packets(flows: &serde_json::Value) -> Result<u64> {
 /// Groups of client and server: the client may ask anything and is asked nothing.
 pub(super) fn groups(decoys: &str) -> String {
     let tcp = [REQUESTS, CONNECTIONS, STREAM].map(|port| port.to_string()).join(", ");
-    let many = format!("\"{MANY}-{}\"", MANY + 9);
+    let many = format!("\"{}-{}\"", MANY.start(), MANY.end());
     format!(
         "[security_groups.client]\ningress = []\n\n[security_groups.server]\ningress = [\n{decoys}  \
          {{ protocol = \"tcp\", ports = [{tcp}], from = [\"any\"] }},\n  \

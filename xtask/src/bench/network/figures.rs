@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
-use super::{Load, Measured, Peer, Spread};
+use super::{Load, Measured, Peer, Run, Spread};
 use crate::bench::machine::Machine;
 
 /// What is measured, its heading, and how a value per second becomes a figure.
@@ -81,7 +81,11 @@ pub(super) fn significant(value: f64) -> String {
 
 /// How quiet the machine was.
 pub(super) fn quiet(measured: &Measured) -> String {
-    let Some(direct) = measured.peers.first() else { return String::new() };
+    measured.runs.iter().filter_map(quiet_in).collect::<Vec<_>>().join("; ")
+}
+
+fn quiet_in(run: &Run) -> Option<String> {
+    let direct = run.peers.first()?;
     let told = direct.results.iter().filter_map(|results| {
         let counted = results.drift.iter().filter(|drift| **drift <= 0.05).count();
         let name = COLUMNS.iter().find(|(load, ..)| *load == results.load)?.1;
@@ -91,13 +95,13 @@ pub(super) fn quiet(measured: &Measured) -> String {
         })
     });
     let told = told.collect::<Vec<_>>().join(", ");
-    format!("{} rounds; legs that count, of {}: {told}", measured.rounds, measured.legs)
+    Some(format!("{}: {} rounds, legs that count, of {}: {told}", direct.name, run.rounds, run.legs))
 }
 
 /// The whole report for a terminal.
 pub(super) fn table(machine: &Machine, measured: &Measured) -> String {
     let all = COLUMNS.map(|(load, ..)| load);
-    let peers = aligned(headings(&all), rows(measured.peers.iter(), &all));
+    let peers = aligned(headings(&all), rows(measured.peers(), &all));
     let pairs = match pairs(measured) {
         none if none.is_empty() => String::new(),
         pairs => format!("\n{}\n", aligned(pair_headings(), pairs)),

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Group, Load, Measured, Peer,
-    figures::{headings, pair_headings, pairs, quiet, rows, significant},
-    plot,
+    figures::{headings, pair_headings, pairs, quiet, rows},
+    plot::{PLOTS, Plot},
 };
 use crate::{bench::machine::Machine, process::root};
 
@@ -19,13 +19,9 @@ const FOLDER: &str = "docs/benchmarks";
 /// Writes the document and its plots.
 pub(super) fn write(machine: &Machine, measured: &Measured) -> Result<()> {
     fs::create_dir_all(root().join(FOLDER)).context(FOLDER)?;
-    for (name, plot) in [
-        ("rules", plot::rules(measured)?),
-        ("connections", plot::connections(measured)?),
-        ("flows", plot::flows(measured)?),
-    ] {
-        let path = format!("{FOLDER}/{name}.svg");
-        fs::write(root().join(&path), plot).context(path)?;
+    for plot in &PLOTS {
+        let path = format!("{FOLDER}/{}.svg", plot.name);
+        fs::write(root().join(&path), plot.svg(measured)?).context(path)?;
     }
     fs::write(root().join(DOCUMENT), text(machine, measured)).context(DOCUMENT)?;
     eprintln!("written to {DOCUMENT}");
@@ -52,13 +48,17 @@ fn text(machine: &Machine, measured: &Measured) -> String {
     section(&mut text, "Translation", measured.of(Group::Translation), &all);
     section(&mut text, "Segments", measured.of(Group::Segments), &all);
     table(&mut text, &pair_headings(), &pairs(measured));
-    section(&mut text, "Rules", measured.of(Group::Rules), &[Load::Packets, Load::Connections]);
-    text += "![Packets per second against the number of rules](benchmarks/rules.svg)\n\n\
-             ![Connections per second against the number of rules](benchmarks/connections.svg)\n\n";
+    let on_curves = [Load::Packets, Load::Connections];
+    section(&mut text, "Rules", measured.of(Group::Rules), &on_curves);
+    plots(&mut text, Group::Rules);
     applied(&mut text, measured);
-    flows(&mut text, measured);
+    section(&mut text, "Flows", measured.of(Group::Flows), &on_curves);
+    text += "Packets are of so many flows in turn, which have been answered and are in the peer's table all the time. A\n\
+             measurement may be too short for all of them; the next one begins with others. New connections are opened\n\
+             beside them.\n\n";
+    plots(&mut text, Group::Flows);
     text += "## What each peer is\n\n";
-    for peer in &measured.peers {
+    for peer in measured.peers() {
         let _ = writeln!(text, "- **{}**: {}.", peer.name, peer.what);
     }
     text
@@ -89,21 +89,9 @@ fn applied(text: &mut String, measured: &Measured) {
     text.push('\n');
 }
 
-fn flows(text: &mut String, measured: &Measured) {
-    let _ = writeln!(
-        text,
-        "## Flows\n\nMpps of many flows in turn.\n\n| peer | flows | Mpps | of direct |\n|---|---:|---:|---:|"
-    );
-    for peer in &measured.peers {
-        for results in &peer.results {
-            let (Load::Flows(flows), Some(value), Some(ratio)) =
-                (results.load, results.value(), results.ratio())
-            else {
-                continue;
-            };
-            let (value, ratio) = (significant(value.median / 1e6), significant(ratio.median));
-            let _ = writeln!(text, "| {} | {flows} | {value} | {ratio} |", peer.name);
-        }
+/// The plots of a group.
+fn plots(text: &mut String, group: Group) {
+    for Plot { name, title, .. } in PLOTS.iter().filter(|plot| plot.group == group) {
+        let _ = writeln!(text, "![{title}](benchmarks/{name}.svg)\n");
     }
-    *text += "\n![Packets per second against the number of flows](benchmarks/flows.svg)\n\n";
 }

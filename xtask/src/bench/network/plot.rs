@@ -20,41 +20,70 @@ const SIZE: (u32, u32) = (900, 520);
 /// Points of each curve: how many rules or flows, and the median.
 type Curves = BTreeMap<String, Vec<(f64, f64)>>;
 
-/// Packets per second against rules.
-pub(super) fn rules(measured: &Measured) -> Result<String> {
-    draw(&by_rules(measured, Load::Packets), ("rules", "packets/s"))
+/// What a plot is about.
+pub(super) struct Plot {
+    /// Its file, without what it ends in.
+    pub(super) name: &'static str,
+    /// What it shows, in one line.
+    pub(super) title: &'static str,
+    /// Whose curves.
+    pub(super) group: Group,
+    load: Load,
+    /// What the axes are.
+    axes: (&'static str, &'static str),
 }
 
-/// New connections per second against rules.
-pub(super) fn connections(measured: &Measured) -> Result<String> {
-    draw(&by_rules(measured, Load::Connections), ("rules", "connections/s"))
-}
+/// All plots.
+pub(super) const PLOTS: [Plot; 4] = [
+    Plot {
+        name: "rules",
+        title: "Packets per second against the number of rules",
+        group: Group::Rules,
+        load: Load::Packets,
+        axes: ("rules", "packets/s"),
+    },
+    Plot {
+        name: "connections",
+        title: "Connections per second against the number of rules",
+        group: Group::Rules,
+        load: Load::Connections,
+        axes: ("rules", "connections/s"),
+    },
+    Plot {
+        name: "flows",
+        title: "Packets per second against the number of flows",
+        group: Group::Flows,
+        load: Load::Packets,
+        axes: ("flows", "packets/s"),
+    },
+    Plot {
+        name: "flow-connections",
+        title: "Connections per second against the number of flows",
+        group: Group::Flows,
+        load: Load::Connections,
+        axes: ("flows", "connections/s"),
+    },
+];
 
-/// Packets per second against flows.
-pub(super) fn flows(measured: &Measured) -> Result<String> {
-    let mut curves = Curves::new();
-    for peer in &measured.peers {
-        for results in &peer.results {
-            if let (Load::Flows(flows), Some(value)) = (results.load, results.value()) {
-                curves.entry(peer.name.clone()).or_default().push((f64::from(flows), value.median));
+impl Plot {
+    /// Draws it.
+    pub(super) fn svg(&self, measured: &Measured) -> Result<String> {
+        draw(&self.curves(measured), self.axes)
+    }
+
+    fn curves(&self, measured: &Measured) -> Curves {
+        let mut curves = Curves::new();
+        for peer in measured.of(self.group) {
+            let value = peer.results(self.load).and_then(super::Results::value);
+            if let (Some((kind, count)), Some(value)) = (&peer.curve, value) {
+                curves.entry(kind.clone()).or_default().push((f64::from(*count), value.median));
             }
         }
-    }
-    draw(&curves, ("flows", "packets/s"))
-}
-
-fn by_rules(measured: &Measured, load: Load) -> Curves {
-    let mut curves = Curves::new();
-    for peer in measured.of(Group::Rules) {
-        let value = peer.results(load).and_then(super::Results::value);
-        if let (Some((kind, count)), Some(value)) = (&peer.rules, value) {
-            curves.entry(kind.clone()).or_default().push((f64::from(*count), value.median));
+        for points in curves.values_mut() {
+            points.sort_by(|one, other| one.0.total_cmp(&other.0));
         }
+        curves
     }
-    for points in curves.values_mut() {
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-    }
-    curves
 }
 
 fn draw(curves: &Curves, (x, y): (&str, &str)) -> Result<String> {
@@ -62,6 +91,7 @@ fn draw(curves: &Curves, (x, y): (&str, &str)) -> Result<String> {
     let most = points().map(|point| point.1).fold(1.0, f64::max);
     let least = points().map(|point| point.1).fold(most, f64::min);
     let right = points().map(|point| point.0).fold(10.0, f64::max);
+    let left = points().map(|point| point.0).fold(right / 10.0, f64::min);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -71,7 +101,7 @@ fn draw(curves: &Curves, (x, y): (&str, &str)) -> Result<String> {
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(80)
-            .build_cartesian_2d((1.0..right).log_scale(), (least / 2.0..most * 2.0).log_scale())
+            .build_cartesian_2d((left..right).log_scale(), (least / 2.0..most * 2.0).log_scale())
             .map_err(failed)?;
         let axes = chart.configure_mesh().x_desc(x).y_desc(y).label_style(("sans-serif", 14)).draw();
         axes.map_err(failed)?;
