@@ -26,7 +26,7 @@ use crate::{
 /// What can be measured besides the network.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Subject {
-    /// The controller: 100,000 rules, 1,000 ports, kill -9 under traffic
+    /// The controller: 100,000 rules, 10,000 prefixes, 1,000 groups, 2,000 ports, kill -9 under traffic
     Controller(Sizes),
     /// The programs: ns per packet, way by way, beside the stored baseline
     Prog(prog::Options),
@@ -38,6 +38,15 @@ pub(crate) struct Sizes {
     /// Rules of the large policy
     #[arg(long, default_value_t = 100_000)]
     rules: usize,
+    /// Prefixes of the list that a rule names
+    #[arg(long, default_value_t = 10_000)]
+    prefixes: usize,
+    /// Groups of a policy, 50 for each port
+    #[arg(long, default_value_t = 1000)]
+    groups: usize,
+    /// Ports of a policy
+    #[arg(long, default_value_t = 2000)]
+    declared_ports: usize,
     /// Ports that are created through the API
     #[arg(long, default_value_t = 1000)]
     ports: usize,
@@ -86,8 +95,15 @@ pub(crate) fn run(subject: Option<Subject>, network: &network::Options, format: 
 
 fn controller(sizes: Sizes, format: Format) -> Result<ExitCode> {
     let programs = prepare()?;
-    let Sizes { rules, ports, kills } = sizes;
-    let sizes = [("BENCH_RULES", rules), ("BENCH_PORTS", ports), ("BENCH_KILLS", kills)];
+    let Sizes { rules, prefixes, groups, declared_ports, ports, kills } = sizes;
+    let sizes = [
+        ("BENCH_RULES", rules),
+        ("BENCH_PREFIXES", prefixes),
+        ("BENCH_GROUPS", groups),
+        ("BENCH_DECLARED_PORTS", declared_ports),
+        ("BENCH_PORTS", ports),
+        ("BENCH_KILLS", kills),
+    ];
     let measures =
         example(&programs, "bench_controller", sizes.map(|(name, size)| (name, size.to_string())))?;
     let report = Report { machine: Machine::look(&programs)?, measures };

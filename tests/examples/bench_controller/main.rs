@@ -5,6 +5,8 @@
 //! and the API of the binary that `VNET_CTL` names. Stage times are the daemon's own, where its
 //! answer has them. Standard output gets one JSON array; progress goes to standard error.
 
+mod scale;
+
 use std::{
     env,
     net::SocketAddr,
@@ -106,6 +108,9 @@ fn main() {
     let mut bench = Bench::default();
     flows(&mut bench);
     rules(&mut bench, number("BENCH_RULES", 100_000));
+    scale::prefixes(number("BENCH_PREFIXES", 10_000)).measure(&mut bench);
+    scale::groups(number("BENCH_GROUPS", 1000)).measure(&mut bench);
+    scale::ports(number("BENCH_DECLARED_PORTS", 2000)).measure(&mut bench);
     ports(&mut bench, number("BENCH_PORTS", 1000));
     kills(&mut bench, number("BENCH_KILLS", 30));
     println!("{}", bench.json());
@@ -122,10 +127,13 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The entries that an answer says were written or removed.
+/// The entries that an answer says were written or removed: "ports: 2 put in force, 1 removed". Other sentences are of
+/// devices, whose names have numbers too.
 fn entries_touched(applied: &Value) -> f64 {
     let changes = applied["changes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let numbers = changes.flat_map(|change| change.split(|c: char| !c.is_ascii_digit()));
+    let counts = changes.filter_map(|change| change.rsplit_once(": ")).map(|(_, counts)| counts);
+    let of_tables = counts.filter(|counts| counts.contains("put in force"));
+    let numbers = of_tables.flat_map(|counts| counts.split(|c: char| !c.is_ascii_digit()));
     numbers.filter_map(|number| number.parse::<f64>().ok()).sum()
 }
 
@@ -143,17 +151,23 @@ fn change_one_rule(bench: &mut Bench, part: &'static str, world: &World, text: &
     let added = added.json();
     bench.stages(part, "one rule added", &added);
     bench.add(part, "one rule added: entries touched", entries_touched(&added), "entries");
+    change(bench, part, "one rule changed", world, |n| with_rule(text, 2 + n));
+}
+
+/// Puts one policy after another in force, that of each number, as `what` changes.
+fn change(bench: &mut Bench, part: &'static str, what: &str, world: &World, text: impl Fn(usize) -> String) {
+    let mut api = world.api();
     let mut last = Value::Null;
     let mut times = Vec::new();
     for n in 0..CHANGES {
-        let text = with_rule(text, 2 + n);
+        let text = text(n);
         let (applied, took) = timed(|| api.apply(&text).ok());
         times.push(took);
         last = applied.json();
     }
-    bench.time(part, "one rule changed", median(times));
-    bench.stages(part, "one rule changed", &last);
-    bench.add(part, "one rule changed: entries touched", entries_touched(&last), "entries");
+    bench.time(part, what, median(times));
+    bench.stages(part, what, &last);
+    bench.add(part, &format!("{what}: entries touched"), entries_touched(&last), "entries");
 }
 
 fn restart(bench: &mut Bench, part: &'static str, world: &mut World) {
