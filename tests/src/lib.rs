@@ -11,6 +11,7 @@ pub mod binary;
 pub mod cases;
 pub mod crowd;
 pub mod dhcp;
+pub mod flood;
 pub mod frames;
 pub mod guest;
 pub mod machine;

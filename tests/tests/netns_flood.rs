@@ -11,21 +11,16 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use vnet_common::DropReason;
 use vnet_tests::{
     Namespace, World,
+    flood::{Flood, nobody},
     frames::{Eth, parse_mac, syn4, udp4},
-    raw::RawSocket,
     traffic::{ANSWER, Echo, SILENCE, listen, tcp},
-    wait::eventually,
 };
 
 const POLICY: &str = r#"
@@ -146,51 +141,11 @@ impl Answered {
     }
 }
 
-/// Frames that are sent one after another, until this is dropped.
-struct Flood {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU32>,
-    begin: Instant,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Flood {
-    /// Sends `frame` after frame by `device` of `from`.
-    fn begin((from, device): (&Namespace, &str), frame: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Self {
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-        let socket = RawSocket::open(from, device);
-        socket.make_room(0);
-        let (is_over, count) = (Arc::clone(&stop), Arc::clone(&sent));
-        let thread = thread::spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                socket.send(&frame(count.fetch_add(1, Ordering::Relaxed)));
-            }
-        });
-        Self { stop, sent, begin: Instant::now(), thread: Some(thread) }
-    }
-
-    /// Waits until `count` more frames have been sent.
-    fn wait_for(&self, count: u32) {
-        let end = self.sent.load(Ordering::Relaxed) + count;
-        eventually("the flood", || (self.sent.load(Ordering::Relaxed) >= end).then_some(()));
-        let (sent, took) = (self.sent.load(Ordering::Relaxed), self.begin.elapsed());
-        println!("{sent} frames in {took:.1?}: {:.0} a second", f64::from(sent) / took.as_secs_f64());
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-/// A source address that nobody has, and a port.
-fn nobody(number: u32) -> (Ipv4Addr, u16) {
-    (
-        Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 0)) | number & 0x003f_ffff),
-        1024 + (number >> 22) as u16,
-    )
+/// Waits until a flood has sent `count` more frames, and says how fast it is.
+fn see_out(flood: &Flood, count: u32) {
+    flood.wait_for(count);
+    let (sent, took) = (flood.sent(), flood.elapsed());
+    println!("{sent} frames in {took:.1?}: {:.0} a second", f64::from(sent) / took.as_secs_f64());
 }
 
 /// Tries to open a connection from `from` to `address` again and again; how long the slowest took.
@@ -237,7 +192,7 @@ fn withstands_syns(policy: &str) {
     };
     let flood = Flood::begin((&router, "h0"), syn);
     let told = world.event(before, "problem", &["flow table fills up", "eth0"]);
-    println!("after {:.1?}: {told}", flood.begin.elapsed());
+    println!("after {:.1?}: {told}", flood.elapsed());
     let slowest = try_to_connect(&outside, "198.51.100.1:8080");
     println!("the slowest of {TRIED} connections from outside took {slowest:.1?}");
     let slowest = try_to_connect(&other, "10.10.0.10:80");
@@ -246,7 +201,7 @@ fn withstands_syns(policy: &str) {
     inside.assert_alive();
     from_outside.assert_alive();
     over_udp.assert_alive();
-    flood.wait_for(2 * ROOM);
+    see_out(&flood, 2 * ROOM);
     drop(flood);
     assert!(world.drops(DropReason::SynChallenged) > u64::from(ROOM), "most of them were challenged");
     // It is over, and nobody is asked any more.
@@ -279,10 +234,10 @@ fn a_workload_that_scans_leaves_room_for_others_and_is_named() {
     };
     let flood = Flood::begin((&other, "eth0"), question);
     let told = world.event(before, "problem", &["flow table fills up", "other"]);
-    println!("after {:.1?}: {told}", flood.begin.elapsed());
+    println!("after {:.1?}: {told}", flood.elapsed());
     let slowest = try_to_connect(&world.outside(), "198.51.100.1:8080");
     println!("the slowest of {TRIED} connections from outside took {slowest:.1?}");
-    flood.wait_for(2 * ROOM);
+    see_out(&flood, 2 * ROOM);
     drop(flood);
     assert!(world.port_drops("other", DropReason::NewFlowLimit) > 0, "{}", world.json(&["drops"]));
     assert_eq!(world.port_drops("web", DropReason::NewFlowLimit), 0);

@@ -13,9 +13,11 @@
 //!
 //! Standard output gets one JSON object; progress goes to standard error.
 
+mod flood;
 mod load;
 mod peers;
 mod place;
+mod progress;
 mod rounds;
 mod shell;
 
@@ -40,7 +42,7 @@ struct Cli {
     /// How much of everything
     #[arg(value_enum, default_value = "quick")]
     extent: Extent,
-    /// Only peers whose name contains one of these, and whom they are held against; direct is always there
+    /// Only peers whose name contains one of these, and whom they are held against; direct is there beside them
     #[arg(long)]
     only: Vec<String>,
     /// Only tell which peers there are
@@ -55,13 +57,16 @@ struct Cli {
 #[derive(Debug, Serialize)]
 struct Report {
     runs: Vec<rounds::Run>,
+    floods: Vec<flood::Flooded>,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let runs = peers::all(cli.extent, &cli.only);
     if cli.list {
-        runs.iter().flatten().for_each(|peer| println!("{:<28}  {}", peer.name, peer.what));
+        let floods = flood::peers(cli.extent, &cli.only);
+        let named = runs.into_iter().flatten().chain(floods.into_iter().map(|(peer, _)| peer));
+        named.for_each(|peer| println!("{:<28}  {}", peer.name, peer.what));
         return Ok(());
     }
     let plan = rounds::Plan::of(cli.extent, cli.rounds);
@@ -70,7 +75,8 @@ fn main() -> Result<()> {
         let _room = has_flows.then(peers::flows::room).transpose()?;
         rounds::run(&plan, peers)
     };
-    let report = Report { runs: runs.iter().map(run).collect::<Result<_>>()? };
+    let runs = runs.iter().map(run).collect::<Result<_>>()?;
+    let report = Report { runs, floods: flood::run(&plan, cli.extent, &cli.only)? };
     println!("{}", serde_json::to_string(&report).context("write JSON")?);
     Ok(())
 }

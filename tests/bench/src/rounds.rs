@@ -3,13 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    io::{IsTerminal as _, stderr},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use vnet_tests::random::Random;
 
@@ -17,6 +15,7 @@ use crate::{
     Extent,
     load::{self, Load},
     peers::{Group, Peer, Ready},
+    progress::Progress,
     shell::lacks,
 };
 
@@ -30,8 +29,10 @@ const PATIENCE: usize = 2;
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    rounds: usize,
-    time: Duration,
+    /// Rounds that have to count.
+    pub(crate) rounds: usize,
+    /// How long something is measured, a stream aside.
+    pub(crate) time: Duration,
     stream: Duration,
     /// Rounds for every round that has to count, at most.
     patience: usize,
@@ -53,7 +54,7 @@ impl Plan {
         Self { rounds: rounds.unwrap_or(plan.rounds), ..plan }
     }
 
-    fn time(&self, load: Load) -> Duration {
+    fn time_for(&self, load: Load) -> Duration {
         if load == Load::Stream { self.stream } else { self.time }
     }
 }
@@ -102,7 +103,7 @@ type Values = BTreeMap<Load, f64>;
 
 /// Sets the peers up, proves that they do what they say, and measures them.
 pub(crate) fn run(plan: &Plan, peers: &[Peer]) -> Result<Run> {
-    let bar = progress();
+    let bar = Progress::begin();
     let mut ready = Vec::new();
     for peer in peers {
         bar.say(&format!("set up {}", peer.name));
@@ -129,7 +130,6 @@ pub(crate) fn run(plan: &Plan, peers: &[Peer]) -> Result<Run> {
         legs.extend(round(plan, peers, (&ready, direct), &mut random, (&bar, &told))?);
         rounds += 1;
     }
-    bar.done();
     let measured = peers.iter().zip(&ready).enumerate();
     Ok(Run {
         rounds,
@@ -139,7 +139,7 @@ pub(crate) fn run(plan: &Plan, peers: &[Peer]) -> Result<Run> {
 }
 
 /// A peer at work; why it is not here; or an error if it is, and does not do what it says.
-fn set_up(peer: &Peer) -> Result<Result<Ready, String>> {
+pub(crate) fn set_up(peer: &Peer) -> Result<Result<Ready, String>> {
     if let Some(why) = peer.needs.iter().find_map(|program| lacks(program)) {
         return Ok(Err(why));
     }
@@ -209,7 +209,7 @@ fn round<'a>(
     let limit = peers.first().context("a peer")?;
     let measure = |peer: &Peer, ready: &Ready| -> Result<Values> {
         bar.say(&format!("{told}: {}", peer.name));
-        let value = |load: &Load| Ok((*load, ready.measure(*load, plan.time(*load))?));
+        let value = |load: &Load| Ok((*load, ready.measure(*load, plan.time_for(*load))?));
         let values = || -> Result<Values> {
             ready.gather_flows()?;
             let values = peer.loads.iter().map(value).collect::<Result<_>>()?;
@@ -265,36 +265,6 @@ impl Measured {
             absent: ready.as_ref().err().cloned(),
             applied_s: ready.as_ref().ok().and_then(|ready| ready.applied_s),
             results: if ready.is_ok() { peer.loads.iter().map(results).collect() } else { Vec::new() },
-        }
-    }
-}
-
-/// One line that changes on a terminal; lines elsewhere.
-struct Progress {
-    bar: Option<ProgressBar>,
-}
-
-fn progress() -> Progress {
-    let bar = stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}");
-        let bar = ProgressBar::new_spinner();
-        bar.enable_steady_tick(Duration::from_millis(100));
-        if let Ok(style) = style { bar.with_style(style) } else { bar }
-    });
-    Progress { bar }
-}
-
-impl Progress {
-    fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(text.to_owned()),
-            None => eprintln!("{text}"),
-        }
-    }
-
-    fn done(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
         }
     }
 }

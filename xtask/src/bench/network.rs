@@ -33,6 +33,7 @@ pub(crate) struct Options {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Measured {
     runs: Vec<Run>,
+    floods: Vec<Flooded>,
 }
 
 /// What was measured in the same rounds.
@@ -43,6 +44,27 @@ struct Run {
     /// Stretches between two measurements of *direct*, those that did not count included.
     legs: usize,
     peers: Vec<Peer>,
+}
+
+/// What was measured of a peer that was flooded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Flooded {
+    name: String,
+    what: String,
+    /// Why it is not there.
+    absent: Option<String>,
+    rounds: Vec<Flood>,
+}
+
+/// What was measured before and during a flood, per second.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Flood {
+    /// Connections before.
+    before: f64,
+    /// Connections during the flood.
+    during: f64,
+    /// Packets of the flood.
+    syns: f64,
 }
 
 /// What was measured of a peer.
@@ -165,16 +187,7 @@ impl Results {
     /// Median, least and greatest of those that count.
     fn spread(&self, values: &[f64]) -> Option<Spread> {
         let counted = values.iter().zip(&self.counts).filter(|(_, counts)| **counts);
-        let mut sorted: Vec<f64> = counted.map(|(value, _)| *value).collect();
-        sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let middle = sorted.len() / 2;
-        let median = if sorted.len().is_multiple_of(2) {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        } else {
-            sorted[middle]
-        };
-        Some(Spread { median, min, max })
+        Spread::of(counted.map(|(value, _)| *value))
     }
 
     fn value(&self) -> Option<Spread> {
@@ -201,6 +214,22 @@ struct Spread {
     median: f64,
     min: f64,
     max: f64,
+}
+
+impl Spread {
+    /// That of `values`; none of nothing.
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len().is_multiple_of(2) {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted[middle]
+        };
+        Some(Self { median, min, max })
+    }
 }
 
 #[cfg(test)]
@@ -234,7 +263,8 @@ mod tests {
     fn what_the_measuring_program_prints_is_read() {
         let json = r#"{"runs":[{"rounds":1,"legs":1,"peers":[{"name":"direct 1k flows","what":"a veth","group":"flows",
             "curve":["direct",1000],"beside":null,"absent":null,"applied_s":null,
-            "results":[{"load":"packets","values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}]}"#;
+            "results":[{"load":"packets","values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}],
+            "floods":[{"name":"vnet","what":"forwards","absent":null,"rounds":[{"before":2.0,"during":1.0,"syns":9.0}]}]}"#;
         let measured: Measured = serde_json::from_str(json).expect("JSON");
         let direct = measured.of(Group::Flows).next().expect("a peer");
         assert!(direct.results(Load::Packets).is_some());

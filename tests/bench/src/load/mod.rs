@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::place::Ends;
 pub(crate) use datagrams::answered;
+pub(crate) use requests::attempts as connections_if_possible;
 
 /// The server's UDP port.
 pub(crate) const UDP: u16 = 7000;
@@ -70,11 +71,16 @@ pub(crate) fn cpu() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from) - 1
 }
 
+/// Keeps the calling thread, and those that it starts, on the CPU number `cpu`.
+pub(crate) fn stay_on(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("stay on CPU {cpu}"))
+}
+
 /// Keeps the calling thread on [`cpu`], before everybody else there who may have something to do.
 fn pin() -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu())?;
-    sched_setaffinity(Pid::from_raw(0), &set).context("stay on one CPU")?;
+    stay_on(cpu())?;
     let parameters = nix::libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: the parameters are read during the call only; 0 is the calling thread.
     let failed =

@@ -21,6 +21,9 @@ use nix::{
 use super::{CONNECTIONS, REQUESTS, pin};
 use crate::place::Ends;
 
+/// How long an answer may take where some do not come.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// How the client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
@@ -35,33 +38,54 @@ pub(super) fn on_one_connection(ends: &Ends, time: Duration) -> Result<f64> {
     with_server(ends, REQUESTS, |stop| {
         let mut stream = connect(ends, REQUESTS)?;
         exchange(&mut stream)?;
-        let (mut count, begin) = (0_u64, Instant::now());
-        while begin.elapsed() < time {
-            exchange(&mut stream)?;
-            count += 1;
-        }
-        let took = begin.elapsed();
-        stop.store(true, Ordering::Relaxed);
-        Ok(count as f64 / took.as_secs_f64())
+        per_second(time, stop, || exchange(&mut stream).map(|()| true))
     })
 }
 
 /// Connections with one request per second.
 pub(super) fn with_connections(ends: &Ends, time: Duration, close: Close) -> Result<f64> {
     with_server(ends, CONNECTIONS, |stop| {
-        let (mut count, begin) = (0_u64, Instant::now());
-        while begin.elapsed() < time {
+        per_second(time, stop, || {
             let mut stream = connect(ends, CONNECTIONS)?;
             exchange(&mut stream)?;
             if close == Close::Reset {
                 setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
             }
-            count += 1;
-        }
-        let took = begin.elapsed();
-        stop.store(true, Ordering::Relaxed);
-        Ok(count as f64 / took.as_secs_f64())
+            Ok(true)
+        })
     })
+}
+
+/// The same, closed by FIN, where it may be that a connection does not come about, or that no answer comes in time: those
+/// do not count.
+pub(crate) fn attempts(ends: &Ends, time: Duration) -> Result<f64> {
+    let attempt = || {
+        let mut stream = connect(ends, CONNECTIONS)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        exchange(&mut stream)
+    };
+    with_server(ends, CONNECTIONS, |stop| {
+        per_second(time, stop, || match attempt() {
+            Err(error) if came_too_late(&error) => Ok(false),
+            done => done.map(|()| true),
+        })
+    })
+}
+
+fn came_too_late(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(std::io::Error::kind);
+    matches!(kind, Some(ErrorKind::TimedOut | ErrorKind::WouldBlock))
+}
+
+/// How often per second `work` succeeds.
+fn per_second(time: Duration, stop: &AtomicBool, mut work: impl FnMut() -> Result<bool>) -> Result<f64> {
+    let (mut count, begin) = (0_u64, Instant::now());
+    while begin.elapsed() < time {
+        count += u64::from(work()?);
+    }
+    let took = begin.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    Ok(count as f64 / took.as_secs_f64())
 }
 
 fn connect(ends: &Ends, port: u16) -> Result<TcpStream> {

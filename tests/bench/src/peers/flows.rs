@@ -1,11 +1,11 @@
 //! More and more flows: the same few peers, each with a thousand to a million flows that have been answered, and that its
 //! table has all the time. What is measured beside them are their packets, and new connections.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     load::{Load, flows::PORTS},
-    peers::{Counter, Crowd, Group, Peer, Ready, bridge, conntrack, docker, rules, vnet},
+    peers::{Counter, Crowd, Group, Peer, Ready, Table, bridge, conntrack, docker, rules, vnet},
     place::Place,
 };
 
@@ -15,9 +15,6 @@ const _: () = assert!(COUNTS[0].is_multiple_of(PORTS));
 
 /// Flows that have room in the tables, so that each of them is half full at most.
 const ROOM: u32 = 1 << 21;
-
-/// Tells how many flows the table of a peer in a place has.
-type Table = fn(&Place) -> Result<Counter>;
 
 /// The limit, over as many flows.
 pub(super) fn direct(count: u32) -> Peer {
@@ -45,8 +42,7 @@ fn with_flows(peer: Peer, kind: &'static str, count: u32, table: Option<Table>) 
     let set_up = peer.set_up;
     let set_up = move || {
         let ready = set_up()?;
-        let place: &Place = ready.place.downcast_ref().context("it has a place")?;
-        let table = table.map(|table| table(place)).transpose()?;
+        let table = table.map(|table| table(ready.place()?)).transpose()?;
         Ok(Ready { crowd: Some(Crowd { flows: count, table }), ..ready })
     };
     Peer {

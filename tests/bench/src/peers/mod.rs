@@ -4,18 +4,18 @@
 //! so that nothing is measured that is not at work. Peers get their best configuration.
 
 mod bridge;
-mod conntrack;
+pub(crate) mod conntrack;
 mod docker;
 pub(crate) mod flows;
 mod openvswitch;
 mod rules;
 mod segments;
 mod translation;
-mod vnet;
+pub(crate) mod vnet;
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use crate::{
@@ -43,6 +43,8 @@ pub(crate) enum Group {
     Segments,
     /// The same job beside more and more flows.
     Flows,
+    /// The same job during a flood.
+    Flood,
 }
 
 /// A way from A to B.
@@ -84,6 +86,9 @@ pub(crate) struct Ready {
 /// Tells how many packets rules have let pass, or how many flows a table has.
 pub(crate) type Counter = Box<dyn Fn() -> Result<u64>>;
 
+/// Tells how many flows the table of a peer in a place has.
+pub(crate) type Table = fn(&Place) -> Result<Counter>;
+
 /// Flows that have been answered and are to stay.
 pub(crate) struct Crowd {
     /// How many.
@@ -115,6 +120,11 @@ impl Crowd {
 }
 
 impl Ready {
+    /// Where it is, if that is one place and nothing else.
+    pub(crate) fn place(&self) -> Result<&Place> {
+        self.place.downcast_ref().context("it has a place")
+    }
+
     fn without_rules(place: Place, ends: Ends) -> Self {
         let place = Box::new(place);
         Self { ends, applied_s: None, counted: None, filters: false, crowd: None, place }
@@ -178,19 +188,28 @@ pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Vec<Peer>> {
     let crowded = flows::COUNTS.map(|count| chosen(flows::direct(count), flows::others(count), only));
     let mut runs = vec![chosen(direct(), others, only)];
     runs.extend(crowded);
-    // *Direct* by itself tells nothing, unless nobody else was asked for.
-    let asked_for = |run: &Vec<Peer>| run.len() > 1;
-    if runs.iter().any(asked_for) {
-        runs.retain(asked_for);
-    } else {
-        runs.truncate(1);
-    }
+    // *Direct* by itself tells little.
+    runs.retain(|run| run.len() > 1 || run.iter().any(|peer| is_named(&peer.name, only)));
     runs
+}
+
+/// Peers that are flooded, if this extent has them, whose names contain one of `only`; each with its table.
+pub(crate) fn flooded(extent: Extent, only: &[String], room: u32) -> Vec<(Peer, Table)> {
+    if extent == Extent::Quick {
+        return Vec::new();
+    }
+    let mut peers = translation::flooded(room);
+    peers.retain(|(peer, _)| is_named(&peer.name, only));
+    peers
+}
+
+fn is_named(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|word| name.contains(word.as_str()))
 }
 
 /// `limit`, and those of `others` that are asked for.
 fn chosen(limit: Peer, others: Vec<Peer>, only: &[String]) -> Vec<Peer> {
-    let named = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
+    let named = |name: &str| is_named(name, only);
     let beside: Vec<_> =
         others.iter().filter(|peer| named(&peer.name)).filter_map(|peer| peer.beside).collect();
     let wanted = |peer: &Peer| named(&peer.name) || beside.contains(&peer.name.as_str());

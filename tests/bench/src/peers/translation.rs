@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     load::{CONNECTIONS, REQUESTS, SHUT, STREAM, UDP},
-    peers::{Group, Peer, Ready, rules::legacy_counter, vnet},
+    peers::{Group, Peer, Ready, Table, conntrack, rules::legacy_counter, vnet},
     place::{Ends, MAC_A, Place},
     shell::{feed, sh},
 };
@@ -29,6 +29,25 @@ pub(super) fn all() -> Vec<Peer> {
             .needs(&["iptables-legacy-restore"]),
         peer("vnet dnat", "vnet, forwards to a port of a network of type nat", || through_vnet(Way::In)),
     ]
+}
+
+/// Those whose forwarded port can be flooded, with room for `room` flows, and what their tables are.
+pub(super) fn flooded(room: u32) -> Vec<(Peer, Table)> {
+    let through_vnet = move || {
+        let place = Place::new(&policy())?;
+        let ends = ends(&place, Way::In)?;
+        vnet::run_with_room(place, ends, room)
+    };
+    let iptables = Peer::new(
+        Group::Flood,
+        "iptables dnat flooded",
+        "the kernel routes, DNAT and state (iptables-legacy)",
+        Box::new(|| iptables(Way::In)),
+    );
+    let what = "vnet, forwards to a port of a network of type nat";
+    let through_vnet = Peer::new(Group::Flood, "vnet dnat flooded", what, Box::new(through_vnet));
+    let tracked = |place: &Place| Ok(conntrack::counter(place.switch().clone()));
+    vec![(iptables.needs(&["iptables-legacy-restore"]), tracked), (through_vnet, vnet::flows)]
 }
 
 /// Who asks.

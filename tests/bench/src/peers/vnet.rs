@@ -31,10 +31,9 @@ pub(super) fn routed() -> Peer {
 /// As [`switched`], with room for as many flows.
 pub(super) fn with_room(flows: u32) -> Peer {
     let set_up = move || {
-        let mut place = Place::new(&in_one_network(0))?;
+        let place = Place::new(&in_one_network(0))?;
         let ends = place.one_subnet()?;
-        place.world_mut().start(&["--flows", &flows.to_string()]);
-        at_work(place, ends)
+        run_with_room(place, ends, flows)
     };
     Peer { set_up: Box::new(set_up), ..switched() }
 }
@@ -73,6 +72,12 @@ pub(super) fn run(mut place: Place, ends: Ends) -> Result<Ready> {
     at_work(place, ends)
 }
 
+/// Starts the daemon of the only host in a place that is ready for it, with room for as many flows.
+pub(super) fn run_with_room(mut place: Place, ends: Ends, flows: u32) -> Result<Ready> {
+    place.world_mut().start(&["--flows", &flows.to_string()]);
+    at_work(place, ends)
+}
+
 /// A place whose daemons run.
 fn at_work(mut place: Place, ends: Ends) -> Result<Ready> {
     let counters: Vec<Counter> = place.hosts().map(|world| counter(world)).collect();
@@ -91,7 +96,7 @@ fn counter(world: &World) -> Counter {
 }
 
 /// How many flows the daemon in S knows.
-pub(super) fn flows(place: &Place) -> Result<Counter> {
+pub(crate) fn flows(place: &Place) -> Result<Counter> {
     let asked = question(place.world(), "status");
     Ok(Box::new(move || asked()?["flows"]["v4"].as_u64().context("a number of flows")))
 }

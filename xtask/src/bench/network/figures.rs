@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
-use super::{Load, Measured, Peer, Run, Spread};
+use super::{Flood, Flooded, Load, Measured, Peer, Run, Spread};
 use crate::bench::machine::Machine;
 
 /// What is measured, its heading, and how a value per second becomes a figure.
@@ -66,6 +66,33 @@ pub(super) fn pairs(measured: &Measured) -> Vec<Vec<String>> {
     measured.pairs().map(row).collect()
 }
 
+/// The headings of [`floods`].
+pub(super) fn flood_headings() -> Vec<String> {
+    ["during a flood", "CRR/s before", "during", "of before", "flood, Mpps"].map(str::to_owned).into()
+}
+
+/// One row for each peer that was flooded: its connections before and during the flood, and how fast the flood was.
+pub(super) fn floods(measured: &Measured) -> Vec<Vec<String>> {
+    measured.floods.iter().map(flood).collect()
+}
+
+fn flood(peer: &Flooded) -> Vec<String> {
+    let mut cells = vec![peer.name.clone()];
+    if let Some(why) = &peer.absent {
+        cells.push(format!("not here: {why}"));
+        return cells;
+    }
+    let told = |value: fn(&Flood) -> f64, figure: fn(Spread) -> String| {
+        Spread::of(peer.rounds.iter().map(value)).map_or_else(String::new, figure)
+    };
+    let whole = |spread: Spread| format!("{:.0}", spread.median);
+    cells.push(told(|round| round.before, whole));
+    cells.push(told(|round| round.during, whole));
+    cells.push(told(|round| round.during / round.before, |spread| ratio(Load::Connections, spread)));
+    cells.push(told(|round| round.syns, |spread| significant(spread.median / 1e6)));
+    cells
+}
+
 /// A ratio and its spread; for the time of a request, the inverse of that of requests per second.
 fn ratio(load: Load, Spread { median, min, max }: Spread) -> String {
     match load {
@@ -102,14 +129,16 @@ fn quiet_in(run: &Run) -> Option<String> {
 pub(super) fn table(machine: &Machine, measured: &Measured) -> String {
     let all = COLUMNS.map(|(load, ..)| load);
     let peers = aligned(headings(&all), rows(measured.peers(), &all));
-    let pairs = match pairs(measured) {
-        none if none.is_empty() => String::new(),
-        pairs => format!("\n{}\n", aligned(pair_headings(), pairs)),
-    };
+    let mut more = String::new();
+    for (headings, rows) in [(pair_headings(), pairs(measured)), (flood_headings(), floods(measured))] {
+        if !rows.is_empty() {
+            more += &format!("\n{}\n", aligned(headings, rows));
+        }
+    }
     let Machine { commit, kernel, cpu, cpus } = machine;
     let quiet = quiet(measured);
     format!(
-        "commit {commit}, Linux {kernel}, {cpu}, {cpus} CPUs\nmedian, and least to greatest; {quiet}\n{peers}\n{pairs}"
+        "commit {commit}, Linux {kernel}, {cpu}, {cpus} CPUs\nmedian, and least to greatest; {quiet}\n{peers}\n{more}"
     )
 }
 

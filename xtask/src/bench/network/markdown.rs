@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Group, Load, Measured, Peer,
-    figures::{headings, pair_headings, pairs, quiet, rows},
+    figures::{flood_headings, floods, headings, pair_headings, pairs, quiet, rows},
     plot::{PLOTS, Plot},
 };
 use crate::{bench::machine::Machine, process::root};
@@ -57,11 +57,21 @@ fn text(machine: &Machine, measured: &Measured) -> String {
              measurement may be too short for all of them; the next one begins with others. New connections are opened\n\
              beside them.\n\n";
     plots(&mut text, Group::Flows);
+    flood(&mut text, measured);
     text += "## What each peer is\n\n";
-    for peer in measured.peers() {
-        let _ = writeln!(text, "- **{}**: {}.", peer.name, peer.what);
+    let peers = measured.peers().map(|peer| (&peer.name, &peer.what));
+    for (name, what) in peers.chain(measured.floods.iter().map(|peer| (&peer.name, &peer.what))) {
+        let _ = writeln!(text, "- **{name}**: {what}.");
     }
     text
+}
+
+fn flood(text: &mut String, measured: &Measured) {
+    *text += "## Flood\n\nConnections of a client outside to a forwarded port, before and during a flood of SYNs under false\n\
+              addresses for the same port, at twice the flows that the peer's table has room for. The flood has a CPU of\n\
+              its own, which does all that its packets cost in S; client and server have the same one before and during\n\
+              it. So *of before* is by what is left, CPU for CPU.\n\n";
+    table(text, &flood_headings(), &floods(measured));
 }
 
 fn section<'a>(text: &mut String, name: &str, peers: impl Iterator<Item = &'a Peer>, loads: &[Load]) {
@@ -93,5 +103,54 @@ fn applied(text: &mut String, measured: &Measured) {
 fn plots(text: &mut String, group: Group) {
     for Plot { name, title, .. } in PLOTS.iter().filter(|plot| plot.group == group) {
         let _ = writeln!(text, "![{title}](benchmarks/{name}.svg)\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Flood, Flooded, Results, Run},
+        *,
+    };
+
+    fn direct(count: u32) -> Peer {
+        let values = vec![1e6];
+        let results = [Load::Packets, Load::Connections].map(|load| Results {
+            load,
+            values: values.clone(),
+            of_direct: vec![1.0],
+            drift: vec![0.0],
+            counts: vec![true],
+        });
+        Peer {
+            name: format!("direct {count} flows"),
+            what: "a veth".to_owned(),
+            group: Group::Flows,
+            curve: Some(("direct".to_owned(), count)),
+            beside: None,
+            absent: None,
+            applied_s: None,
+            results: results.into(),
+        }
+    }
+
+    #[test]
+    fn flows_and_floods_have_their_tables() {
+        let run = |count| Run { rounds: 1, legs: 1, peers: vec![direct(count)] };
+        let round = Flood { before: 20_000.0, during: 15_000.0, syns: 3e5 };
+        let (name, what) = ("vnet flooded".to_owned(), "forwards".to_owned());
+        let floods = vec![Flooded { name, what, absent: None, rounds: vec![round] }];
+        let measured = Measured { runs: vec![run(1000), run(10_000)], floods };
+        let machine =
+            Machine { commit: "abc".to_owned(), kernel: "6.18".to_owned(), cpu: "a CPU".to_owned(), cpus: 2 };
+        let text = text(&machine, &measured);
+        for line in [
+            "| direct 10000 flows | 1.00 | 1.00 (1.00–1.00) | 1000000 | 1.00 (1.00–1.00) |",
+            "| vnet flooded | 20000 | 15000 | 0.75 (0.75–0.75) | 0.30 |",
+            "![Connections per second against the number of flows](benchmarks/flow-connections.svg)",
+            "- **vnet flooded**: forwards.",
+        ] {
+            assert!(text.lines().any(|own| own == line), "no {line} in {text}");
+        }
     }
 }
