@@ -12,9 +12,9 @@ use std::{
 
 use crate::{Namespace, eventually, raw::RawSocket};
 
-/// The first of the addresses that nobody has: shared address space (RFC 6598). There are [`NOBODIES`].
-pub const NOBODY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
-/// How many addresses [`nobody`] tells, a power of two: all of 100.64.0.0/10.
+/// The first of the addresses that nobody has: shared address space (RFC 6598).
+const NOBODY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+/// How many there are: all of 100.64.0.0/10.
 const NOBODIES: u32 = 1 << 22;
 /// For local experiments (IEEE 802): frames of nobody's, so that the flood's socket receives none.
 const UNUSED: u16 = 0x88b5;
@@ -79,7 +79,7 @@ impl Drop for Flood {
     }
 }
 
-/// A source address that nobody has, and a port: another one for each number.
+/// A source address that nobody has, of 100.64.0.0/10, and a port: others for each number.
 #[must_use]
 pub fn nobody(number: u32) -> (Ipv4Addr, u16) {
     let address = NOBODY.to_bits() + number % NOBODIES;

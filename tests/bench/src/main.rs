@@ -9,7 +9,8 @@
 //! two hosts, S is two of them with a wire between them. In *direct*, the veth
 //! leads from A straight to B: it is the limit, and what everything else is told as a part of. The machines on
 //! which this runs are shared and drift, so the ratio is taken within a round, in which every peer is
-//! measured once, in an order drawn anew, and *direct* at the beginning and at the end.
+//! measured once, in an order drawn anew, and *direct* at the beginning and at the end. Peers with very many flows have
+//! rounds of their own. A flood is measured beside the time before it.
 //!
 //! Standard output gets one JSON object; progress goes to standard error.
 
@@ -32,7 +33,7 @@ use self::peers::{Group, Peer};
 enum Extent {
     /// The peers that everybody has, in less than three minutes.
     Quick,
-    /// All peers, all numbers of rules and flows.
+    /// All peers, all numbers of rules and flows, and floods.
     Full,
 }
 

@@ -18,7 +18,7 @@ use crate::build::RELEASE;
 /// What is measured, and how often.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// All peers, all numbers of rules and flows; writes docs/benchmarks.md unless --only is given
+    /// All peers, all numbers of rules and flows, and floods; writes docs/benchmarks.md unless --only is given
     #[arg(long)]
     full: bool,
     /// Only peers whose name contains this, and whom they are held against; may be given again

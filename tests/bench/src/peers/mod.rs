@@ -11,7 +11,7 @@ mod openvswitch;
 mod rules;
 mod segments;
 mod translation;
-pub(crate) mod vnet;
+mod vnet;
 
 use std::time::Duration;
 

@@ -96,7 +96,7 @@ fn counter(world: &World) -> Counter {
 }
 
 /// How many flows the daemon in S knows.
-pub(crate) fn flows(place: &Place) -> Result<Counter> {
+pub(super) fn flows(place: &Place) -> Result<Counter> {
     let asked = question(place.world(), "status");
     Ok(Box::new(move || asked()?["flows"]["v4"].as_u64().context("a number of flows")))
 }
