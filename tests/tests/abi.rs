@@ -296,6 +296,7 @@ fn drop_reasons_keep_their_numbers() {
         (71, "translation-changed"),
         (72, "syn-challenged"),
         (73, "new-flow-limit"),
+        (74, "flow-quota"),
         (80, "internal"),
     ];
     assert_eq!(numbers, expected);

@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    cell::Cell,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     sync::{Mutex, PoisonError},
@@ -108,36 +109,56 @@ struct Answered {
     near: Vec<UdpSocket>,
     far: Vec<UdpSocket>,
     address: Ipv4Addr,
+    /// Those that have been opened: by the numbers of both ends' sockets.
+    flows: Vec<(usize, usize)>,
 }
 
 impl Answered {
-    /// Opens flows from `from` to ports from 5000 on of `to`, which has `address`.
+    /// Opens flows from `from` to ports from 5000 on of `to`, which has `address`: each socket of the one speaks with each of
+    /// the other's.
     fn open(from: &Namespace, to: &Namespace, address: Ipv4Addr) -> Self {
+        let opened = Self::open_while(from, to, address, || true);
+        assert_eq!(opened.flows.len() as u32, u32::from(SOCKETS).pow(2));
+        opened
+    }
+
+    /// The same for as long as `goes_on` says, which is asked after each socket.
+    fn open_while(from: &Namespace, to: &Namespace, address: Ipv4Addr, goes_on: impl Fn() -> bool) -> Self {
         let socket = |port| {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a socket");
             socket.set_read_timeout(Some(SILENCE)).expect("a timeout");
             socket
         };
-        let near = from.enter(|| (0..SOCKETS).map(|_| socket(0)).collect());
-        let far = to.enter(|| (0..SOCKETS).map(|number| socket(5000 + number)).collect());
-        let mut opened = Self { near, far, address };
-        opened.assert_alive();
+        let near: Vec<_> = from.enter(|| (0..SOCKETS).map(|_| socket(0)).collect());
+        let far: Vec<_> = to.enter(|| (0..SOCKETS).map(|number| socket(5000 + number)).collect());
+        let mut opened = Self { near, far, address, flows: Vec::new() };
+        for near in 0..opened.near.len() {
+            let answers = |far: &usize| opened.is_alive((near, *far));
+            let answered: Vec<_> = (0..opened.far.len()).take_while(answers).map(|far| (near, far)).collect();
+            opened.flows.extend(answered);
+            if !goes_on() {
+                break;
+            }
+        }
         opened
     }
 
-    /// Says a byte on each, both ways; again if it got lost on its way through a machine that is flooded.
-    fn assert_alive(&mut self) {
-        for near in &self.near {
-            for (port, far) in (5000..).zip(&self.far) {
-                let ask = || {
-                    near.send_to(&[7], (self.address, port)).ok()?;
-                    let (_, from) = far.recv_from(&mut [0]).ok()?;
-                    far.send_to(&[7], from).ok()?;
-                    near.recv_from(&mut [0]).ok()
-                };
-                assert!((0..5).any(|_| ask().is_some()), "{near:?} has lost {far:?}");
-            }
-        }
+    /// Says a byte, both ways; again if it got lost on its way through a machine that is flooded.
+    fn is_alive(&self, (near, far): (usize, usize)) -> bool {
+        let (port, near, far) = (5000 + far as u16, &self.near[near], &self.far[far]);
+        let ask = || {
+            near.send_to(&[7], (self.address, port)).ok()?;
+            let (_, from) = far.recv_from(&mut [0]).ok()?;
+            far.send_to(&[7], from).ok()?;
+            near.recv_from(&mut [0]).ok()
+        };
+        (0..5).any(|_| ask().is_some())
+    }
+
+    /// Says a byte on each.
+    fn assert_alive(&self) {
+        let lost: Vec<_> = self.flows.iter().filter(|flow| !self.is_alive(**flow)).collect();
+        assert!(lost.is_empty(), "{} of {} are lost, such as {:?}", lost.len(), self.flows.len(), lost[0]);
     }
 }
 
@@ -182,7 +203,7 @@ fn withstands_syns(policy: &str) {
     let _served = (Echo::serve(world.host(), 22), Echo::serve(&web, 80));
     let mut inside = Established::open(&other, "10.10.0.10:81", (&web, 81), CONNECTIONS);
     let mut from_outside = Established::open(&outside, "198.51.100.1:8081", (&web, 81), CONNECTIONS);
-    let mut over_udp = Answered::open(&other, &web, Ipv4Addr::new(10, 10, 0, 10));
+    let over_udp = Answered::open(&other, &web, Ipv4Addr::new(10, 10, 0, 10));
     let before = world.last_event();
 
     let [host, next_hop] =
@@ -242,4 +263,31 @@ fn a_workload_that_scans_leaves_room_for_others_and_is_named() {
     assert!(world.port_drops("other", DropReason::NewFlowLimit) > 0, "{}", world.json(&["drops"]));
     assert_eq!(world.port_drops("web", DropReason::NewFlowLimit), 0);
     let _ = world.event(before, "repaired", &["room again"]);
+}
+
+#[test]
+fn a_workload_whose_flows_all_come_about_leaves_room_for_others() {
+    /// Flows that the tables have room for: fewer than the workload opens.
+    const ROOM: u32 = 6000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut world = World::with_outside(POLICY);
+    world.start(&["--flows", &ROOM.to_string()]);
+    let (web, other) = (world.port("web"), world.port("other"));
+    let _served = (Echo::serve(&web, 80), Echo::serve(world.host(), 22));
+    let (before, opened) = (world.last_event(), Cell::new(0));
+    let answered = Answered::open_while(&other, &web, Ipv4Addr::new(10, 10, 0, 10), || {
+        opened.set(opened.get() + u32::from(SOCKETS));
+        if opened.get() > ROOM / 2 {
+            // It has been looked who has opened most.
+            let _ = world.event(before, "problem", &["flow table fills up", "other"]);
+        }
+        world.port_drops("other", DropReason::FlowQuota) == 0
+    });
+    println!("{} flows are answered", answered.flows.len());
+    assert!((ROOM as usize / 4..ROOM as usize).contains(&answered.flows.len()), "it may have a quarter");
+    let slowest = try_to_connect(&world.outside(), "198.51.100.1:8080");
+    println!("the slowest of {TRIED} connections from outside took {slowest:.1?}");
+    world.judge(&[("outside", tcp("198.51.100.1:22"), true), ("web", tcp("10.10.0.1:22"), true)]);
+    answered.assert_alive();
+    assert_eq!(world.port_drops("web", DropReason::FlowQuota), 0);
 }

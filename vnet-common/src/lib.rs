@@ -15,6 +15,7 @@ mod flow;
 pub mod limits;
 pub mod mark;
 mod policy;
+mod pressure;
 mod segment;
 mod snooped;
 mod translation;
@@ -36,6 +37,7 @@ pub use policy::{
     AclAction, Direction, GATE_EGRESS_ACL, GATE_INGRESS_ACL, GROUP_SET_ACL, GROUP_SET_HOST, GroupSet,
     Identity, OnChange, PolicyEntry, PolicyKey, RuleId, has_acl,
 };
+pub use pressure::Pressure;
 pub use segment::{Heard, Link, LinkFlags, LinkKey, Station, StationKey, VtepKey, link, tag_of};
 pub use snooped::{Snooped, SnoopedKind, SnoopedMessage};
 pub use translation::{

@@ -79,6 +79,12 @@ pub const FLOODS_PER_TICK: u32 = 5000;
 /// table fills up. What comes about is given back, so whoever is served may open as many as they like.
 pub const NEWCOMERS_PER_TICK: u32 = 2000;
 
+/// Devices, and links, at which more than one [`LARGEST_PART`] of all flows of either IP version that fit have come about.
+pub const HAVE_MOST: u32 = 2 * LARGEST_PART;
+
+/// One part in this many of all flows that fit may come about at one device, or link, once a table is crowded.
+pub const LARGEST_PART: u32 = 4;
+
 /// Sources outside of which it is known that they are there; those asked for longest ago are forgotten first.
 pub const GENUINE: u32 = 1 << 16;
 

@@ -6,15 +6,15 @@ mod packet;
 
 use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
 };
 
 use vnet_common::{
     Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
     Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey,
-    limits,
+    PolicyKey, PortKey, PortRecord, Pressure, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
+    VtepKey, limits,
 };
 
 pub use self::packet::{ModelCopy, ModelPacket};
@@ -114,7 +114,9 @@ pub struct ModelTables {
     /// ICMP errors by device.
     pub budgets: RefCell<HashMap<u32, Budget>>,
     /// Whether a flow table fills up.
-    pub is_pressed: Cell<bool>,
+    pub pressure: Cell<Pressure>,
+    /// The devices at which most flows were opened.
+    pub have_most: RefCell<HashSet<u32>>,
     /// Who is outside for certain.
     pub genuine: RefCell<HashMap<Ip, u32>>,
     /// The case of an IPv4 packet.
@@ -223,8 +225,12 @@ impl Tables for ModelTables {
         self.budgets.borrow_mut().entry(device).or_default().spend_flood(now)
     }
 
-    fn is_pressed(&self) -> bool {
-        self.is_pressed.get()
+    fn pressure(&self) -> Pressure {
+        self.pressure.get()
+    }
+
+    fn has_most(&self, device: u32) -> bool {
+        self.have_most.borrow().contains(&device)
     }
 
     fn may_open(&self, device: u32, now: u32) -> bool {

@@ -8,8 +8,8 @@ use core::{
 use vnet_common::{
     Address, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
     Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkFlags, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortKey, PortRecord, Side, Snooped, Station, StationKey, UplinkKey, UplinkRecord,
-    V4, V6, VtepKey, side_of,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, Pressure, Side, Snooped, Station, StationKey, UplinkKey,
+    UplinkRecord, V4, V6, VtepKey, side_of,
 };
 
 #[cfg(doc)]
@@ -68,8 +68,10 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     /// Whether one more frame for many may come in at a device. As above.
     fn may_flood(&self, device: u32, now: u32) -> bool;
 
-    /// Whether a flow table fills up, as the controller says.
-    fn is_pressed(&self) -> bool;
+    /// How full the flow tables are, as the controller says.
+    fn pressure(&self) -> Pressure;
+    /// Whether more flows were opened at a device than any may have of a crowded table. As above.
+    fn has_most(&self, device: u32) -> bool;
     /// Whether one more flow may be opened at a device that has not come about yet. As [`Tables::may_tell`].
     fn may_open(&self, device: u32, now: u32) -> bool;
     /// Notes that a flow opened at a device has come about.

@@ -2,7 +2,7 @@
 
 use vnet_common::{
     Address, Budget, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey,
-    Origin, PeerPrefix, PortKey, Ports, StationKey, UplinkKey, V6, VtepKey,
+    Origin, PeerPrefix, PortKey, Ports, Pressure, StationKey, UplinkKey, V6, VtepKey,
     limits::{self, FLOODS_PER_TICK, NEWCOMERS_PER_TICK},
     mark, side_of, ticks_from_secs,
 };
@@ -200,8 +200,12 @@ impl Runner for Model {
         self.tables.budgets.borrow_mut().insert(self.devices.index(device), budget);
     }
 
-    fn press(&mut self) {
-        self.tables.is_pressed.set(true);
+    fn press(&mut self, pressure: Pressure) {
+        self.tables.pressure.set(pressure);
+    }
+
+    fn crowd(&mut self, device: Device) {
+        self.tables.have_most.borrow_mut().insert(self.devices.index(device));
     }
 
     fn fill(&mut self, free: usize) {

@@ -1,13 +1,13 @@
 //! A flow table that fills up: who asks from outside has to be there, and what nobody answers is limited.
 
-use vnet_common::{DropReason, FlowState};
+use vnet_common::{DropReason, FlowState, Pressure};
 
 use super::{
     frame::{ACK, SYN, SYN_ACK, UDP, switched, udp},
     nat::{Translated as _, received, way},
     step::{Case, Step, from, host, outside},
     tcp::{established, http},
-    world::{A, B, C, Device, G, O, Party, Policy, U, Version},
+    world::{A, B, C, Device, G, O, Party, Policy, T, U, Version},
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -28,19 +28,22 @@ fn strangers(version: Version) -> Vec<Case> {
     vec![
         answers(opens(
             begin("who_answers_a_challenge_may_open_connections")
-                .then(Step::Press)
+                .then(Step::Press(Pressure::Filling))
                 .then(Step::Challenge(asked))
                 .no_flows(),
         ))
         .enters(&next.tcp(SYN, 100, 0), &next_inner.tcp(SYN, 100, 0)),
-        answers(opens(begin("a_connection_that_has_begun_is_not_challenged")).then(Step::Press))
-            .enters(&asked.tcp(ACK, 101, 501), &inner.tcp(ACK, 101, 501)),
+        answers(
+            opens(begin("a_connection_that_has_begun_is_not_challenged"))
+                .then(Step::Press(Pressure::Filling)),
+        )
+        .enters(&asked.tcp(ACK, 101, 501), &inner.tcp(ACK, 101, 501)),
         begin("what_is_the_hosts_is_not_challenged")
-            .then(Step::Press)
+            .then(Step::Press(Pressure::Filling))
             .passes(outside(), received(&way(version, (O, 7000), (U, 22)).tcp(SYN, 100, 0))),
         begin("other_protocols_are_limited_and_not_challenged")
             .then(Step::Tick)
-            .then(Step::Press)
+            .then(Step::Press(Pressure::Filling))
             .then(Step::Spend(Device::U))
             .enters(&date.udp(), &date_inner.udp())
             .drops(outside(), received(&way(version, (O, 7001), (U, 5000)).udp()), DropReason::NewFlowLimit)
@@ -52,8 +55,12 @@ fn newcomers(version: Version) -> Vec<Case> {
     let name = |text: &str| format!("{text} ({version:?})");
     let question = |port| switched(version, (&A, &B), UDP, &udp((port, 53)));
     let answer = |port| switched(version, (&B, &A), UDP, &udp((53, port)));
-    let spent =
-        |text: &str| Case::new(name(text)).then(Step::Tick).then(Step::Press).then(Step::Spend(Device::A));
+    let spent = |text: &str| {
+        Case::new(name(text))
+            .then(Step::Tick)
+            .then(Step::Press(Pressure::Filling))
+            .then(Step::Spend(Device::A))
+    };
     let from_host = |to: &Party| switched(version, (&G, to), UDP, &udp((7000, 53)));
     vec![
         spent("flows_that_nobody_answers_are_limited_for_each_device")
@@ -68,10 +75,31 @@ fn newcomers(version: Version) -> Vec<Case> {
         spent("the_host_is_not_limited").then(Step::Spend(Device::X)).switches(host(&G), from_host(&B), &B),
         established(&name("what_is_established_goes_on"), &http(version))
             .then(Step::Tick)
-            .then(Step::Press)
+            .then(Step::Press(Pressure::Filling))
             .then(Step::Spend(Device::A))
             .switches(from(&A), question(1), &B)
             .switches(from(&A), http(version).forth(ACK, 101, 501, 10), &B),
+        Case::new(name("who_has_opened_most_of_a_crowded_table_opens_no_more"))
+            .switches(from(&A), question(1), &B)
+            .then(Step::Crowd(Device::A))
+            .then(Step::Press(Pressure::Filling))
+            .switches(from(&A), question(2), &B)
+            .then(Step::Press(Pressure::Crowded))
+            .drops(from(&A), question(3), DropReason::FlowQuota)
+            .switches(from(&A), question(1), &B)
+            .switches(from(&B), answer(1), &A)
+            .switches(from(&T), switched(version, (&T, &B), UDP, &udp((1, 53))), &B)
+            .switches(host(&G), from_host(&B), &B)
+            .then(Step::Press(Pressure::None))
+            .switches(from(&A), question(3), &B),
+        Case::new(name("the_last_of_a_table_is_the_hosts"))
+            .switches(from(&A), question(1), &B)
+            .then(Step::Press(Pressure::Reserved))
+            .drops(from(&A), question(2), DropReason::FlowTableFull)
+            .switches(from(&A), question(1), &B)
+            .switches(from(&B), answer(1), &A)
+            .switches(host(&G), from_host(&B), &B)
+            .switches(from(&A), switched(version, (&A, &G), UDP, &udp((1, 53))), &G),
         Case::new(name("without_pressure_nothing_is_limited"))
             .then(Step::Tick)
             .then(Step::Spend(Device::A))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use vnet_common::{Delivery, DropReason, mark};
+use vnet_common::{Delivery, DropReason, Pressure, mark};
 use vnet_ebpf::packet::Tunnel;
 
 use super::{
@@ -29,8 +29,10 @@ pub trait Runner {
     fn tick(&mut self);
     /// Spends what a device may send to many in this tick, but for one frame.
     fn spend(&mut self, device: Device);
-    /// Says that a flow table fills up.
-    fn press(&mut self);
+    /// Says how full a flow table is.
+    fn press(&mut self, pressure: Pressure);
+    /// Says that most flows were opened at a device.
+    fn crowd(&mut self, device: Device);
     /// Fills the IPv6 flow table up to this many free entries.
     fn fill(&mut self, free: usize);
     /// Has every entry last seen in this tick.
@@ -170,8 +172,12 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
             runner.spend(*device);
             Ok(())
         }
-        Step::Press => {
-            runner.press();
+        Step::Press(pressure) => {
+            runner.press(*pressure);
+            Ok(())
+        }
+        Step::Crowd(device) => {
+            runner.crowd(*device);
             Ok(())
         }
         Step::Challenge(way) => challenge(runner, way),

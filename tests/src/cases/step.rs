@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use vnet_common::{Delivery, DropReason, FlowState, mark};
+use vnet_common::{Delivery, DropReason, FlowState, Pressure, mark};
 use vnet_ebpf::packet::Tunnel;
 
 use super::{
@@ -283,8 +283,10 @@ pub enum Step {
     },
     /// What a device may send to many in this tick is spent, but for one frame; and the flows that it may open.
     Spend(Device),
-    /// The controller says that a flow table fills up.
-    Press,
+    /// The controller says how full the flow tables are.
+    Press(Pressure),
+    /// The controller says that most flows were opened at a device.
+    Crowd(Device),
     /// A SYN from outside is challenged, and answered by a reset with a wrong number, then with the right one.
     Challenge(Way),
     /// Every entry was last seen in this tick, or is marked with it.

@@ -16,7 +16,7 @@ use aya_obj::programs::XdpAttachType;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
-    DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6, limits, mark,
+    DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, Pressure, V4, V6, limits, mark,
     ticks_from_ns, ticks_from_secs,
 };
 use vnet_ctl::datapath::{
@@ -66,6 +66,7 @@ pub(crate) struct Kernel {
     /// Maps without a pin.
     pressure: Array<MapData, u32>,
     genuine: HashMap<MapData, [u32; 4], u32>,
+    have_most: HashMap<MapData, u32, u32>,
     devices: Devices,
     /// The generation before those of this case.
     before: u32,
@@ -98,12 +99,14 @@ impl Kernel {
         let infos = programs_of(maps.ids());
         let (programs, xdp) = (tc_programs(&infos), xdp_program(&infos));
         let (pressure, genuine) = (unpinned(&programs, "PRESSURE"), unpinned(&programs, "GENUINE"));
+        let have_most = unpinned(&programs, "HAVE_MOST");
         let mut kernel = Self {
             programs,
             xdp,
             maps,
             pressure,
             genuine,
+            have_most,
             devices,
             before: 0,
             _datapath: datapath,
@@ -394,6 +397,7 @@ impl Runner for Kernel {
         self.maps.forget_errors(&self.devices);
         self.pressure.set(0, 0, 0).expect("PRESSURE");
         remove(&mut self.genuine, |_| true);
+        remove(&mut self.have_most, |_| true);
         // Nothing that was remembered of an earlier case holds under a later generation.
         self.before = self.generation().next_multiple_of(2);
         self.maps.set_generation(self.before);
@@ -461,8 +465,12 @@ impl Runner for Kernel {
         self.maps.set_budget(self.devices.index(device), all_but_one(now()));
     }
 
-    fn press(&mut self) {
-        self.pressure.set(0, 1, 0).expect("PRESSURE");
+    fn press(&mut self, pressure: Pressure) {
+        self.pressure.set(0, pressure as u32, 0).expect("PRESSURE");
+    }
+
+    fn crowd(&mut self, device: Device) {
+        self.have_most.insert(self.devices.index(device), 1, 0).expect("HAVE_MOST");
     }
 
     fn fill(&mut self, free: usize) {

@@ -10,7 +10,9 @@ mod place;
 use std::{collections::BTreeMap, thread};
 
 use aya::Pod;
-use vnet_common::{DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, V4, V6, mark};
+use vnet_common::{
+    DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, FlowKey, Ports, Pressure, V4, V6, mark,
+};
 use vnet_tests::cases::{
     self, Case, Entry, Hook, Outcome, Step,
     frame::{ACK, RST, SYN},
@@ -87,7 +89,7 @@ fn a_syn_is_challenged_early() {
         for version in Version::BOTH {
             kernel.reset();
             commit(kernel, Policy::Nat);
-            kernel.press();
+            kernel.press(Pressure::Filling);
             let asked = way(version, (O, 7000), (U, 8080));
             let (action, reason, frame) = kernel.run_xdp(&received(&asked.tcp(SYN, 100, 0)));
             assert_eq!((action, reason), (XDP_TX, Some(DropReason::SynChallenged)));

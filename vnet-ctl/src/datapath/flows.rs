@@ -8,7 +8,7 @@
 //! before is waited for; then `expire` removes those in which no new flow has begun meanwhile. What a daemon that was killed
 //! has marked, the next one removes.
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::ops::Deref;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -17,13 +17,15 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
 use vnet_common::{
-    Address, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowImage4, FlowImage6, FlowKey, V4, V6,
+    Address, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowImage4, FlowImage6, FlowKey, FlowState,
+    V4, V6,
 };
 
 use super::{
     links::causes,
     names,
     pairs::{Pair, Patience, forgotten, pair_up},
+    pressure::Openers,
     readers, sys, tables,
 };
 use crate::api::types::{FlowCounts, FlowInfo};
@@ -125,11 +127,7 @@ impl FlowTables {
 
     /// Removes the flows that have been silent for longer than their timeout, of both IP versions.
     /// While a table is under pressure, it is counted at which device, or link, each flow was opened.
-    pub(super) fn expire(
-        &self,
-        object: &Ebpf,
-        mut openers: Option<&mut BTreeMap<u32, u64>>,
-    ) -> Result<[Expired; 2]> {
+    pub(super) fn expire(&self, object: &Ebpf, mut openers: Option<&mut Openers>) -> Result<[Expired; 2]> {
         let (marker, now) = (Marker::of(object, Mark::IfIdle)?, sys::now_ticks()?);
         let v4 = self.v4.expire(&marker, now, openers.as_deref_mut())?;
         Ok([v4, self.v6.expire(&marker, now, openers)?])
@@ -182,17 +180,12 @@ where
     }
 
     /// Removes the flows that are forgotten in the tick `now`; adds those that were there to `openers`, under pressure.
-    fn expire(
-        &self,
-        marker: &Marker<'_>,
-        now: u32,
-        openers: Option<&mut BTreeMap<u32, u64>>,
-    ) -> Result<Expired> {
+    fn expire(&self, marker: &Marker<'_>, now: u32, openers: Option<&mut Openers>) -> Result<Expired> {
         let (capacity, is_pressed, mut used) = (self.capacity()?, openers.is_some(), 0);
         let removed = self.remove(marker, |pairs, entries| {
             used = entries;
             if let Some(openers) = openers {
-                pairs.iter().for_each(|pair| *openers.entry(pair.key.origin.ifindex()).or_default() += 1);
+                pairs.iter().for_each(|pair| count_opener(pair, openers));
             }
             forgotten(pairs, Patience::new(now, entries, capacity, is_pressed)).collect()
         })?;
@@ -240,6 +233,14 @@ where
         }
         Ok(removed)
     }
+}
+
+/// Counts a flow for who has opened it.
+fn count_opener<A: Version>(pair: &Pair<A>, openers: &mut Openers) {
+    let opened = openers.entry(pair.key.origin.ifindex()).or_default();
+    opened.flows += 1;
+    let is_established = pair.original.state() == FlowState::Established;
+    opened.established[usize::from(A::NUMBER == 6)] += u64::from(is_established);
 }
 
 /// Whether an entry that a packet refreshes is marked all the same.

@@ -3,22 +3,28 @@
 //! Each look at the tables, to forget silent flows, finds out how many flows there are; what has been opened since is
 //! counted by the programs. With half of a table in use, it is under pressure: who asks from outside has to show that they
 //! are there, and flows that do not come about are limited (`vnet_ebpf::stages::admit`). That ends when 7 of 16 are left and
-//! nobody has been turned away for it for a while.
+//! nobody has been turned away for it for a while. How a fuller table is shared out, [`Level`] tells.
 
-use std::{cmp::Reverse, collections::BTreeMap, fs::File, io::Read as _};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read as _,
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray},
+    maps::{Array, HashMap, MapData, PerCpuArray},
 };
-use vnet_common::DropReason;
+use vnet_common::{DropReason, Pressure as Level, limits::LARGEST_PART};
 
 use super::{drops::DropCounters, flows::Expired, links::causes, tables};
 
 const PRESSURE: &str = "PRESSURE";
 const OPENED: &str = "OPENED";
 const SECRET: &str = "SECRET";
+const HAVE_MOST: &str = "HAVE_MOST";
 
 /// Counts of both IP versions, IPv4's first.
 pub(super) type Both = [u64; 2];
@@ -27,8 +33,9 @@ pub(super) type Both = [u64; 2];
 pub(super) struct Pressure {
     word: Array<MapData, u32>,
     opened: PerCpuArray<MapData, u64>,
+    have_most: HashMap<MapData, u32, u32>,
     gauge: Gauge,
-    openers: BTreeMap<u32, u64>,
+    openers: Openers,
 }
 
 impl Pressure {
@@ -37,7 +44,8 @@ impl Pressure {
         let mut secret: Array<MapData, [u64; 2]> = tables::take_map(object, SECRET)?;
         secret.set(0, random()?, 0).map_err(|error| anyhow::anyhow!("write {SECRET}: {}", causes(&error)))?;
         let (word, opened) = (tables::take_map(object, PRESSURE)?, tables::take_map(object, OPENED)?);
-        Ok(Self { word, opened, gauge: Gauge::default(), openers: BTreeMap::new() })
+        let have_most = tables::take_map(object, HAVE_MOST)?;
+        Ok(Self { word, opened, have_most, gauge: Gauge::default(), openers: Openers::new() })
     }
 
     /// Flows that have been opened so far.
@@ -50,40 +58,82 @@ impl Pressure {
     }
 
     /// What they were told last.
-    pub(super) const fn is_pressed(&self) -> bool {
-        self.gauge.is_pressed
+    pub(super) fn is_pressed(&self) -> bool {
+        self.gauge.level != Level::None
     }
 
-    /// Notes what a look at the tables has found; before it, `opened` flows had been opened.
-    pub(super) const fn look(&mut self, [v4, v6]: [Expired; 2], opened: Both) {
-        self.gauge.look([v4.left, v6.left], [v4.most, v6.most], opened);
+    /// Notes what a look at the tables has found; before it, `opened` flows had been opened. Tells the programs who has
+    /// opened most.
+    pub(super) fn look(&mut self, [v4, v6]: [Expired; 2], opened: Both) -> Result<()> {
+        let most = [v4.most, v6.most];
+        self.gauge.look([v4.left, v6.left], most, opened);
+        let failed = |error: &dyn std::error::Error| anyhow::anyhow!("write {HAVE_MOST}: {}", causes(error));
+        let have_most: BTreeSet<u32> = have_most(&self.openers, most).collect();
+        let known: BTreeSet<u32> =
+            self.have_most.keys().collect::<Result<_, _>>().map_err(|error| failed(&error))?;
+        // First: there is room for as many as there can be.
+        for device in known.difference(&have_most) {
+            self.have_most.remove(device).map_err(|error| failed(&error))?;
+        }
+        have_most
+            .difference(&known)
+            .try_for_each(|device| self.have_most.insert(device, 1, 0).map_err(|error| failed(&error)))
     }
 
     /// Where such a look counts who has opened flows; nowhere without pressure.
-    pub(super) fn count_openers(&mut self) -> Option<&mut BTreeMap<u32, u64>> {
+    pub(super) fn count_openers(&mut self) -> Option<&mut Openers> {
         self.openers.clear();
-        self.gauge.is_pressed.then_some(&mut self.openers)
+        self.is_pressed().then_some(&mut self.openers)
     }
 
     /// At which devices, or links, the flows were opened that the last look has counted; most first.
     pub(super) fn openers(&self) -> Vec<(u32, u64)> {
-        let mut openers: Vec<_> = self.openers.iter().map(|(device, flows)| (*device, *flows)).collect();
+        let mut openers: Vec<_> =
+            self.openers.iter().map(|(device, opened)| (*device, opened.flows)).collect();
         openers.sort_by_key(|(_, flows)| Reverse(*flows));
         openers
     }
 
-    /// Tells the programs if it has changed, and gives what it is then.
+    /// Tells the programs if it has changed; whether there is pressure then, if that has changed.
     pub(super) fn judge(&mut self, drops: &DropCounters) -> Result<Option<bool>> {
-        let turned_away = drops.of(DropReason::SynChallenged)? + drops.of(DropReason::NewFlowLimit)?;
-        let before = self.gauge.is_pressed;
-        let is_pressed = self.gauge.judge(self.opened()?, turned_away);
-        if is_pressed == before {
+        let reasons = [
+            DropReason::SynChallenged,
+            DropReason::NewFlowLimit,
+            DropReason::FlowQuota,
+            DropReason::FlowTableFull,
+        ];
+        let turned_away = reasons.into_iter().map(|reason| drops.of(reason)).sum::<Result<u64>>()?;
+        let before = self.gauge.level;
+        let level = self.gauge.judge(self.opened()?, turned_away);
+        if level == before {
             return Ok(None);
         }
-        let told = self.word.set(0, u32::from(is_pressed), 0);
+        let told = self.word.set(0, level as u32, 0);
         told.map_err(|error| anyhow::anyhow!("write {PRESSURE}: {}", causes(&error)))?;
-        Ok(Some(is_pressed))
+        let [was_pressed, is_pressed] = [before, level].map(|level| level != Level::None);
+        Ok((was_pressed != is_pressed).then_some(is_pressed))
     }
+}
+
+/// What was opened at a device, or by a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// Flows.
+    pub(super) flows: u64,
+    /// Those of them that have come about.
+    pub(super) established: Both,
+}
+
+/// By device, or link.
+pub(super) type Openers = BTreeMap<u32, Opened>;
+
+/// Who has opened more than anybody may of a crowded table. What does not come about is soon forgotten, and others may have
+/// sent it under false addresses: it does not count.
+fn have_most(openers: &Openers, most: Both) -> impl Iterator<Item = u32> {
+    let has_most = move |opened: &Opened| {
+        (0..2).any(|version| opened.established[version] > most[version] / u64::from(LARGEST_PART))
+    };
+    openers.iter().filter(move |(_, opened)| has_most(opened)).map(|(device, _)| *device)
 }
 
 /// A number that nobody guesses.
@@ -105,7 +155,7 @@ struct Gauge {
     turned_away: u64,
     /// Judgements since somebody was last turned away.
     quiet: u32,
-    is_pressed: bool,
+    level: Level,
 }
 
 impl Gauge {
@@ -117,18 +167,18 @@ impl Gauge {
         (self.flows, self.most, self.opened) = (flows, most, opened);
     }
 
-    /// Whether a table is under pressure when so many flows have been opened, and so many packets turned away.
-    fn judge(&mut self, opened: Both, turned_away: u64) -> bool {
-        let are_filled = |sixteenths: u64| {
-            (0..2).any(|version| {
-                let now = self.flows[version] + opened[version].saturating_sub(self.opened[version]);
-                self.most[version] > 0 && now * 16 >= self.most[version] * sixteenths
-            })
-        };
+    /// How full the fuller table is when so many flows have been opened, and so many packets turned away.
+    fn judge(&mut self, opened: Both, turned_away: u64) -> Level {
+        let now = |version: usize| self.flows[version] + opened[version].saturating_sub(self.opened[version]);
+        let level =
+            (0..2).map(|version| Level::of(now(version), self.most[version])).max().unwrap_or_default();
+        let are_filled =
+            (0..2).any(|version| self.most[version] > 0 && now(version) * 16 >= self.most[version] * 7);
         self.quiet = if turned_away == self.turned_away { self.quiet.saturating_add(1) } else { 0 };
         self.turned_away = turned_away;
-        self.is_pressed = are_filled(8) || self.is_pressed && (are_filled(7) || self.quiet < Self::QUIET);
-        self.is_pressed
+        let lasts = self.level != Level::None && (are_filled || self.quiet < Self::QUIET);
+        self.level = if lasts { level.max(Level::Filling) } else { level };
+        self.level
     }
 }
 
@@ -139,19 +189,30 @@ mod tests {
     #[test]
     fn half_full_is_pressure_until_less_is_left_and_nobody_is_turned_away() {
         let mut gauge = Gauge::default();
-        assert!(!gauge.judge([5, 0], 0), "nobody has looked yet");
+        assert_eq!(gauge.judge([5, 0], 0), Level::None, "nobody has looked yet");
         gauge.look([100, 0], [1000, 500], [5, 0]);
-        assert!(!gauge.judge([404, 0], 0));
-        assert!(gauge.judge([405, 0], 0), "500 of 1000");
+        assert_eq!(gauge.judge([404, 0], 0), Level::None);
+        assert_eq!(gauge.judge([405, 0], 0), Level::Filling, "500 of 1000");
+        assert_eq!(gauge.judge([655, 0], 0), Level::Crowded, "750 of 1000");
+        assert_eq!(gauge.judge([843, 0], 0), Level::Reserved, "938 of 1000");
         gauge.look([438, 0], [1000, 500], [405, 0]);
-        assert!((0..20).all(|_| gauge.judge([405, 0], 0)), "438 of 1000 keep it up");
+        let is_filling =
+            |gauge: &mut Gauge, turned_away| gauge.judge([405, 0], turned_away) == Level::Filling;
+        assert!((0..20).all(|_| is_filling(&mut gauge, 0)), "438 of 1000 keep it up");
         gauge.look([437, 0], [1000, 500], [405, 0]);
         let until =
-            |gauge: &mut Gauge, turned_away| (0..).take_while(|_| gauge.judge([405, 0], turned_away)).count();
+            |gauge: &mut Gauge, turned_away| (0..).take_while(|_| is_filling(gauge, turned_away)).count();
         assert_eq!(until(&mut gauge, 0), 0, "it has been quiet for long");
         gauge.look([0, 250], [1000, 500], [405, 0]);
-        assert!(gauge.judge([405, 0], 7), "half of the other table");
+        assert!(is_filling(&mut gauge, 7), "half of the other table");
         gauge.look([0, 0], [1000, 500], [405, 0]);
         assert_eq!(until(&mut gauge, 8), 8, "somebody was turned away");
+    }
+    #[test]
+    fn who_has_opened_more_than_a_quarter_of_either_table_has_most() {
+        let opened = |device, established| (device, Opened { flows: 700, established });
+        let openers =
+            [opened(1, [250, 0]), opened(2, [251, 0]), opened(3, [0, 126]), opened(4, [200, 125])].into();
+        assert_eq!(have_most(&openers, [1000, 500]).collect::<Vec<_>>(), [2, 3]);
     }
 }

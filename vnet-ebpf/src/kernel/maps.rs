@@ -95,9 +95,12 @@ pub(crate) static HELD: Array<Held, { (limits::FRAGMENT_GROUPS * limits::HELD_IN
 /// What packets of a device may still cause in this tick.
 #[btf_map]
 pub(crate) static BUDGETS: PerCpuArray<Budget, { limits::BUDGETS as usize }> = PerCpuArray::new();
-/// 1 while a flow table fills up.
+/// How full the flow tables are: a [`vnet_common::Pressure`].
 #[btf_map]
 pub(crate) static PRESSURE: Array<u32, 1> = Array::new();
+/// The devices, and links, at which more flows were opened than any may have of a crowded table.
+#[btf_map]
+pub(crate) static HAVE_MOST: HashMap<u32, u32, { limits::HAVE_MOST as usize }> = HashMap::new();
 /// Flows that were opened, over IPv4 and over IPv6.
 #[btf_map]
 pub(crate) static OPENED: PerCpuArray<u64, 2> = PerCpuArray::new();

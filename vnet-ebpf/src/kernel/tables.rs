@@ -9,8 +9,8 @@ use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
     Address as _, Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
     Forward, ForwardKey, Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord,
-    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Snooped, Station, StationKey, UplinkKey,
-    UplinkRecord, V4, V6, VtepKey, limits,
+    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Pressure, Snooped, Station, StationKey,
+    UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -200,8 +200,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn is_pressed(&self) -> bool {
-        maps::PRESSURE.get(0).is_some_and(|pressure| *pressure != 0)
+    fn pressure(&self) -> Pressure {
+        maps::PRESSURE.get(0).map_or(Pressure::None, |word| Pressure::from_word(*word))
+    }
+
+    #[inline(always)]
+    fn has_most(&self, device: u32) -> bool {
+        // SAFETY: as for `port`.
+        unsafe { maps::HAVE_MOST.get(device) }.is_some()
     }
 
     #[inline(always)]

@@ -49,8 +49,8 @@ impl Frame {
         unsafe { (*self.context).ingress_ifindex }
     }
 
-    /// Sends a challenge back in its place.
-    #[inline(always)]
+    /// Sends a challenge back in its place. A function of its own for the stack's sake.
+    #[inline(never)]
     fn challenge(&mut self) -> u32 {
         let Some(len) = pipeline::challenge_early(self, &Kernel) else { return XDP_DROP };
         let longer = len as i32 - self.length() as i32;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use vnet_common::{Address, Flow, FlowState, Ops};
+use vnet_common::{Address, Flow, FlowState, Ops, Pressure};
 
 use crate::{
     case::{Case, Step},
@@ -147,7 +147,7 @@ pub(super) fn advance<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     let before = own.state();
     track::advance(own, pair, &case.datagram.message)?;
     let comes_about = before != FlowState::Established && own.state() == FlowState::Established;
-    if comes_about && snapshot.tables.is_pressed() {
+    if comes_about && snapshot.tables.pressure() != Pressure::None {
         let opener = if own.ops.get().has(Ops::REPLY) { &case.pair_key } else { &case.key };
         snapshot.tables.established(opener.origin.ifindex(), case.now);
     }

@@ -8,9 +8,10 @@
 //! neither end needs to know of it.
 //!
 //! Whoever else opens flows has a budget of those that have not come about yet, for each device: of TCP connections whose
-//! handshake is not complete, of others that nobody has answered.
+//! handshake is not complete, of others that nobody has answered. As the table gets fuller, who has opened most of what is in
+//! it has to wait, and the last of it is the host's: see [`Pressure`].
 
-use vnet_common::{Address, DropReason, Tuple, ticks_from_secs};
+use vnet_common::{Address, DropReason, Pressure, Tuple, ticks_from_secs};
 
 use crate::{
     case::Case,
@@ -27,11 +28,18 @@ const BELIEVED: u32 = ticks_from_secs(600);
 /// Whether the flow of `case`, which the policy allows, may be opened now.
 ///
 /// # Errors
-/// [`DropReason::SynChallenged`], [`DropReason::NewFlowLimit`].
+/// [`DropReason::SynChallenged`], [`DropReason::NewFlowLimit`], [`DropReason::FlowQuota`], [`DropReason::FlowTableFull`].
 #[inline(always)]
 pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<(), DropReason> {
-    if !snapshot.tables.is_pressed() || case.from.is_gateway() {
+    let pressure = snapshot.tables.pressure();
+    if pressure == Pressure::None || case.from.is_gateway() {
         return Ok(());
+    }
+    if pressure >= Pressure::Crowded && snapshot.tables.has_most(case.device) {
+        return Err(DropReason::FlowQuota);
+    }
+    if pressure == Pressure::Reserved && !case.to.is_gateway() {
+        return Err(DropReason::FlowTableFull);
     }
     if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
         return known(snapshot, case);
@@ -45,7 +53,7 @@ pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A
 /// [`DropReason::SynChallenged`].
 #[inline(always)]
 pub fn known<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<(), DropReason> {
-    if !snapshot.tables.is_pressed() {
+    if snapshot.tables.pressure() == Pressure::None {
         return Ok(());
     }
     let known = snapshot.tables.genuine_at(case.datagram.src.ip());
@@ -58,7 +66,7 @@ pub fn known<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) 
 #[inline(never)]
 pub fn answers<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> bool {
     let Some(segment) = case.datagram.message.tcp() else { return false };
-    if !segment.has(Segment::RST) || !snapshot.tables.is_pressed() {
+    if !segment.has(Segment::RST) || snapshot.tables.pressure() == Pressure::None {
         return false;
     }
     let (tuple, era) = (case.key.tuple(), case.now >> ERA_BITS);

@@ -185,7 +185,8 @@ pub fn answer<T: Tables>(tables: &T, question: &Question) -> Answer {
 /// What the groups say.
 #[inline(always)]
 fn groups<T: Tables>(tables: &T, question: &Question) -> Answer {
-    for (peer, protocol) in kinds(question).into_iter().take(kinds_that_matter(question)) {
+    for number in 0..kinds(question) {
+        let (peer, protocol) = kind(question, number);
         let head = PolicyKey::head(question.side, question.set, question.direction, peer, protocol);
         let rule = first(tables, head, question.service.port);
         if rule.is_found() {
@@ -199,7 +200,8 @@ fn groups<T: Tables>(tables: &T, question: &Question) -> Answer {
 #[inline(always)]
 fn acl<T: Tables>(tables: &T, question: &Question) -> Answer {
     let mut lowest = NO_RANK;
-    for (peer, protocol) in kinds(question).into_iter().take(kinds_that_matter(question)) {
+    for number in 0..kinds(question) {
+        let (peer, protocol) = kind(question, number);
         let head = PolicyKey::head(question.side, GROUP_SET_ACL, question.direction, peer, protocol);
         lowest = lowest_rank(tables, head, question.service.port, lowest);
     }
@@ -211,18 +213,22 @@ const ANY_PROTOCOL: u8 = 0;
 /// Above every rank of an acl rule.
 const NO_RANK: u64 = u64::MAX;
 
-/// The peer and the protocol of the rules that match: those for everybody first, which most packets are allowed by.
+/// How many kinds of rules match: for everybody and for the peer, of whom no rule may say anything; for the protocol and
+/// for every one.
 #[inline(always)]
-const fn kinds(question: &Question) -> [(Identity, u8); 4] {
-    let (peer, protocol) = (Identity(question.peer), question.service.protocol);
-    let any = if question.service.is_v4 { Identity::ANY_V4 } else { Identity::ANY_V6 };
-    [(any, protocol), (any, ANY_PROTOCOL), (peer, protocol), (peer, ANY_PROTOCOL)]
+const fn kinds(question: &Question) -> u32 {
+    if question.peer == Identity::UNKNOWN.0 { 2 } else { 4 }
 }
 
-/// How many of them there may be rules of: whom no rule names has none of their own.
+/// The peer and the protocol of one of them. Those for everybody come first, which most packets are allowed by.
 #[inline(always)]
-const fn kinds_that_matter(question: &Question) -> usize {
-    if question.peer == Identity::UNKNOWN.0 { 2 } else { 4 }
+const fn kind(question: &Question, number: u32) -> (Identity, u8) {
+    let peer = match (number, question.service.is_v4) {
+        (2.., _) => Identity(question.peer),
+        (_, true) => Identity::ANY_V4,
+        (_, false) => Identity::ANY_V6,
+    };
+    (peer, if number & 1 == 0 { question.service.protocol } else { ANY_PROTOCOL })
 }
 
 /// The rule under `head` with the widest block that contains `port`. Groups only allow, so any would do.
