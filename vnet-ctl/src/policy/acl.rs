@@ -1,16 +1,14 @@
 //! The `acl` of a policy file: ordered allow and deny rules that come before the groups.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
+use foldhash::{HashSet, HashSetExt as _};
 use vnet_common::Direction;
 
 use super::{
     AclAction, AclRule, Mistake, Peer, Protocol, Rule, RuleSpec,
     diagnostic::Finding,
-    groups::free_id,
+    draft::free_id,
     parse::Names,
     rules::{self, direction},
     section::{Node, Report, Schema, Section, list, one_of},
@@ -38,7 +36,7 @@ pub(super) fn acl(node: Node<'_>, names: &Names<'_>, report: &mut Report) -> Vec
         report.error(node.span(), mistake.help("write [[acl]] above each entry"));
         return Vec::new();
     }
-    let mut used = BTreeSet::new();
+    let mut used = HashSet::new();
     let mut broad = Broad::default();
     let mut acl = Vec::new();
     for node in list(node, report).unwrap_or_default() {

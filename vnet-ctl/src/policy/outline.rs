@@ -6,6 +6,10 @@
 
 use std::ops::Range;
 
+use vnet_common::Direction;
+
+use super::rule::direction_name;
+
 /// How a group's heading begins.
 const HEADING: &str = "[security_groups.";
 
@@ -35,6 +39,14 @@ pub(super) fn group_of(chunk: &str) -> Option<&str> {
     let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     let is_alone = after.lines().next().is_none_or(|after| after.trim().is_empty());
     (is_bare && is_alone && !name.is_empty()).then_some(name)
+}
+
+/// Which rules of a group are in the list that begins with `line`; `None` if none does.
+pub(super) fn list_opened_by(line: &str) -> Option<Direction> {
+    let (key, opening) = line.split_once('=')?;
+    let directions = [Direction::Ingress, Direction::Egress];
+    let direction = directions.into_iter().find(|of| direction_name(*of) == key.trim_end())?;
+    (opening.trim_start() == "[").then_some(direction)
 }
 
 /// The chunk that has the heading of the group `name` alone.

@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     DEFAULT_GROUP, Diagnostics, HostPolicy, Mistake, Policy, Warning, acl, admission, closest, elastic_ips,
-    exits, forwards, groups, host, metadata, networks, ports,
+    exits, forwards, groups, host, metadata, networks,
+    parser::parse_in_parts,
+    ports,
     section::{Node, Report, Schema, Section, integer},
     targets::Targets,
     tree::Tree,
@@ -38,6 +40,14 @@ const VERSION: i64 = 1;
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn parse(text: &str, origin: &Path) -> Result<(Policy, Vec<Warning>), Diagnostics> {
+    match parse_in_parts(text, origin) {
+        Some(policy) => Ok((policy, Vec::new())),
+        None => parse_whole(text, origin),
+    }
+}
+
+/// The same, from a tree of the whole text.
+pub(super) fn parse_whole(text: &str, origin: &Path) -> Result<(Policy, Vec<Warning>), Diagnostics> {
     let mut report = Report::default();
     match read_text(text, origin, &mut report) {
         Some((policy, places)) if report.errors.is_empty() => {

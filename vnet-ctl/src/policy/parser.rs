@@ -1,18 +1,19 @@
-//! Parses one text after the other, and does again only what a change concerns.
+//! Parses texts in parts, one after the other, and does again only what a change concerns.
 //!
-//! It remembers the last text that was valid and had no warning, in chunks: each `[security_groups.NAME]`
-//! table is one, everything else is the rest. Of a text that is similar, only the chunks that differ are read,
-//! and of a chunk only the rules that differ where that is certain to be the same. What anybody could be told
-//! is always found by [`parse`] alone: whatever is wrong, strange or unusual makes it read the whole text.
+//! The parts are chunks: each `[security_groups.NAME]` table is one, everything else is the rest. The last text
+//! that was valid and had no warning is remembered. Of a text that is similar, only the chunks that differ are
+//! read, and of a chunk only the rules that differ where that is certain to be the same. What anybody could be
+//! told is always found by [`parse_whole`] alone: whatever is wrong or strange makes it read the whole text.
 
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use super::{
     Diagnostics, Peer, Policy, SecurityGroup, Warning, admission,
-    groups::security_groups,
-    outline::{Edit, empty_chunk, group_of, is_plain, split},
-    parse::{Names, is_json, names_of, parse, parse_all_but_admission},
+    draft::Draft,
+    outline::{Edit, empty_chunk, group_of},
+    parse::{Names, is_json, names_of, parse_all_but_admission, parse_whole},
     patch::patch,
+    plain::Emptied,
     section::Report,
     tree::Tree,
 };
@@ -21,24 +22,24 @@ use super::{
 mod tests;
 
 /// Texts of fewer bytes are parsed whole: that takes a few milliseconds.
-const WORTH_REMEMBERING: usize = 64 << 10;
+const WORTH_PARTS: usize = 64 << 10;
 
 /// Parses texts that follow one another.
 #[derive(Debug)]
 pub struct Parser {
-    last: Option<Last>,
-    /// Texts of fewer bytes are not remembered.
+    last: Last,
+    /// Texts of fewer bytes are parsed whole, and not remembered.
     least: usize,
 }
 
 impl Default for Parser {
     fn default() -> Self {
-        Self { last: None, least: WORTH_REMEMBERING }
+        Self { last: Last::default(), least: WORTH_PARTS }
     }
 }
 
-/// A text that was valid, and what it says.
-#[derive(Debug)]
+/// A text that was valid, and what it says; at first an empty one, which says nothing.
+#[derive(Debug, Default)]
 struct Last {
     text: Arc<str>,
     chunks: Vec<Range<usize>>,
@@ -46,7 +47,7 @@ struct Last {
 }
 
 impl Parser {
-    /// The same as [`parse`].
+    /// The same as [`super::parse`].
     ///
     /// # Errors
     /// Everything that is wrong with the text, at once.
@@ -55,23 +56,21 @@ impl Parser {
         text: &Arc<str>,
         origin: &Path,
     ) -> Result<(Arc<Policy>, Vec<Warning>), Diagnostics> {
-        if let Some(last) = &self.last
-            && let Some(next) = last.followed_by(text, origin)
+        if text.len() >= self.least
+            && let Some(next) = self.last.followed_by(text, origin)
         {
-            let policy = Arc::clone(&next.policy);
-            self.last = Some(next);
-            return Ok((policy, Vec::new()));
+            self.last = next;
+            return Ok((Arc::clone(&self.last.policy), Vec::new()));
         }
-        let (policy, warnings) = parse(text, origin)?;
-        let policy = Arc::new(policy);
-        if warnings.is_empty() && text.len() >= self.least && is_toml(text, origin) && is_plain(text) {
-            let chunks = split(text, 0);
-            let is_apart = without_groups(text, &chunks, origin).is_some();
-            let (text, policy) = (Arc::clone(text), Arc::clone(&policy));
-            self.last = is_apart.then_some(Last { text, chunks, policy });
-        }
-        Ok((policy, warnings))
+        let (policy, warnings) = parse_whole(text, origin)?;
+        Ok((Arc::new(policy), warnings))
     }
+}
+
+/// What `text` says; `None` if it is too short, or if only the whole of it can tell.
+pub(super) fn parse_in_parts(text: &str, origin: &Path) -> Option<Policy> {
+    let text = Some(text).filter(|text| text.len() >= WORTH_PARTS)?;
+    Some(Arc::unwrap_or_clone(Last::default().followed_by(&text.into(), origin)?.policy))
 }
 
 fn is_toml(text: &str, origin: &Path) -> bool {
@@ -180,11 +179,14 @@ fn finds_peers(group: &SecurityGroup, names: &Names<'_>) -> bool {
 
 /// The group `name` that `chunk` is the table of; `None` if anything about it has to be told.
 fn read_group(name: &str, chunk: &str, names: &Names<'_>) -> Option<Arc<SecurityGroup>> {
+    let Emptied { rest, lists } = Emptied::of((name, chunk), names);
     let mut report = Report::default();
-    let tree = Tree::of_toml(chunk, &mut report)?;
+    let tree = Tree::of_toml(&rest, &mut report)?;
     let entries = tree.root().entries()?;
     let [("security_groups", _, groups)] = entries.as_slice() else { return None };
-    let mut group = security_groups(&groups.entries()?, names, &mut report);
+    let [named] = &groups.entries()?[..] else { return None };
+    let draft = Draft::read(named, names, &mut report)?;
+    let draft = lists.into_iter().fold(draft, |draft, (direction, specs)| draft.with(direction, specs));
     let is_right = report.errors.is_empty() && report.warnings.is_empty();
-    group.remove(name).filter(|_| is_right)
+    is_right.then(|| Arc::new(draft.group(name)))
 }

@@ -9,9 +9,9 @@ use vnet_common::{Direction, RuleId};
 
 use super::{
     Rule, SecurityGroup,
-    outline::{Edit, is_plain},
+    outline::{Edit, is_plain, list_opened_by},
     parse::Names,
-    rule::{default_allow_id, direction_name},
+    rule::default_allow_id,
     rules,
     section::{Report, integer},
     tree::Tree,
@@ -147,11 +147,8 @@ impl Place {
 impl List {
     /// The list that begins with `line`.
     fn opened_by(line: &str) -> Option<Self> {
-        let (key, opening) = line.split_once('=')?;
-        let directions = [Direction::Ingress, Direction::Egress];
-        let direction = directions.into_iter().find(|of| direction_name(*of) == key.trim_end())?;
-        let list = Self { direction, rules: 0, is_open: true, first: None, end: None };
-        (opening.trim_start() == "[").then_some(list)
+        let direction = list_opened_by(line)?;
+        Some(Self { direction, rules: 0, is_open: true, first: None, end: None })
     }
 
     /// Notes what begins at `at`, between two lines; `None` where no rule may stand.

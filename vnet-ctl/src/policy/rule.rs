@@ -41,31 +41,54 @@ impl RuleSpec {
 
     /// The match as text, in an order that does not depend on the person's.
     pub(super) fn canonical(&self) -> String {
-        let icmp = match self.icmp {
-            None => String::new(),
-            Some((kind, None)) => kind.to_string(),
-            Some((kind, Some(code))) => format!("{kind}:{code}"),
-        };
-        format!("{}/{}/{icmp}/{}", self.protocol, sorted_list(&self.ports), sorted_list(&self.peers))
+        let mut text = String::new();
+        // A string takes everything.
+        let _ = self.write_canonical(&mut text);
+        text
+    }
+
+    fn write_canonical(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        write!(out, "{}/", self.protocol)?;
+        write_sorted(&self.ports, out)?;
+        match self.icmp {
+            None => out.write_str("//")?,
+            Some((kind, None)) => write!(out, "/{kind}/")?,
+            Some((kind, Some(code))) => write!(out, "/{kind}:{code}/")?,
+        }
+        write_sorted(&self.peers, out)
     }
 
     /// The id that the rule has in `group` unless another holds it already.
     #[must_use]
     pub fn id_in(&self, group: &str, direction: Direction) -> RuleId {
-        id_of(group, direction, &self.canonical())
+        Ids::new(group, direction).of(self)
     }
 
     /// The id that the rule has in the acl unless an earlier entry holds it already.
     #[must_use]
     pub fn id_in_acl(&self, action: AclAction, direction: Direction) -> RuleId {
         // No group can be called so.
-        id_of(&format!("/acl/{action}"), direction, &self.canonical())
+        self.id_in(&format!("/acl/{action}"), direction)
     }
 }
 
-/// The id of the rule in `group` that is `canonical`.
-pub(super) fn id_of(group: &str, direction: Direction, canonical: &str) -> RuleId {
-    rule_id(&format!("{group}/{}/{canonical}", direction_name(direction)))
+/// Makes the ids of rules of one group and direction.
+#[derive(Clone, Copy)]
+pub(super) struct Ids(Hash);
+
+impl Ids {
+    /// For rules of `group` and `direction`.
+    pub(super) fn new(group: &str, direction: Direction) -> Self {
+        Self(Hash::of(&format!("{group}/{}/", direction_name(direction))))
+    }
+
+    /// The id of the rule that is `spec`.
+    pub(super) fn of(self, spec: &RuleSpec) -> RuleId {
+        let Self(mut hash) = self;
+        // A hash takes everything.
+        let _ = spec.write_canonical(&mut hash);
+        hash.id()
+    }
 }
 
 /// The id by which a failsafe port of the host is told as what decided.
@@ -79,19 +102,50 @@ pub(super) fn default_allow_id(group: &str) -> RuleId {
     rule_id(&format!("{group}/egress/default-allow"))
 }
 
-/// 32 bits of a canonical rule text, never 0: it stands for no rule.
-fn rule_id(text: &str) -> RuleId {
-    // FNV-1a (Fowler, Noll, Vo): offset basis and prime of the 32-bit variant.
-    let hash =
-        text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.max(1)
+/// The hash of a canonical rule text, so far: FNV-1a (Fowler, Noll, Vo), its 32-bit variant.
+#[derive(Clone, Copy)]
+struct Hash(u32);
+
+impl Hash {
+    fn of(text: &str) -> Self {
+        const OFFSET_BASIS: u32 = 0x811c_9dc5;
+        Self(OFFSET_BASIS).with(text)
+    }
+
+    fn with(self, text: &str) -> Self {
+        const PRIME: u32 = 0x0100_0193;
+        Self(text.bytes().fold(self.0, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME)))
+    }
+
+    /// Never 0: it stands for no rule.
+    fn id(self) -> RuleId {
+        self.0.max(1)
+    }
 }
 
-fn sorted_list<T: Ord + Clone + fmt::Display>(items: &[T]) -> String {
+impl fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        *self = self.with(text);
+        Ok(())
+    }
+}
+
+fn rule_id(text: &str) -> RuleId {
+    Hash::of(text).id()
+}
+
+fn write_sorted<T: Ord + Clone + fmt::Display>(items: &[T], out: &mut impl fmt::Write) -> fmt::Result {
+    if let [item] = items {
+        return write!(out, "{item}");
+    }
     let mut sorted = items.to_vec();
     sorted.sort();
     sorted.dedup();
-    sorted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    for (index, item) in sorted.iter().enumerate() {
+        let comma = if index > 0 { "," } else { "" };
+        write!(out, "{comma}{item}")?;
+    }
+    Ok(())
 }
 
 /// The word for a direction in the file and in output.

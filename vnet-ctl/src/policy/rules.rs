@@ -159,7 +159,7 @@ fn peers(
 }
 
 /// Whether what `peer` names is there.
-fn check_reference(peer: Peer, names: &Names<'_>) -> Result<Peer, Mistake> {
+pub(super) fn check_reference(peer: Peer, names: &Names<'_>) -> Result<Peer, Mistake> {
     match &peer {
         Peer::Group(name) if !names.groups.contains(name.as_str()) => {
             Err(unknown("security group", name, &names.groups, "security_groups"))
@@ -180,11 +180,15 @@ fn check_reference(peer: Peer, names: &Names<'_>) -> Result<Peer, Mistake> {
     }
 }
 
-/// ICMP of one IP version between addresses of the other.
-fn warn_if_futile(spec: &RuleSpec, place: Range<usize>, report: &mut Report) {
+/// Whether it is about ICMP of one IP version between addresses of the other.
+pub(super) fn is_futile(spec: &RuleSpec) -> bool {
     let cannot_match =
         |peer: &Peer| matches!(peer, Peer::Cidr(net) if !spec.protocol.fits(net.addr().is_ipv4()));
-    if !spec.peers.iter().all(cannot_match) {
+    spec.peers.iter().all(cannot_match)
+}
+
+fn warn_if_futile(spec: &RuleSpec, place: Range<usize>, report: &mut Report) {
+    if !is_futile(spec) {
         return;
     }
     let (version, other) =

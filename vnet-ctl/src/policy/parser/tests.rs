@@ -26,22 +26,29 @@ struct Checked {
     parser: Parser,
     /// How many texts were read in part only.
     in_part: usize,
+    /// How many would have been read in parts if nothing had been known.
+    in_parts: usize,
 }
 
 impl Checked {
     fn new() -> Self {
-        Self { parser: Parser { last: None, least: 0 }, in_part: 0 }
+        Self { parser: Parser { last: Last::default(), least: 0 }, in_part: 0, in_parts: 0 }
     }
 
     /// Whether the text is valid.
     #[track_caller]
     fn parse(&mut self, text: &str) -> bool {
         let (text, origin) = (Arc::from(text), Path::new(ORIGIN));
-        let in_part = self.parser.last.as_ref().and_then(|last| last.followed_by(&text, origin)).is_some();
-        self.in_part += usize::from(in_part);
-        match (self.parser.parse(&text, origin), parse(&text, origin)) {
+        let in_part = self.parser.last.followed_by(&text, origin).is_some();
+        self.in_part += usize::from(in_part && !self.parser.last.text.is_empty());
+        let in_parts = Last::default().followed_by(&text, origin);
+        self.in_parts += usize::from(in_parts.is_some());
+        match (self.parser.parse(&text, origin), parse_whole(&text, origin)) {
             (Ok((policy, warnings)), Ok((expected, expected_warnings))) => {
                 assert!(*policy == expected, "another policy of\n{text}");
+                if let Some(in_parts) = in_parts {
+                    assert!(*in_parts.policy == expected, "another policy in parts of\n{text}");
+                }
                 let words =
                     |warnings: &[Warning]| warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
                 assert_eq!(words(&warnings), words(&expected_warnings), "{text}");
@@ -145,6 +152,7 @@ fn a_text_read_in_part_says_what_the_whole_says() {
         }
     }
     assert!(valid > 60 && checked.in_part > 40, "{valid} valid, {} read in part", checked.in_part);
+    assert!(checked.in_parts > 40, "{} read in parts", checked.in_parts);
 }
 
 #[test]
@@ -248,7 +256,7 @@ fn a_group_that_no_longer_admits_what_a_forward_brings_is_told_of() {
     let closed = format!("{}{heading}ingress = [\n{}", &base[..begin], &base[end..]);
     assert!(checked.parse(&closed));
     assert_eq!(checked.in_part, 0);
-    let (_, warnings) = parse(&closed, Path::new(ORIGIN)).unwrap();
+    let (_, warnings) = parse_whole(&closed, Path::new(ORIGIN)).unwrap();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(checked.parse(&closed.replacen("ingress = [\n]", &format!("ingress = [\n{rule}]"), 1)));
     // A port that is gone, an address that is taken: told by the whole parser.
