@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod edit;
 pub mod host;
+mod parallel;
 pub mod plan;
 pub mod policy;
 pub mod policy_file;

@@ -80,6 +80,12 @@ pub(super) struct Specs {
 }
 
 impl Specs {
+    /// Has room for `count` rules.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        let (list, first) = (Vec::with_capacity(count), HashMap::with_capacity(count));
+        Self { list, first, rivals: HashSet::default() }
+    }
+
     /// The rules that are right of those in `node`.
     fn read(
         node: Node<'_>,

@@ -17,6 +17,10 @@ use super::{
     rule::Ids,
     rules::{check_reference, is_futile},
 };
+use crate::parallel::in_parts;
+
+/// Rules that are worth a thread: they take a few milliseconds.
+const WORTH_A_THREAD: usize = 2048;
 
 /// A group's table whose rules were read.
 pub(super) struct Emptied<'t> {
@@ -33,34 +37,63 @@ impl<'t> Emptied<'t> {
     }
 }
 
-/// `None` if any item of a list is not plain. What is outside the lists is left to the parser.
+/// `None` if any item of a list is not plain.
 fn read<'t>((name, chunk): (&str, &str), names: &Names<'_>) -> Option<Emptied<'t>> {
-    let mut rest = String::new();
-    let mut lists: Vec<(Direction, Specs)> = Vec::new();
-    let mut is_in_list = false;
-    // Whether another item may follow.
-    let mut is_open = false;
-    for line in chunk.split_inclusive('\n') {
-        let content = content(line);
-        if !is_in_list {
-            if let Some(direction) = list_opened_by(content) {
-                (is_in_list, is_open) = (true, true);
-                lists.push((direction, Specs::default()));
-            }
-        } else if content.starts_with('{') {
-            let (direction, specs) = lists.last_mut().filter(|_| is_open)?;
-            let (spec, has_comma) = rule(content, *direction, names)?;
-            let id = Ids::new(name, *direction).of(&spec);
-            is_open = specs.add(spec, id).then_some(has_comma)?;
-            continue;
-        } else if content == "]" {
-            is_in_list = false;
-        } else if !(content.is_empty() || content.starts_with('#')) {
-            return None;
-        }
-        rest.push_str(line);
+    let Lines { rest, lists } = Lines::of(chunk)?;
+    let read = |(direction, lines): (Direction, Vec<&str>)| {
+        let ids = Ids::new(name, direction);
+        Some((direction, specs(&lines, direction, (ids, names))?))
+    };
+    Some(Emptied { rest: rest.into(), lists: lists.into_iter().map(read).collect::<Option<_>>()? })
+}
+
+/// The rules that `lines` are, each of which needs the comma before the next.
+fn specs(lines: &[&str], direction: Direction, (ids, names): (Ids, &Names<'_>)) -> Option<Specs> {
+    let read = |line: &&str| {
+        let (spec, has_comma) = rule(line, direction, names)?;
+        let id = ids.of(&spec);
+        Some((spec, id, has_comma))
+    };
+    let parts = in_parts(lines, WORTH_A_THREAD, |lines| lines.iter().map(read).collect::<Option<Vec<_>>>());
+    let mut specs = Specs::with_capacity(lines.len());
+    let mut is_open = true;
+    for (spec, id, has_comma) in parts.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten() {
+        is_open = (is_open && specs.add(spec, id)).then_some(has_comma)?;
     }
-    Some(Emptied { rest: rest.into(), lists })
+    Some(specs)
+}
+
+/// The lines of a group's table.
+struct Lines<'t> {
+    /// All but those that begin as rules within lists do.
+    rest: String,
+    /// Those, list by list.
+    lists: Vec<(Direction, Vec<&'t str>)>,
+}
+
+impl<'t> Lines<'t> {
+    /// `None` if anything else is in a list. What is outside the lists is left to the parser.
+    fn of(chunk: &'t str) -> Option<Self> {
+        let mut lines = Self { rest: String::new(), lists: Vec::new() };
+        let mut is_in_list = false;
+        for line in chunk.split_inclusive('\n') {
+            let content = content(line);
+            if !is_in_list {
+                let list = list_opened_by(content).map(|direction| (direction, Vec::new()));
+                is_in_list = list.is_some();
+                lines.lists.extend(list);
+            } else if content.starts_with('{') {
+                lines.lists.last_mut()?.1.push(content);
+                continue;
+            } else if content == "]" {
+                is_in_list = false;
+            } else if !(content.is_empty() || content.starts_with('#')) {
+                return None;
+            }
+            lines.rest.push_str(line);
+        }
+        Some(lines)
+    }
 }
 
 /// A line without its end, and without the blanks around.
@@ -249,6 +282,19 @@ mod tests {
             assert!(plain.is_some(), "not plain: {lines}");
             assert!(plain == whole, "{lines}: {plain:?}");
         }
+    }
+
+    #[test]
+    fn many_rules_keep_their_order_and_need_their_commas() {
+        let rule = |port| format!("{{ protocol = \"tcp\", ports = [{port}], from = [\"any\"] }}");
+        let count = 2 * WORTH_A_THREAD + 1;
+        let lines: Vec<_> = (1..=count).map(rule).collect();
+        let rules = both(&lines.join(",\n"))[0].take().unwrap();
+        assert_eq!(rules.len(), count);
+        assert!(rules.iter().zip(1..).all(|(rule, port)| rule.ports[0].first == port));
+        let (begin, end) = lines.split_at(count.div_ceil(2));
+        let without_one = format!("{}\n{}", begin.join(",\n"), end.join(",\n"));
+        assert!(both(&without_one)[0].is_none());
     }
 
     #[test]
