@@ -219,7 +219,7 @@ impl Compiler {
             lists: (&known.lists, &rules),
             identities: (&known.identities, identities_now),
         };
-        let contested = if known.lists.is_empty() {
+        let contested = if known.lists.is_empty() || work.is_mostly_new() {
             self.build(&work)?
         } else {
             self.amend(&work, mem::take(&mut known.contested))?

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
+    mem,
     net::IpAddr,
 };
 
@@ -12,6 +13,9 @@ use vnet_common::{
 };
 
 use super::{ExitPlace, Tables};
+
+/// One entry of a table is looked up about as fast as so many are walked past.
+const MOST_LOOKUPS: usize = 16;
 
 /// What entries that were changed were before; `None` is absent.
 pub(super) type Before<K, V> = BTreeMap<K, Option<V>>;
@@ -179,14 +183,31 @@ fn apply<K: Ord + Copy, V: Copy>(changes: &Changes<K, V>, table: &mut BTreeMap<K
     }
 }
 
-fn extend<K: Ord, V: PartialEq>(changes: &mut Changes<K, V>, next: Changes<K, V>) {
-    for (key, change) in next {
+fn extend<K: Ord, V: PartialEq + Copy>(changes: &mut Changes<K, V>, mut next: Changes<K, V>) {
+    // What is less is put into what is more.
+    if changes.len() < next.len() {
+        mem::swap(changes, &mut next);
+        join(changes, next, |later, earlier| Change { before: earlier.before, after: later.after });
+    } else {
+        join(changes, next, |earlier, later| Change { before: earlier.before, after: later.after });
+    }
+}
+
+/// Puts `others` into `changes`; `both` makes one change of one of each.
+fn join<K: Ord, V: PartialEq + Copy>(
+    changes: &mut Changes<K, V>,
+    others: Changes<K, V>,
+    both: impl Fn(Change<V>, Change<V>) -> Change<V>,
+) {
+    for (key, other) in others {
         match changes.entry(key) {
-            btree_map::Entry::Vacant(entry) => _ = entry.insert(change),
+            btree_map::Entry::Vacant(entry) => _ = entry.insert(other),
             btree_map::Entry::Occupied(mut entry) => {
-                entry.get_mut().after = change.after;
-                if entry.get().before == entry.get().after {
+                let change = both(*entry.get(), other);
+                if change.before == change.after {
                     entry.remove();
+                } else {
+                    entry.insert(change);
                 }
             }
         }
@@ -221,8 +242,11 @@ pub(super) fn replace<K: Ord + Copy, V: PartialEq + Copy>(
     new: BTreeMap<K, V>,
     before: &mut Before<K, V>,
 ) {
-    for (key, change) in compare(table, &new) {
-        before.entry(key).or_insert(change.before);
+    let differing = compare(table, &new).into_iter().map(|(key, change)| (key, change.before));
+    if before.is_empty() {
+        *before = differing.collect();
+    } else {
+        differing.for_each(|(key, was)| _ = before.entry(key).or_insert(was));
     }
     *table = new;
 }
@@ -232,8 +256,17 @@ pub(super) fn since<K: Ord + Copy, V: PartialEq + Copy>(
     before: &Before<K, V>,
     table: &BTreeMap<K, V>,
 ) -> Changes<K, V> {
+    // Many are found faster by one walk through both.
+    let mut walk = (before.len() > table.len() / MOST_LOOKUPS).then(|| table.iter().peekable());
+    let mut find = |key: &K| match &mut walk {
+        Some(walk) => {
+            while walk.next_if(|(other, _)| *other < key).is_some() {}
+            walk.next_if(|(other, _)| *other == key).map(|(_, value)| *value)
+        }
+        None => table.get(key).copied(),
+    };
     let change = |(key, before): (&K, &Option<V>)| {
-        let change = Change { before: *before, after: table.get(key).copied() };
+        let change = Change { before: *before, after: find(key) };
         (change.before != change.after).then_some((*key, change))
     };
     before.iter().filter_map(change).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use vnet_common::{GROUP_SET_ACL, GroupSet, Identity, OnChange, PolicyEntry, PolicyKey, limits};
 
 use super::{TooLarge, difference::Before, rules::Compiled};
@@ -78,18 +78,18 @@ impl Entries {
     fn list_set(&mut self, claims: &[Claim<'_>], table: &mut Vec<(PolicyKey, PolicyEntry)>) {
         let Some(set) = claims.first().map(|claim| claim.set) else { return };
         let mut listed = Vec::with_capacity(claims.iter().map(Claim::size).sum());
+        let mut heads: HashMap<PolicyKey, u32> = HashMap::new();
         for claim in claims {
-            let head = PolicyEntry::head(sizes(claim.rule));
-            listed.extend(claim.heads().map(|key| (key, head)));
+            let sizes = sizes(claim.rule);
+            claim.heads().for_each(|head| *heads.entry(head).or_default() |= sizes);
             listed.extend(claim.blocks().map(|key| (key, claim.rule.entry)));
         }
+        listed.extend(heads.into_iter().map(|(head, sizes)| (head, PolicyEntry::head(sizes))));
         listed.sort_unstable();
         for same in listed.chunk_by(|(a, _), (b, _)| a == b) {
             let [(key, first), others @ ..] = same else { continue };
             let entries = || same.iter().map(|(_, entry)| *entry);
-            let entry = if key.is_head() {
-                PolicyEntry::head(entries().fold(0, |sizes, head| sizes | head.sizes()))
-            } else if others.is_empty() {
+            let entry = if others.is_empty() {
                 *first
             } else {
                 self.contested.insert(*key, entries().collect());

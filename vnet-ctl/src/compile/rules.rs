@@ -2,6 +2,7 @@
 //! datapath's policy table.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::Arc,
@@ -48,7 +49,11 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// All identities that are one of its peers, ascending.
-    pub(super) fn identities(&self, identities: &Identities) -> Vec<u32> {
+    pub(super) fn identities<'i>(&self, identities: &'i Identities) -> Cow<'i, [u32]> {
+        // Most rules name one group or prefix.
+        if let ([atom], [false, false]) = (&self.atoms[..], self.everybody) {
+            return identities.holders(*atom).into();
+        }
         let everybody = [(self.everybody[0], Identity::ANY_V4), (self.everybody[1], Identity::ANY_V6)];
         let everybody = everybody.into_iter().filter(|(is_peer, _)| *is_peer).map(|(_, any)| any.0);
         let named = self.atoms.iter().flat_map(|atom| identities.holders(*atom)).copied();
@@ -57,7 +62,7 @@ impl Compiled {
             all.sort_unstable();
             all.dedup();
         }
-        all
+        all.into()
     }
 
     /// What it names.

@@ -1,6 +1,7 @@
 //! Which entries of the policy table a change of the policy concerns.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
@@ -75,7 +76,7 @@ pub(super) struct Work<'a> {
 }
 
 /// A rule and identities of its peers.
-type Peered<'a> = (&'a Compiled, Arc<[u32]>);
+type Peered<'a> = (&'a Compiled, Cow<'a, [u32]>);
 
 /// By origin: rules with identities that they lost or gained while they stayed.
 type Shifts<'a> = BTreeMap<&'a Origin, Vec<Peered<'a>>>;
@@ -84,7 +85,7 @@ type Shifts<'a> = BTreeMap<&'a Origin, Vec<Peered<'a>>>;
 struct Task<'a> {
     set: GroupSet,
     rule: &'a Compiled,
-    identities: Arc<[u32]>,
+    identities: Cow<'a, [u32]>,
 }
 
 impl Task<'_> {
@@ -140,6 +141,14 @@ impl<'a> Work<'a> {
         }
         claims.sort_by_key(|claim| claim.set);
         Entries::build(&claims)
+    }
+
+    /// Whether most rules are new, or have gone: then the table is made faster from nothing.
+    pub(super) fn is_mostly_new(&self) -> bool {
+        let rules = self.lists.1;
+        let count = |lists: &BTreeMap<Origin, Vec<_>>| lists.values().map(Vec::len).sum::<usize>();
+        let all: usize = rules.lists.values().map(|list| list.rules.len()).sum();
+        2 * (count(&rules.added) + count(&rules.removed)) > all
     }
 
     /// What has to be done to the policy table.
@@ -208,11 +217,11 @@ impl<'a> Work<'a> {
     }
 }
 
-fn peered<'a>(rule: &'a Compiled, identities: &Identities) -> Peered<'a> {
-    (rule, rule.identities(identities).into())
+fn peered<'a>(rule: &'a Compiled, identities: &'a Identities) -> Peered<'a> {
+    (rule, rule.identities(identities))
 }
 
 /// Those of `all` that are not among `others`; both ascend.
-fn without(all: &[u32], others: &[u32]) -> Arc<[u32]> {
+fn without<'a>(all: &[u32], others: &[u32]) -> Cow<'a, [u32]> {
     all.iter().copied().filter(|number| others.binary_search(number).is_err()).collect()
 }
