@@ -9,7 +9,7 @@
 //! the new tables differ says so, and what the other side lacks is remembered. Only where nothing is known, at the
 //! start and after a failure, whole tables are compared.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
@@ -267,18 +267,20 @@ impl Commits {
     fn write_idle(&mut self, tables: &Tables, difference: &Difference) -> Result<()> {
         let idle = side_of(self.generation) ^ 1;
         let missing = match self.behind.take() {
+            // Not a copy: it may be large.
+            Some(behind) if behind.is_empty() => Cow::Borrowed(difference),
             Some(mut behind) => {
                 behind.extend(difference.clone());
-                behind
+                Cow::Owned(behind)
             }
-            None => Difference::between(self.hold(idle)?, tables),
+            None => Cow::Owned(Difference::between(self.hold(idle)?, tables)),
         };
         let held = self.held[idle as usize].take();
         // The last flip may be so recent that a packet still reads this side.
         readers::wait();
         let Err(error) = self.maps.write(idle, &missing) else { return Ok(()) };
         // Packets do not see this side; undoing only makes room, and keeps what is known of it true.
-        let mut missing = missing.reversed();
+        let mut missing = missing.into_owned().reversed();
         if self.maps.write(idle, &missing).is_ok() {
             missing = missing.reversed();
             missing.extend(difference.clone().reversed());

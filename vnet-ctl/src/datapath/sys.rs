@@ -26,6 +26,7 @@ use nix::{
 use vnet_common::ticks_from_ns;
 
 use super::names::XdpMode;
+use crate::parallel::in_parts;
 
 /// Entries asked for at once. More saves nothing: the system call is already a small part.
 const BATCH: usize = 4096;
@@ -89,20 +90,33 @@ impl Reader<'_> {
     }
 }
 
+/// How often a write finds no free element, one time after the other, before it is true that there is no memory.
+const MOST_FAILURES: u32 = 8;
+
+/// Entries that are worth a thread: they take a few milliseconds.
+const WORTH_A_THREAD: usize = 8192;
+
+/// Writes entries, each key once, on all CPUs: each bucket of a hash has a lock of its own. On failure, any of them
+/// may be written.
+pub(super) fn put_at_once<K: Pod + Sync, V: Pod + Sync>(map: &MapData, entries: &[(K, V)]) -> io::Result<()> {
+    in_parts(entries, WORTH_A_THREAD, |entries| put_all(map, entries)).into_iter().collect()
+}
+
 /// Writes entries, in the order given. On failure, those before the one that failed are written.
 pub(super) fn put_all<K: Pod, V: Pod>(map: &MapData, entries: &[(K, V)]) -> io::Result<()> {
     for entries in entries.chunks(BATCH) {
         let keys: Vec<K> = entries.iter().map(|(key, _)| *key).collect();
         let values: Vec<V> = entries.iter().map(|(_, value)| *value).collect();
-        let mut stuck_at = None;
-        let mut done = 0;
+        let (mut done, mut failures) = (0, 0);
         while done < keys.len() {
             let (written, result) = write(bpf_cmd::BPF_MAP_UPDATE_BATCH, map, &keys[done..], &values[done..]);
             done += written;
+            failures = if written > 0 { 0 } else { failures };
             match result {
                 Ok(()) => {}
-                // The kernel fills its stock of free elements between two writes, and a batch may be faster.
-                Err(Errno::ENOMEM) if stuck_at != Some(done) => stuck_at = Some(done),
+                // The kernel fills each CPU's stock of free elements between two writes, and a batch may be faster,
+                // or another thread.
+                Err(Errno::ENOMEM) if failures < MOST_FAILURES => failures += 1,
                 Err(error) => return Err(error.into()),
             }
         }

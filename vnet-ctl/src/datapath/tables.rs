@@ -23,14 +23,16 @@ pub(super) trait Layout {
     const MAP: &str;
     /// What the table holds, for people.
     const WHAT: &str;
+    /// Whether the map has one lock for all of its entries, as a trie: then several CPUs only wait for one another.
+    const HAS_ONE_LOCK: bool = false;
     /// Entries that fit, both sides together.
     const CAPACITY: u32;
     /// An entry's key without its side.
     type Key: Ord + Copy;
     /// A key of the map.
-    type MapKey: Pod;
+    type MapKey: Pod + Sync;
     /// A value of both.
-    type Value: Pod + PartialEq;
+    type Value: Pod + PartialEq + Sync;
     /// The map's type.
     type Map: IterableMap<Self::MapKey, Self::Value> + TryFrom<Map, Error = MapError>;
 
@@ -63,7 +65,8 @@ impl<L: Layout> Table<L> {
         let gone: Vec<_> = changes().filter(|(_, after)| after.is_none()).map(|(key, _)| key).collect();
         sys::delete_all(self.map.map(), &gone).with_context(|| format!("delete from {}", L::MAP))?;
         let put: Vec<_> = changes().filter_map(|(key, after)| Some((key, after?))).collect();
-        sys::put_all(self.map.map(), &put).with_context(|| format!("write to {}", L::MAP))
+        let put_all = if L::HAS_ONE_LOCK { sys::put_all } else { sys::put_at_once };
+        put_all(self.map.map(), &put).with_context(|| format!("write to {}", L::MAP))
     }
 
     /// Adds what both sides hold to `sides`.
@@ -198,6 +201,7 @@ impl Layout for Endpoints {
 impl Layout for Peers {
     const MAP: &str = names::PEERS;
     const WHAT: &str = "prefixes in rules";
+    const HAS_ONE_LOCK: bool = true;
     const CAPACITY: u32 = limits::PEERS;
     type Key = IpNet;
     type MapKey = lpm_trie::Key<PeerPrefix>;
@@ -220,6 +224,7 @@ impl Layout for Peers {
 impl Layout for Joins {
     const MAP: &str = names::JOINS;
     const WHAT: &str = "prefixes of joined networks";
+    const HAS_ONE_LOCK: bool = true;
     const CAPACITY: u32 = limits::JOINS;
     type Key = (u32, IpNet);
     type MapKey = lpm_trie::Key<JoinPrefix>;
