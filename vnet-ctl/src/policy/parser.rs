@@ -47,7 +47,7 @@ struct Last {
 }
 
 impl Parser {
-    /// The same as [`super::parse`].
+    /// The same as [`super::parse()`].
     ///
     /// # Errors
     /// Everything that is wrong with the text, at once.
