@@ -14,6 +14,8 @@ mod kernel;
 mod maps;
 #[path = "../../tests/prog/place.rs"]
 mod place;
+#[path = "../../tests/prog/programs.rs"]
+mod programs;
 
 use std::{env, thread};
 

@@ -2,17 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Debug,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use aya::maps::{Array, HashMap, Map, MapData};
-use aya::programs::{
-    ProgramError, ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode, loaded_programs,
-};
-use aya_obj::programs::XdpAttachType;
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
@@ -35,6 +31,7 @@ use vnet_tests::cases::{
 use crate::{
     maps::{Maps, Tracked, remove},
     place,
+    programs::{programs_of, tc_programs, unpinned, xdp_program},
 };
 
 /// What XDP programs answer (`linux/bpf.h`).
@@ -314,70 +311,6 @@ fn program(entry: &Entry) -> &'static str {
         Hook::ToSegment => "to_segment",
         Hook::FromUnderlay => "from_underlay",
     }
-}
-
-/// The programs that a test run can run.
-const PROGRAMS: [&str; 9] = [
-    "from_port",
-    "to_port",
-    "from_host",
-    "to_host",
-    "from_uplink",
-    "from_segment",
-    "to_segment",
-    "from_underlay",
-    "expire",
-];
-
-/// The programs of the object of which some use one of the maps of these ids.
-fn programs_of(maps: [u32; 3]) -> Vec<ProgramInfo> {
-    // Programs of others may go away while they are looked through.
-    let infos: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
-    let uses_map = |info: &&ProgramInfo| {
-        info.map_ids().ok().flatten().is_some_and(|ids| maps.iter().any(|map| ids.contains(map)))
-    };
-    // One of them uses no map at all; what an object describes of its types is its own.
-    let types = infos.iter().find(uses_map).and_then(ProgramInfo::btf_id).expect("the object's types");
-    infos.into_iter().filter(|info| info.btf_id() == Some(types)).collect()
-}
-
-/// The tc programs among them, by name.
-fn tc_programs(infos: &[ProgramInfo]) -> BTreeMap<&'static str, SchedClassifier> {
-    let program = |name: &'static str| {
-        let info = named(infos, name);
-        (name, SchedClassifier::from_program_info(info, name.into()).expect("a tc program"))
-    };
-    PROGRAMS.into_iter().map(program).collect()
-}
-
-/// The XDP program among them, attached to the uplink: a veth has no queue for it otherwise.
-fn xdp_program(infos: &[ProgramInfo]) -> Xdp {
-    let info = named(infos, UPLINK_XDP);
-    let mut xdp =
-        Xdp::from_program_info(info, UPLINK_XDP.into(), XdpAttachType::Interface).expect("an XDP program");
-    let link = xdp.attach("u", XdpMode::Driver).expect("attach the XDP program");
-    // It stays attached for as long as the namespace is there.
-    std::mem::forget(xdp.take_link(link).expect("the link"));
-    xdp
-}
-
-fn named(infos: &[ProgramInfo], name: &str) -> ProgramInfo {
-    let is_named = |info: &&ProgramInfo| info.name_as_str() == Some(name);
-    let id = infos.iter().find(is_named).unwrap_or_else(|| panic!("there is no {name}")).id();
-    loaded_programs().filter_map(Result::ok).find(|info| info.id() == id).expect("the program")
-}
-
-/// The map of that name, which the program for the outside uses.
-fn unpinned<M: TryFrom<Map, Error: Debug>>(
-    programs: &BTreeMap<&'static str, SchedClassifier>,
-    name: &str,
-) -> M {
-    let info = programs["from_uplink"].info().expect("program info");
-    let ids = info.map_ids().expect("its maps").expect("Linux 4.15");
-    let maps = ids.into_iter().map(|id| MapData::from_id(id).expect("a map"));
-    let is_named = |map: &MapData| map.info().is_ok_and(|info| info.name_as_str() == Some(name));
-    let map = maps.into_iter().find(is_named).unwrap_or_else(|| panic!("from_uplink has no map {name}"));
-    Map::from_map_data(map).expect("a map").try_into().expect(name)
 }
 
 /// The one counter that differs.

@@ -6,6 +6,7 @@
 mod kernel;
 mod maps;
 mod place;
+mod programs;
 
 use std::{collections::BTreeMap, thread};
 
