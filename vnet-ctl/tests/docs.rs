@@ -98,7 +98,6 @@ fn policies_below(folder: &Path) -> Vec<PathBuf> {
 
 /// What README.md says is missing, and how somebody would write it.
 const REFUSED: &[(&str, &str)] = &[
-    ("uplinks.*.xdp", "[uplinks.eth0]\nxdp = 'auto'"),
     ("ports.*.allowed_addresses", "[ports.a]\nallowed_addresses = ['10.0.0.0/8']"),
     ("attach.container", "[ports.a]\nattach = { container = 'c' }"),
 ];
