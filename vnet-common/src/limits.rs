@@ -7,6 +7,9 @@ pub const FLOWS4: u32 = 1 << 18;
 pub const FLOWS6: u32 = 1 << 17;
 /// Records of ports, both sides together.
 pub const PORTS: u32 = 1 << 13;
+/// Ports of one network on a host: a Linux bridge has no more (`BR_MAX_PORTS` in `net/bridge/br_private.h`; number 0 is
+/// nobody's).
+pub const PORTS_OF_NETWORK: usize = 1023;
 /// Records of networks, both sides together.
 pub const NETWORKS: u32 = 1 << 11;
 /// Addresses of ports and gateways, both sides together.

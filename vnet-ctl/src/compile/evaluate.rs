@@ -63,8 +63,8 @@ pub(super) struct Deciding<'p> {
     pub(super) on_change: OnChange,
 }
 
-/// The rule of `groups` that allows the packet; of several, the one that the datapath finds first: named
-/// peers before `any`, the packet's own protocol before `any`, the widest block of ports, the smallest id.
+/// The rule of `groups` that allows the packet; of several, the one that the datapath finds first: `any`
+/// before named peers, the packet's own protocol before `any`, the widest block of ports, the smallest id.
 pub(super) fn deciding_rule<'p>(
     policy: &'p Policy,
     groups: &[String],
@@ -84,7 +84,7 @@ pub(super) fn deciding_rule<'p>(
         let length = matched_length(rule, packet)?;
         let is_named = match_peers(policy, rule, peer)?;
         let is_own_protocol = rule.protocol != Protocol::ANY;
-        Some(((Reverse(is_named), Reverse(is_own_protocol), length), Deciding { group, rule, on_change }))
+        Some(((is_named, Reverse(is_own_protocol), length), Deciding { group, rule, on_change }))
     });
     let ranked: Vec<_> = ranked.collect();
     let (highest, first) = ranked.iter().min_by_key(|(rank, deciding)| (*rank, deciding.rule.id))?;
@@ -116,8 +116,8 @@ fn match_peers(policy: &Policy, rule: &Rule, peer: &PeerView<'_>) -> Option<bool
         Peer::Network(name) => (peer.network == Some(name)).then_some(true),
         Peer::Cidr(_) | Peer::List(_) => {
             let containing = policy.prefixes(candidate).iter().filter(|net| net.contains(&peer.addr));
-            containing.map(|net| net.prefix_len() > 0).max()
+            containing.map(|net| net.prefix_len() > 0).min()
         }
     };
-    rule.peers.iter().filter_map(is_match).max()
+    rule.peers.iter().filter_map(is_match).min()
 }

@@ -221,11 +221,23 @@ pub(super) fn check_sizes(tables: &Tables) -> Result<(), TooLarge> {
         ("MACs of ports and gateways", tables.stations.len(), limits::STATIONS, "remove ports or networks"),
         ("peers of overlays", tables.vteps.len(), limits::VTEPS, "give overlays fewer peers"),
     ];
-    for (what, needed, both_sides, help) in sizes {
-        let limit = both_sides as usize / 2;
+    let sizes = sizes.map(|(what, needed, both_sides, help)| (what, needed, both_sides as usize / 2, help));
+    let help =
+        "divide the network: a Linux bridge holds no more, and networks that `connect` reach one another";
+    let of_network = ("ports in one network", most_in_a_network(tables), limits::PORTS_OF_NETWORK, help);
+    for (what, needed, limit, help) in sizes.into_iter().chain([of_network]) {
         if needed > limit {
             return Err(TooLarge { what, needed, limit, help });
         }
     }
     Ok(())
+}
+
+/// The ports of the network that has most.
+fn most_in_a_network(tables: &Tables) -> usize {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for record in tables.ports.values() {
+        *counts.entry(record.network).or_default() += 1;
+    }
+    counts.into_values().max().unwrap_or_default()
 }

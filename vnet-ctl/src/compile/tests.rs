@@ -126,7 +126,7 @@ impl World {
         let network = &self.policy.ports[port].network;
         let any = if peer.is_ipv4() { Identity::ANY_V4 } else { Identity::ANY_V6 };
         let mut found = Vec::new();
-        for identity in [Identity(self.identity(network, peer)), any] {
+        for identity in [any, Identity(self.identity(network, peer))] {
             for protocol in [protocol, 0] {
                 let head = PolicyKey::head(0, set, direction, identity, protocol);
                 let lengths = self.tables.policy.get(&head).map_or(0, |head| head.sizes());

@@ -59,18 +59,18 @@ where
     skb.write(at + ExpireQuestion::<A>::ANSWER, (answer as i32).to_ne_bytes()).ok()
 }
 
-/// Removes a marked entry.
+/// Removes a marked entry. If the kernel does not, it stays marked, and is tried again with the next ones.
 #[inline(always)]
 fn remove<A: Copy, const ROOM: usize>(
     flows: &HashMap<FlowKey<A>, Flow<A>, ROOM>,
     key: &FlowKey<A>,
 ) -> ExpireAnswer {
     match exchange(flows, key, Flow::<A>::EXPIRED, Flow::<A>::REMOVED) {
-        // That there is none any more is as good.
-        ExpireAnswer::Marked => {
-            _ = flows.remove(key);
-            ExpireAnswer::Gone
-        }
+        ExpireAnswer::Marked if flows.remove(key).is_ok() => ExpireAnswer::Gone,
+        ExpireAnswer::Marked => match exchange(flows, key, Flow::<A>::REMOVED, Flow::<A>::EXPIRED) {
+            ExpireAnswer::Marked => ExpireAnswer::Refreshed,
+            answer => answer,
+        },
         answer => answer,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vnet_common::{Direction, Identity, NetworkFlags, limits};
 
 use super::{World, addr, devices, policy};
-use crate::compile::{assign, compile};
+use crate::compile::{Assigned, assign, compile};
 
 const TEXT: &str = r#"version = 1
 [networks.web]
@@ -143,4 +143,20 @@ fn too_many_prefixes_are_refused_in_words() {
     let assigned = assign(&policy, &BTreeMap::new()).unwrap();
     let error = compile(&policy, &assigned, &devices(&policy)).unwrap_err();
     assert_eq!((error.what, error.needed, error.limit), ("prefixes of rules", limit + 1, limit));
+}
+
+#[test]
+fn a_network_has_no_more_ports_than_a_linux_bridge() {
+    let of = |ports: usize| {
+        let network = "version = 1\n[networks.web]\ntype = \"private\"\nsubnets = [\"10.0.0.0/16\"]\n";
+        let port =
+            |number| format!("[ports.p{number}]\nnetwork = \"web\"\nattach = {{ device = \"t{number}\" }}\n");
+        let text = (0..ports).map(port).fold(network.to_owned(), |text, port| text + &port);
+        let policy = policy(&text);
+        let assigned = assign(&policy, &Assigned::default()).unwrap();
+        compile(&policy, &assigned, &devices(&policy)).map(|_| ())
+    };
+    assert_eq!(of(1023), Ok(()));
+    let error = of(1024).unwrap_err().to_string();
+    assert!(error.contains("1024 ports in one network") && error.contains("divide the network"), "{error}");
 }
