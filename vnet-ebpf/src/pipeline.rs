@@ -249,15 +249,14 @@ fn datagram<H: Hook, A: Version, P: Packet, T: Tables + FlowTable<A>>(
     }
 }
 
-/// The same from outside. By which router it comes says nothing about a flow.
+/// The same from outside.
 #[inline(always)]
 fn outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     packet: &mut P,
     snapshot: Snapshot<'_, T>,
     case: &mut Case<A>,
 ) -> Outcome {
-    let mac = case.macs.dst();
-    case.macs = MacPair::new(mac, MacAddr::default());
+    leave_out_router(case);
     match decided(packet, snapshot, case)? {
         Verdict::OPEN => {}
         verdict => return Ok(verdict),
@@ -266,6 +265,12 @@ fn outside<A: Version, P: Packet, T: Tables + FlowTable<A>>(
         return Ok(Verdict::PASS);
     }
     packet.unicast(&snapshot, case)
+}
+
+/// By which router it comes says nothing about a flow.
+#[inline(always)]
+fn leave_out_router<A: Copy>(case: &mut Case<A>) {
+    case.macs = MacPair::new(case.macs.dst(), MacAddr::default());
 }
 
 /// Whether a packet from outside is for the uplink that it arrived at; if so, fills in who sent it.

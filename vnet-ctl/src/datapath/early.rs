@@ -13,10 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, programs::Xdp as Program};
-use nix::libc;
 
 use super::{
-    links::{detach, device_name, files, remove, remove_pin},
+    links::{detach, device_name, files, lacks, pin, put_right, remove, remove_pin, take_over},
     mend::{Mended, Unmended, What},
     names::{Pins, UPLINK_XDP, XdpMode, parse_xdp_link_name},
     sys,
@@ -75,13 +74,9 @@ impl Earlies {
     pub(super) fn adopt(pins: &Pins, object: &Ebpf) -> Result<Self> {
         let mut earlies = Self { pins: pins.clone(), links: BTreeMap::new(), uplinks: BTreeMap::new() };
         for (path, ifindex, mode) in pinned(&pins.links())? {
-            let link = sys::open_pin(&path).with_context(|| format!("open {}", path.display()))?;
-            match sys::replace(link.as_fd(), program(object)?) {
-                Ok(()) => _ = earlies.links.insert((ifindex, mode), link),
-                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => remove_pin(&path)?,
-                Err(error) => {
-                    return Err(error).with_context(|| format!("replace the program of {}", path.display()));
-                }
+            match take_over(&path, program(object)?)? {
+                Some(link) => _ = earlies.links.insert((ifindex, mode), link),
+                None => remove_pin(&path)?,
             }
         }
         Ok(earlies)
@@ -133,10 +128,7 @@ impl Earlies {
         let path = self.pins.xdp_link(ifindex, mode);
         let link = sys::attach_xdp(program(object)?, ifindex, mode)
             .with_context(|| format!("the kernel does not attach a {} XDP program", mode.label()))?;
-        remove_pin(&path)?;
-        // Until it is pinned, dropping the link detaches the program.
-        sys::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
-        self.links.insert((ifindex, mode), link);
+        self.links.insert((ifindex, mode), pin(link, &path)?);
         Ok(())
     }
 
@@ -177,15 +169,8 @@ impl Earlies {
     fn lacks(&self, place: (u32, XdpMode), object: &Ebpf) -> Result<Option<What>> {
         let Some(link) = self.links.get(&place) else { return Ok(Some(What::Detached)) };
         let info = sys::xdp_info(link.as_fd()).context("look at the link of an XDP program")?;
-        Ok(if info.ifindex != place.0 {
-            Some(What::Detached)
-        } else if info.program != find(object)?.info()?.id() {
-            Some(What::Replaced)
-        } else if self.pins.xdp_link(place.0, place.1).exists() {
-            None
-        } else {
-            Some(What::Unpinned)
-        })
+        let runs = (info.ifindex == place.0).then_some(info.program);
+        Ok(lacks(runs, find(object)?.info()?.id(), &self.pins.xdp_link(place.0, place.1)))
     }
 
     fn mend(&mut self, place: (u32, XdpMode), what: What, object: &Ebpf) -> Result<()> {
@@ -195,13 +180,7 @@ impl Earlies {
             self.links.remove(&place);
             return self.attach(object, place);
         };
-        if what == What::Replaced {
-            sys::replace(link.as_fd(), program(object)?).context("put it back")?;
-        }
-        if !path.exists() {
-            sys::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
-        }
-        Ok(())
+        put_right(link, what, program(object)?, &path)
     }
 
     /// Holds nothing any more: only pins keep the program attached from now on.

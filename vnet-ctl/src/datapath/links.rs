@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -312,6 +312,45 @@ fn attach_in_order(
 fn is_errno(error: &ProgramError, errno: i32) -> bool {
     let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else { return false };
     io_error.raw_os_error() == Some(errno)
+}
+
+/// Gives the link pinned at `path` this program, in one step, and holds it; `None` if it is attached no more.
+pub(super) fn take_over(path: &Path, program: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    let link = sys::open_pin(path).with_context(|| format!("open {}", path.display()))?;
+    match sys::replace(link.as_fd(), program) {
+        Ok(()) => Ok(Some(link)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("replace the program of {}", path.display())),
+    }
+}
+
+/// Pins a link that was just made, over the pin of one that is no more. Until then, dropping it detaches the program.
+pub(super) fn pin(link: OwnedFd, path: &Path) -> Result<OwnedFd> {
+    remove_pin(path)?;
+    sys::pin(link.as_fd(), path).with_context(|| format!("pin {}", path.display()))?;
+    Ok(link)
+}
+
+/// What is wrong with a link that should run the program numbered `own`, and be pinned at `path`; `runs` is what it does
+/// run, if it is attached.
+pub(super) fn lacks(runs: Option<u32>, own: u32, path: &Path) -> Option<What> {
+    match runs {
+        None => Some(What::Detached),
+        Some(runs) if runs != own => Some(What::Replaced),
+        Some(_) => (!path.exists()).then_some(What::Unpinned),
+    }
+}
+
+/// Puts `program` back into an attached link if another one runs there, and its pin if that is gone.
+pub(super) fn put_right(link: &OwnedFd, what: What, program: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    if what == What::Replaced {
+        let put_back = sys::replace(link.as_fd(), program);
+        put_back.with_context(|| format!("put the program of {} back", path.display()))?;
+    }
+    if !path.exists() {
+        sys::pin(link.as_fd(), path).with_context(|| format!("pin {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn repin(record: &Record, path: &Path) -> Result<()> {

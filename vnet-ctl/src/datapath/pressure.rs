@@ -208,6 +208,7 @@ mod tests {
         gauge.look([0, 0], [1000, 500], [405, 0]);
         assert_eq!(until(&mut gauge, 8), 8, "somebody was turned away");
     }
+
     #[test]
     fn who_has_opened_more_than_a_quarter_of_either_table_has_most() {
         let opened = |device, established| (device, Opened { flows: 700, established });

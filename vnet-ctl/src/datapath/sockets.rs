@@ -13,12 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{Ebpf, maps::Array, programs::CgroupSockAddr};
-use nix::libc;
 use tracing::warn;
 
 use super::{
     cgroup,
-    links::{causes, detach, remove, remove_pin},
+    links::{causes, detach, lacks, pin, put_right, remove, remove_pin, take_over},
     mend::{Mended, Unmended, What},
     names::{HOST, Pins, SocketHook},
     sys,
@@ -66,14 +65,7 @@ impl Sockets {
         if self.unloadable.is_some() {
             return Ok(false);
         }
-        let link = sys::open_pin(path).with_context(|| format!("open {}", path.display()))?;
-        match sys::replace(link.as_fd(), program(object, hook)?) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => return Ok(false),
-            Err(error) => {
-                return Err(error).with_context(|| format!("replace the program of {}", path.display()));
-            }
-        }
+        let Some(link) = take_over(path, program(object, hook)?)? else { return Ok(false) };
         self.links.insert(hook, link);
         Ok(true)
     }
@@ -154,15 +146,8 @@ impl Sockets {
     fn lacks(&self, hook: SocketHook, object: &Ebpf) -> Result<Option<What>> {
         let Some(link) = self.links.get(&hook) else { return Ok(Some(What::Detached)) };
         let info = sys::cgroup_info(link.as_fd()).with_context(|| format!("look at the link of {hook}"))?;
-        Ok(if info.cgroup == 0 {
-            Some(What::Detached)
-        } else if info.program != find(object, hook)?.info()?.id() {
-            Some(What::Replaced)
-        } else if self.pins.socket_link(hook).exists() {
-            None
-        } else {
-            Some(What::Unpinned)
-        })
+        let runs = (info.cgroup != 0).then_some(info.program);
+        Ok(lacks(runs, find(object, hook)?.info()?.id(), &self.pins.socket_link(hook)))
     }
 
     fn mend(&mut self, hook: SocketHook, what: What, object: &Ebpf) -> Result<()> {
@@ -174,13 +159,7 @@ impl Sockets {
             self.links.insert(hook, attach(&path, program(object, hook)?, root.as_fd(), hook)?);
             return Ok(());
         };
-        if what == What::Replaced {
-            sys::replace(link.as_fd(), program(object, hook)?).with_context(|| format!("put {hook} back"))?;
-        }
-        if !path.exists() {
-            sys::pin(link.as_fd(), &path).with_context(|| format!("pin {}", path.display()))?;
-        }
-        Ok(())
+        put_right(link, what, program(object, hook)?, &path)
     }
 
     /// Holds nothing any more: only pins keep programs attached from now on.
@@ -214,8 +193,5 @@ fn program(object: &Ebpf, hook: SocketHook) -> Result<BorrowedFd<'_>> {
 fn attach(path: &Path, program: BorrowedFd<'_>, root: BorrowedFd<'_>, hook: SocketHook) -> Result<OwnedFd> {
     let link = sys::attach_cgroup(program, root, hook.attach_type())
         .with_context(|| format!("attach {hook} to the root of the control groups"))?;
-    remove_pin(path)?;
-    // Until it is pinned, dropping the link detaches the program.
-    sys::pin(link.as_fd(), path).with_context(|| format!("pin {}", path.display()))?;
-    Ok(link)
+    pin(link, path)
 }

@@ -5,6 +5,7 @@
 
 mod apart;
 mod expire;
+mod linear;
 mod maps;
 mod skb;
 mod snoop;

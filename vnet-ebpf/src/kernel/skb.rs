@@ -1,9 +1,6 @@
 //! A socket buffer as a packet of the pipeline.
 
-use core::{
-    cell::Cell,
-    ptr::{self, NonNull},
-};
+use core::{cell::Cell, ptr};
 
 use aya_ebpf::{
     bindings::{
@@ -27,10 +24,7 @@ use vnet_ebpf::{
     verdict::Outcome,
 };
 
-use super::{apart, snoop, tunnel};
-
-/// Highest offset of a header: what the parser can reach without passing a limit of its own.
-const MAX_OFFSET: usize = 0x3fff;
+use super::{apart, linear::Linear, snoop, tunnel};
 
 /// Keeps the checksum right that a device has given for the whole packet (`CHECKSUM_COMPLETE`).
 const RECOMPUTE: u64 = BPF_F_RECOMPUTE_CSUM as u64;
@@ -155,11 +149,9 @@ impl Skb {
     pub(super) const fn as_ptr(&self) -> *mut __sk_buff {
         self.context.skb.skb
     }
+}
 
-    /// Where the linear part begins and ends.
-    ///
-    /// Volatile, for LLVM would otherwise prove a check from an earlier one that the verifier no longer
-    /// remembers: "invalid access to packet, R3 offset is outside of the packet" (6.18, `from_host`).
+impl Linear for Skb {
     #[inline(always)]
     fn bounds(&self) -> (usize, usize) {
         let skb = self.context.skb.skb;
@@ -171,20 +163,6 @@ impl Skb {
             )
         }
     }
-
-    /// The address of `size_of::<T>()` readable and writable bytes at `offset`: the one bounds check.
-    #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let (data, end) = self.bounds();
-        let start = data + offset;
-        if start + size_of::<T>() > end {
-            return None;
-        }
-        NonNull::new(start as *mut T)
-    }
 }
 
 impl Buffer for Skb {
@@ -195,20 +173,12 @@ impl Buffer for Skb {
 
     #[inline(always)]
     fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
-        let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. The address need not be aligned
-        // as `T` is: the kernel takes words at any address of a packet, on every architecture that can do
-        // it (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and its verifier refuses the program elsewhere.
-        // `read_unaligned` would make LLVM fetch single bytes.
-        Ok(unsafe { from.as_ptr().read() })
+        self.fetch(offset)
     }
 
     #[inline(always)]
     fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
-        let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: `at` has checked the bounds, and as in `read`.
-        unsafe { to.as_ptr().write(value) };
-        Ok(())
+        self.store(offset, value)
     }
 
     #[inline(always)]

@@ -28,8 +28,8 @@ pub(super) struct Kernel;
 
 /// A flow's entry in its map.
 ///
-/// The element stays readable while the program runs: a preallocated map frees no memory. No program removes
-/// one, and the controller none that a packet still uses, so it is the flow's for as long (`vnet_common::flow`).
+/// The element stays readable while the program runs: a preallocated map frees no memory. No program of packets
+/// removes one, and `expire` none that a packet still uses, so it is the flow's for as long (`vnet_common::flow`).
 pub(super) struct Entry<A: Copy>(*mut Flow<A>);
 
 impl<A: Copy> Deref for Entry<A> {

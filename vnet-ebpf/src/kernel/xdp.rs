@@ -1,7 +1,5 @@
 //! A frame before the kernel has made a socket buffer of it, and the program that sees it.
 
-use core::ptr::NonNull;
-
 use aya_ebpf::{
     bindings::{
         xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
@@ -17,10 +15,7 @@ use vnet_ebpf::{
     pipeline::{self, Arrival},
 };
 
-use super::{count_drop, now, tables::Kernel};
-
-/// Highest offset of a header, as in a socket buffer.
-const MAX_OFFSET: usize = 0x3fff;
+use super::{count_drop, linear::Linear, now, tables::Kernel};
 
 /// XDP on an uplink: what comes from outside. Of what `from_uplink` would drop, it drops what it can tell at once.
 #[xdp]
@@ -57,8 +52,9 @@ impl Frame {
         // SAFETY: the context is valid; nobody holds an address in the frame.
         if unsafe { bpf_xdp_adjust_tail(self.context, longer) } == 0 { XDP_TX } else { XDP_DROP }
     }
+}
 
-    /// Where it begins and ends. Volatile as those of a socket buffer are.
+impl Linear for Frame {
     #[inline(always)]
     fn bounds(&self) -> (usize, usize) {
         // SAFETY: as in `ifindex`.
@@ -68,20 +64,6 @@ impl Frame {
                 (&raw const (*self.context).data_end).read_volatile() as usize,
             )
         }
-    }
-
-    /// The address of `size_of::<T>()` readable and writable bytes at `offset`: the one bounds check.
-    #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<NonNull<T>> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let (data, end) = self.bounds();
-        let start = data + offset;
-        if start + size_of::<T>() > end {
-            return None;
-        }
-        NonNull::new(start as *mut T)
     }
 }
 
@@ -94,17 +76,12 @@ impl Buffer for Frame {
 
     #[inline(always)]
     fn read<T: Wire>(&self, offset: usize) -> Result<T, DropReason> {
-        let Some(from) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: `at` has checked the bounds, and any bytes are a `T: Wire`. On alignment see `Skb::read`.
-        Ok(unsafe { from.as_ptr().read() })
+        self.fetch(offset)
     }
 
     #[inline(always)]
     fn write<T: Wire>(&mut self, offset: usize, value: T) -> Result<(), DropReason> {
-        let Some(to) = self.at::<T>(offset) else { return Err(DropReason::Truncated) };
-        // SAFETY: as in `read`.
-        unsafe { to.as_ptr().write(value) };
-        Ok(())
+        self.store(offset, value)
     }
 
     /// A tag that the device has taken off is nowhere to be seen: see `vnet_ctl`, which attaches the program where none

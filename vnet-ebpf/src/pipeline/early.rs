@@ -4,9 +4,9 @@
 //! refused again and again, and TCP connections that may not be opened. All others pass, and are decided there. Nothing is
 //! let in here, sent or remembered of a flow, so whether this runs changes no verdict: only what it costs.
 
-use vnet_common::{Address, DropReason, MacAddr, MacPair, V4, V6};
+use vnet_common::{Address, DropReason, V4, V6};
 
-use super::{Arrival, begin, is_for_uplink, is_forwarded, left_to_host, way};
+use super::{Arrival, begin, is_for_uplink, is_forwarded, leave_out_router, left_to_host, way};
 use crate::{
     case::{Case, Decision, Step},
     headers::{Carries, ETHERNET_LEN, Kind},
@@ -61,7 +61,7 @@ fn datagram<A: Version, T: Tables + FlowTable<A>>(
     if !is_opening {
         return Ok(Verdict::PASS);
     }
-    case.macs = MacPair::new(case.macs.dst(), MacAddr::default());
+    leave_out_router(case);
     (case.key, case.step) = (case.datagram.key(case.device), Step::Open);
     if let Err(reason) = refuse::recall(snapshot, case) {
         // Its flow was opened from the other end since.

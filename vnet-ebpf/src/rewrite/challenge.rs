@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         model::ModelPacket,
+        rewrite::header::sum,
         stages::parse::{ipv4, ipv6},
     };
 
@@ -112,11 +113,6 @@ mod tests {
     /// A SYN with an option, and a sum that nobody has made.
     const SYN: [u8; 24] =
         [0x1b, 0x58, 0x1f, 0x90, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5, 0xb4];
-
-    /// Ones' complement sum of 16-bit words.
-    fn sum(bytes: &[u8]) -> u16 {
-        fold(bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum())
-    }
 
     fn frame(header: &[u8]) -> ModelPacket {
         ModelPacket::new([&[1; 6][..], &[2; 6], &[0, 0], header, &SYN].concat())

@@ -108,15 +108,9 @@ mod tests {
     use super::*;
     use crate::{
         model::ModelPacket,
+        rewrite::header::sum,
         stages::parse::{ipv4, ipv6},
     };
-
-    /// Ones' complement sum of 16-bit words.
-    fn sum(bytes: &[u8]) -> u16 {
-        let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-        let folded = |sum: u32| (sum & 0xffff) + (sum >> 16);
-        bytes.chunks(2).map(word).fold(0, |sum, word| folded(sum + word)) as u16
-    }
 
     /// A frame with `header`, UDP of `len` bytes in which only the sum of the pseudo-header stands, and an error of it.
     fn error_of<A: AddressWire>(header: &[u8], len: usize) -> Vec<u8>

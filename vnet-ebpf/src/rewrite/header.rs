@@ -90,3 +90,11 @@ pub(super) fn ipv4_sum(header: &Ipv4Wire) -> u16 {
             + header.dst.sum(),
     )
 }
+
+/// Ones' complement sum of 16-bit words, as the network has them; an odd byte at the end has a zero behind it.
+#[cfg(test)]
+pub(super) fn sum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    let folded = |sum: u32| (sum & 0xffff) + (sum >> 16);
+    bytes.chunks(2).map(word).fold(0, |sum, word| folded(sum + word)) as u16
+}
