@@ -65,7 +65,7 @@ fn what_is_dropped_early_would_be_dropped_later() {
             dropped.insert(reason.label());
         }
     }
-    assert_eq!(dropped, ["ingress-denied"].into());
+    assert_eq!(dropped, ["ingress-denied", "new-flow-limit"].into());
 }
 
 /// Plays each case up to a packet, and gives that packet cut at every length in its place.

@@ -87,7 +87,7 @@ drop_reasons! {
     70 PortsExhausted "ports-exhausted" "No source port is free with which it could leave towards this destination.",
     71 TranslationChanged "translation-changed" "The flow is translated in a way that the policy does not have any more: a forward, an elastic IP or the address of the uplink has changed.",
     72 SynChallenged "syn-challenged" "The flow table is filling up, and who asks from outside has not shown that they are where they say: they were asked to, and their next attempt passes.",
-    73 NewFlowLimit "new-flow-limit" "The flow table is filling up, and whoever is at this device opens more flows that do not come about than their share.",
+    73 NewFlowLimit "new-flow-limit" "The flow table is filling up, and whoever is at this device, or at this address outside, opens more flows that do not come about than their share.",
     74 FlowQuota "flow-quota" "The flow table is nearly full, and most of its flows were opened here.",
     // vnet itself.
     80 Internal "internal" "vnet could not decide; this is a bug worth reporting.",

@@ -22,7 +22,7 @@ mod translation;
 
 pub use addr::{Address, Ip, MacAddr, MacPair, V4, V6, digest};
 pub use be::{Be16, Be32};
-pub use budget::Budget;
+pub use budget::{Budget, Genuine};
 pub use drop_reason::DropReason;
 pub use endpoint::{
     Control, Delivery, Endpoint, EndpointKey, EndpointKind, JOIN_OUTSIDE, JoinPrefix, NetworkFlags,

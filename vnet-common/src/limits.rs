@@ -88,6 +88,11 @@ pub const HAVE_MOST: u32 = 2 * LARGEST_PART;
 /// One part in this many of all flows that fit may come about at one device, or link, once a table is crowded.
 pub const LARGEST_PART: u32 = 4;
 
+/// TCP connections that a source outside which is known to be there may have opened in a tick on all CPUs, likewise, in the
+/// place of that. So it takes none from others. Many clients may have one address (RFC 6888), and what comes about is given
+/// back: with a round trip of 100 ms they may open 10,000 in a second.
+pub const NEWCOMERS_OF_SOURCE: u32 = 1000;
+
 /// Sources outside of which it is known that they are there; those asked for longest ago are forgotten first.
 pub const GENUINE: u32 = 1 << 16;
 

@@ -12,9 +12,9 @@ use std::{
 
 use vnet_common::{
     Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
-    PolicyKey, PortKey, PortRecord, Pressure, Snooped, Station, StationKey, UplinkKey, UplinkRecord, V4, V6,
-    VtepKey, limits,
+    Genuine, Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord, PeerPrefix,
+    PolicyEntry, PolicyKey, PortKey, PortRecord, Pressure, Snooped, Station, StationKey, UplinkKey,
+    UplinkRecord, V4, V6, VtepKey, limits,
 };
 
 pub use self::packet::{ModelCopy, ModelPacket};
@@ -118,7 +118,7 @@ pub struct ModelTables {
     /// The devices at which most flows were opened.
     pub have_most: RefCell<HashSet<u32>>,
     /// Who is outside for certain.
-    pub genuine: RefCell<HashMap<Ip, u32>>,
+    pub genuine: RefCell<HashMap<Ip, Rc<Cell<Genuine>>>>,
     /// The case of an IPv4 packet.
     pub case4: RefCell<Case<V4>>,
     /// The case of an IPv6 packet.
@@ -126,6 +126,8 @@ pub struct ModelTables {
 }
 
 impl Tables for ModelTables {
+    type Genuine<'a> = Rc<Cell<Genuine>>;
+
     fn generation(&self) -> Result<u32, DropReason> {
         Ok(self.generation.get())
     }
@@ -245,12 +247,12 @@ impl Tables for ModelTables {
         MODEL_SECRET
     }
 
-    fn genuine_at(&self, addr: Ip) -> Option<u32> {
-        self.genuine.borrow().get(&addr).copied()
+    fn genuine(&self, addr: Ip) -> Option<Rc<Cell<Genuine>>> {
+        self.genuine.borrow().get(&addr).cloned()
     }
 
     fn believe(&self, addr: Ip, now: u32) {
-        self.genuine.borrow_mut().insert(addr, now);
+        self.genuine.borrow_mut().insert(addr, Rc::new(Cell::new(Genuine::since(now))));
     }
 
     fn ask(&self, question: Question) -> Answer {

@@ -7,9 +7,9 @@ use core::{
 
 use vnet_common::{
     Address, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkFlags, NetworkKey, NetworkRecord, PeerPrefix,
-    PolicyEntry, PolicyKey, PortKey, PortRecord, Pressure, Side, Snooped, Station, StationKey, UplinkKey,
-    UplinkRecord, V4, V6, VtepKey, side_of,
+    Genuine, Identity, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkFlags, NetworkKey, NetworkRecord,
+    PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Pressure, Side, Snooped, Station, StationKey,
+    UplinkKey, UplinkRecord, V4, V6, VtepKey, side_of,
 };
 
 #[cfg(doc)]
@@ -31,6 +31,11 @@ use crate::{
 
 /// What the controller fills and packets only read.
 pub trait Tables: FlowTable<V4> + FlowTable<V6> {
+    /// An entry of those who are outside for certain.
+    type Genuine<'a>: Deref<Target = Cell<Genuine>>
+    where
+        Self: 'a;
+
     /// The policy generation in force.
     ///
     /// # Errors
@@ -78,8 +83,8 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn established(&self, device: u32, now: u32);
     /// What only vnet knows.
     fn secret(&self) -> [u64; 2];
-    /// In which tick it was known last that somebody is at this address outside.
-    fn genuine_at(&self, addr: Ip) -> Option<u32>;
+    /// Who is outside for certain at this address.
+    fn genuine(&self, addr: Ip) -> Option<Self::Genuine<'_>>;
     /// Notes that somebody is.
     fn believe(&self, addr: Ip, now: u32);
 

@@ -75,8 +75,8 @@ struct Measured {
     group: Group,
     /// The curve that it is a point of, and where.
     curve: Option<(&'static str, u32)>,
-    /// The peer that it is held against, besides *direct*.
-    beside: Option<&'static str>,
+    /// The peers that it is held against, besides *direct*.
+    beside: Vec<&'static str>,
     /// Why it is not there.
     absent: Option<String>,
     /// How long its rules took to be put in force. s.
@@ -261,7 +261,7 @@ impl Measured {
             what: peer.what.clone(),
             group: peer.group,
             curve: peer.curve,
-            beside: peer.beside,
+            beside: peer.beside.clone(),
             absent: ready.as_ref().err().cloned(),
             applied_s: ready.as_ref().ok().and_then(|ready| ready.applied_s),
             results: if ready.is_ok() { peer.loads.iter().map(results).collect() } else { Vec::new() },

@@ -44,11 +44,12 @@ pub(crate) fn load_table(register: &str) -> String {
     format!("lddw {register}, {TABLE_ADDRESS}")
 }
 
-/// Makes an object of a tc program with its table, and loads the object; the program is [`PROGRAM`].
+/// Makes an object of a program with its table, and loads the object; the program is [`PROGRAM`], and its kind that of the
+/// section (`classifier`, `xdp`).
 ///
 /// # Panics
 /// When the source is wrong, or the kernel refuses the table.
-pub(crate) fn load(source: &str, table: Table) -> Ebpf {
+pub(crate) fn load(section: &str, source: &str, table: Table) -> Ebpf {
     let code = assemble(source).unwrap_or_else(|error| panic!("{error} in\n{source}"));
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, native());
     let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
@@ -57,7 +58,7 @@ pub(crate) fn load(source: &str, table: Table) -> Ebpf {
     let definition = table.definition();
     let table = add_symbol(&mut object, TABLE, definition.len(), SymbolSection::Section(maps));
     object.append_section_data(maps, &definition, 4);
-    let text = object.add_section(Vec::new(), b"classifier".to_vec(), SectionKind::Text);
+    let text = object.add_section(Vec::new(), section.into(), SectionKind::Text);
     add_symbol(&mut object, PROGRAM, code.len(), SymbolSection::Section(text));
     object.append_section_data(text, &code, INSTRUCTION as u64);
     for (number, line) in lines(source) {

@@ -15,11 +15,18 @@ use std::fmt::Write as _;
 use aya::{
     Ebpf,
     maps::{HashMap, ProgramArray},
-    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+    programs::{SchedClassifier, TestRun as _, TestRunOptions, TestRunResult, Xdp},
 };
+use aya_obj::programs::XdpAttachType;
 use vnet_ebpf::packet::Tunnel;
 
-use crate::assembled::{PROGRAM, TABLE, Table, load, load_table};
+use crate::{
+    assembled::{PROGRAM, TABLE, Table, load, load_table},
+    kernel::XDP_PASS,
+};
+
+/// The section of a tc program.
+const TC: &str = "classifier";
 
 /// `TC_ACT_UNSPEC`: what the empty program answers.
 const PASS: i32 = -1;
@@ -66,12 +73,27 @@ pub(crate) struct Beside {
     pub(crate) tunnel: Option<Tunnel>,
 }
 
-/// A driver, and the program behind it.
+/// A driver, and the program behind it; before there is a socket buffer the program alone.
 pub(crate) struct Driver {
     // Holds the tables that the program uses.
-    _object: Ebpf,
-    _programs: ProgramArray<aya::maps::MapData>,
-    program: SchedClassifier,
+    _held: Option<(Ebpf, ProgramArray<aya::maps::MapData>)>,
+    program: Program,
+}
+
+/// What a test run runs.
+enum Program {
+    Tc(SchedClassifier),
+    Xdp(Xdp),
+}
+
+impl Program {
+    fn test_run(&self, options: TestRunOptions<'_>) -> TestRunResult {
+        let result = match self {
+            Self::Tc(program) => program.test_run(options),
+            Self::Xdp(program) => program.test_run(options),
+        };
+        result.expect("run a program")
+    }
 }
 
 /// How long a run of a program took, and what the program answered last.
@@ -86,16 +108,32 @@ pub(crate) struct Took {
 impl Driver {
     /// A driver that hands `packets` to `program`.
     pub(crate) fn new(packets: &Packets<'_>, program: &SchedClassifier) -> Self {
-        let mut object = load(&source(packets), Table::Programs(1));
+        let mut object = load(TC, &source(packets), Table::Programs(1));
         let table = object.take_map(TABLE).expect("the table");
         let mut programs = ProgramArray::try_from(table).expect("a table of programs");
         programs.set(0, program.fd().expect("a loaded program"), 0).expect("enter the program");
-        Self { program: loaded(&mut object), _object: object, _programs: programs }
+        Self { program: Program::Tc(loaded(&mut object)), _held: Some((object, programs)) }
+    }
+
+    /// The program itself, which sees a frame before there is a socket buffer and does not change it.
+    pub(crate) fn early(program: &Xdp) -> Self {
+        let info = program.info().expect("program info");
+        let program = Xdp::from_program_info(info, PROGRAM.into(), XdpAttachType::Interface);
+        Self { program: Program::Xdp(program.expect("an XDP program")), _held: None }
+    }
+
+    /// A program there that does nothing.
+    pub(crate) fn early_to_nothing() -> Self {
+        let mut object = load("xdp", &format!("mov64 r0, {XDP_PASS}\nexit"), Table::Hash(1));
+        let program = object.program_mut(PROGRAM).expect("the program");
+        let program: &mut Xdp = program.try_into().expect("an XDP program");
+        program.load().expect("load a program");
+        Self::early(program)
     }
 
     /// A driver that hands `packets` to a program that does nothing; without their tags.
     pub(crate) fn to_nothing(packets: &Packets<'_>) -> Self {
-        let mut object = load(&format!("mov64 r0, {PASS}\nexit"), Table::Hash(1));
+        let mut object = load(TC, &format!("mov64 r0, {PASS}\nexit"), Table::Hash(1));
         let beside = Beside { tag: None, ..packets.beside };
         Self::new(&Packets { beside, ..packets.clone() }, &loaded(&mut object))
     }
@@ -117,16 +155,16 @@ impl Driver {
             ctx_in: Some(context),
             ..TestRunOptions::new()
         };
-        let result = self.program.test_run(options).expect("run a driver");
+        let result = self.program.test_run(options);
         out.truncate(result.data_size_out as usize);
         (result.return_value.cast_signed(), out)
     }
 }
 
-fn run(program: &SchedClassifier, frame: &[u8], context: &[u8], repeat: u32) -> Took {
+fn run(program: &Program, frame: &[u8], context: &[u8], repeat: u32) -> Took {
     let options =
         TestRunOptions { data_in: Some(frame), ctx_in: Some(context), repeat, ..TestRunOptions::new() };
-    let result = program.test_run(options).expect("run a program");
+    let result = program.test_run(options);
     let action = result.return_value.cast_signed();
     assert_ne!(action, BROKEN, "the driver did not reach the program");
     Took { ns: result.duration.as_nanos() as f64, action }
@@ -216,7 +254,7 @@ fn tunnel(tunnel: Tunnel) -> String {
 pub(crate) struct Yardstick {
     _object: Ebpf,
     _table: HashMap<aya::maps::MapData, u64, u64>,
-    program: SchedClassifier,
+    program: Program,
 }
 
 impl Yardstick {
@@ -264,13 +302,13 @@ impl Yardstick {
             mask = Self::ENTRIES - 1,
             table = load_table("r1"),
         );
-        let mut object = load(&source, Table::Hash(Self::ENTRIES));
+        let mut object = load(TC, &source, Table::Hash(Self::ENTRIES));
         let table = object.take_map(TABLE).expect("the table");
         let mut table = HashMap::try_from(table).expect("a hash table");
         for key in 0..u64::from(Self::ENTRIES) {
             table.insert(key, key, 0).expect("fill the table");
         }
-        Self { program: loaded(&mut object), _object: object, _table: table }
+        Self { program: Program::Tc(loaded(&mut object)), _object: object, _table: table }
     }
 
     /// How long one run takes, on average.

@@ -29,7 +29,7 @@ use vnet_tests::cases::{
 
 use self::{
     driver::{Beside, Driver, Took, Yardstick},
-    kernel::{Kernel, PASS},
+    kernel::{Kernel, PASS, XDP_DROP, XDP_PASS},
 };
 
 /// tc actions (`linux/pkt_cls.h`).
@@ -133,10 +133,13 @@ fn prepare(kernel: &mut Kernel, measured: &'static Measured) -> Way {
         }
     }
     let (_, Packet { entry, frame, mark }) = (measured.flow)(first);
+    if measured.is_early {
+        return prepare_early(kernel, measured, frame);
+    }
     let mark = mark.unwrap_or_else(|| entry.mark(kernel.generation()));
     let context = kernel.context(&entry, mark).to_vec();
     let (fate, after) = run_once(kernel, &entry, &frame, mark);
-    assert_eq!(fate, action(measured.fate), "{}", measured.name);
+    assert_eq!(fate, action(measured), "{}", measured.name);
     kernel.remove_flows(is_new);
     let (tag, frame) = without_tag(&frame);
     let beside = Beside { tag, tunnel: entry.tunnel };
@@ -146,6 +149,15 @@ fn prepare(kernel: &mut Kernel, measured: &'static Measured) -> Way {
     assert_eq!(driven, after, "{}", measured.name);
     kernel.remove_flows(is_new);
     let floor = Driver::to_nothing(&packets);
+    Way { measured, frame, context, driver, floor, best: Best::NONE, best_floor: Best::NONE }
+}
+
+/// The same before there is a socket buffer.
+fn prepare_early(kernel: &Kernel, measured: &'static Measured, frame: Vec<u8>) -> Way {
+    let (fate, _, after) = kernel.run_xdp(&frame);
+    assert_eq!((fate.cast_signed(), &after), (action(measured), &frame), "{}", measured.name);
+    let (context, driver) = (kernel.xdp_context(&frame), Driver::early(kernel.xdp_program()));
+    let floor = Driver::early_to_nothing();
     Way { measured, frame, context, driver, floor, best: Best::NONE, best_floor: Best::NONE }
 }
 
@@ -199,7 +211,7 @@ fn run(kernel: &mut Kernel, way: &Way, repeat: u32) -> Took {
         let made = kernel.remove_flows(is_new);
         assert_eq!(made, entries * piece as usize, "entries that {} made", way.measured.name);
     }
-    assert_eq!(last, action(way.measured.fate), "{}", way.measured.name);
+    assert_eq!(last, action(way.measured), "{}", way.measured.name);
     Took { ns: sum / f64::from(pieces), action: last }
 }
 
@@ -209,10 +221,13 @@ fn is_new(key: &FlowKey<V4>) -> bool {
     ports.iter().any(|port| *port >= FIRST_NEW)
 }
 
-const fn action(fate: Fate) -> i32 {
-    match fate {
-        Fate::Sent => REDIRECT,
-        Fate::Passed => PASS,
-        Fate::Dropped => SHOT,
+/// What a program answers whose packet fares as it should.
+const fn action(measured: &Measured) -> i32 {
+    match (measured.fate, measured.is_early) {
+        (Fate::Sent, _) => REDIRECT,
+        (Fate::Passed, false) => PASS,
+        (Fate::Dropped, false) => SHOT,
+        (Fate::Passed, true) => XDP_PASS.cast_signed(),
+        (Fate::Dropped, true) => XDP_DROP.cast_signed(),
     }
 }

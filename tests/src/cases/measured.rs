@@ -26,6 +26,8 @@ pub struct Measured {
     pub fate: Fate,
     /// Which packets come, one after another.
     pub packets: Packets,
+    /// Whether the program sees it before there is a socket buffer.
+    pub is_early: bool,
     /// What comes before the packet of the flow that a number tells apart, and the packet.
     pub flow: fn(u16) -> (Case, Packet),
 }
@@ -71,6 +73,7 @@ pub(super) const fn packet(entry: Entry, frame: Vec<u8>) -> Packet {
 pub const ALL: &[(Policy, &[Measured])] = &[
     (Policy::Nat, HERE),
     (Policy::Nat, ENDING),
+    (Policy::NatClosed, FROM_OUTSIDE),
     (Policy::Beyond(Beyond::RemotePort), BY_VLAN),
     (Policy::Beyond(Beyond::Overlay), BY_OVERLAY),
 ];
@@ -98,6 +101,14 @@ const HERE: &[Measured] = &[
 const ENDING: &[Measured] =
     &[measured("from_port: TCP v4, closing", Fate::Sent, Packets::OfKnownFlows(SRC_PORT_V4), closing)];
 
+/// What comes from outside, at an uplink with XDP and at one without.
+const FROM_OUTSIDE: &[Measured] = &[
+    measured("from_uplink: dropped by policy", Fate::Dropped, Packets::Same, shut),
+    early("uplink_xdp: dropped by policy", Fate::Dropped, shut),
+    early("uplink_xdp: passed, TCP v4", Fate::Passed, for_the_host),
+    early("uplink_xdp: passed, first packet", Fate::Passed, asked_for_nothing),
+];
+
 /// What goes between a port and one on another host, by a trunk. A driver takes off what the first one pushes, and
 /// pushes what the second one takes off: the figures include that.
 const BY_VLAN: &[Measured] = &[
@@ -117,7 +128,12 @@ const fn measured(
     packets: Packets,
     flow: fn(u16) -> (Case, Packet),
 ) -> Measured {
-    Measured { name, fate, packets, flow }
+    Measured { name, fate, packets, is_early: false, flow }
+}
+
+/// The same packet again and again, before there is a socket buffer.
+const fn early(name: &'static str, fate: Fate, flow: fn(u16) -> (Case, Packet)) -> Measured {
+    Measured { name, fate, packets: Packets::Same, is_early: true, flow }
 }
 
 fn tcp_v4(port: u16) -> (Case, Packet) {
@@ -209,6 +225,19 @@ fn denied(port: u16) -> (Case, Packet) {
     let frame = question(port, 54);
     let case = Case::new("denied").drops(from(&A), frame.clone(), DropReason::IngressDenied);
     (case, packet(from(&A), frame))
+}
+
+/// A connection from outside that is not admitted.
+fn shut(port: u16) -> (Case, Packet) {
+    let frame = received(&forward(port).0.tcp(SYN, 100, 0));
+    let case = Case::new("shut").drops(outside(), frame.clone(), DropReason::IngressDenied);
+    (case, packet(outside(), frame))
+}
+
+/// A datagram from outside to a port of the host's that nobody forwards.
+fn asked_for_nothing(port: u16) -> (Case, Packet) {
+    let frame = received(&way(Version::V4, (O, port), (U, 9)).udp());
+    (Case::new("nothing before").passes(outside(), frame.clone()), packet(outside(), frame))
 }
 
 fn malformed(_: u16) -> (Case, Packet) {

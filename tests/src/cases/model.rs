@@ -1,9 +1,11 @@
 //! The host model as a runner of cases.
 
+use std::rc::Rc;
+
 use vnet_common::{
-    Address, Budget, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, JoinPrefix, NetworkKey,
-    Origin, PeerPrefix, PortKey, Ports, Pressure, StationKey, UplinkKey, V6, VtepKey,
-    limits::{self, FLOODS_PER_TICK, NEWCOMERS_PER_TICK},
+    Address, Budget, Delivery, DropReason, EndpointKey, ExitKey, Flow, FlowKey, Genuine, Ip, JoinPrefix,
+    NetworkKey, Origin, PeerPrefix, PortKey, Ports, Pressure, StationKey, UplinkKey, V6, VtepKey,
+    limits::{self, FLOODS_PER_TICK, NEWCOMERS_OF_SOURCE, NEWCOMERS_PER_TICK},
     mark, side_of, ticks_from_secs,
 };
 use vnet_ebpf::{
@@ -200,6 +202,10 @@ impl Runner for Model {
         self.tables.budgets.borrow_mut().insert(self.devices.index(device), budget);
     }
 
+    fn spend_of(&mut self, addr: Ip) {
+        self.tables.genuine.borrow_mut().insert(addr, Rc::new(all_but_one_of_source(self.now).into()));
+    }
+
     fn press(&mut self, pressure: Pressure) {
         self.tables.pressure.set(pressure);
     }
@@ -260,6 +266,16 @@ pub fn all_but_one(now: u32) -> Budget {
         budget.spend_newcomer(now);
     }
     budget
+}
+
+/// Somebody outside who has opened all connections of this tick that they may, but for one.
+#[must_use]
+pub fn all_but_one_of_source(now: u32) -> Genuine {
+    let mut known = Genuine::since(now);
+    for _ in 1..NEWCOMERS_OF_SOURCE {
+        known.spend_newcomer(now);
+    }
+    known
 }
 
 /// The key of an entry that only takes room.

@@ -1,6 +1,8 @@
 //! A flow table that fills up: who asks from outside has to be there, and what nobody answers is limited.
 
-use vnet_common::{DropReason, FlowState, Pressure};
+use std::net::IpAddr;
+
+use vnet_common::{Address as _, DropReason, FlowState, Ip, Pressure, V4, V6};
 
 use super::{
     frame::{ACK, SYN, SYN_ACK, UDP, switched, udp},
@@ -18,6 +20,7 @@ fn strangers(version: Version) -> Vec<Case> {
     let begin = |text: &str| Case::new(format!("{text} ({version:?})")).commit(Policy::Nat);
     let (asked, inner) = (way(version, (O, 7000), (U, 8080)), way(version, (O, 7000), (C, 80)));
     let (next, next_inner) = (way(version, (O, 7001), (U, 8080)), way(version, (O, 7001), (C, 80)));
+    let (third, third_inner) = (way(version, (O, 7002), (U, 8080)), way(version, (O, 7002), (C, 80)));
     let (date, date_inner) = (way(version, (O, 7000), (U, 5000)), way(version, (O, 7000), (C, 6000)));
     let opens = |case: Case| case.enters(&asked.tcp(SYN, 100, 0), &inner.tcp(SYN, 100, 0));
     let answers = |case: Case| {
@@ -33,6 +36,18 @@ fn strangers(version: Version) -> Vec<Case> {
                 .no_flows(),
         ))
         .enters(&next.tcp(SYN, 100, 0), &next_inner.tcp(SYN, 100, 0)),
+        answers(opens(
+            begin("who_is_known_has_connections_of_their_own")
+                .then(Step::Tick)
+                .then(Step::Press(Pressure::Filling))
+                .then(Step::Spend(Device::U))
+                .then(Step::SpendOf(ip(&O, version))),
+        ))
+        .enters(&next.tcp(SYN, 100, 0), &next_inner.tcp(SYN, 100, 0))
+        .enters(&next.tcp(SYN, 100, 0), &next_inner.tcp(SYN, 100, 0))
+        .drops(outside(), received(&third.tcp(SYN, 100, 0)), DropReason::NewFlowLimit)
+        .then(Step::Tick)
+        .enters(&third.tcp(SYN, 100, 0), &third_inner.tcp(SYN, 100, 0)),
         answers(
             opens(begin("a_connection_that_has_begun_is_not_challenged"))
                 .then(Step::Press(Pressure::Filling)),
@@ -49,6 +64,13 @@ fn strangers(version: Version) -> Vec<Case> {
             .drops(outside(), received(&way(version, (O, 7001), (U, 5000)).udp()), DropReason::NewFlowLimit)
             .leaves(&date_inner.back().udp(), &date.back().udp()),
     ]
+}
+
+fn ip(party: &Party, version: Version) -> Ip {
+    match party.addr(version) {
+        IpAddr::V4(addr) => V4::from_octets(addr.octets()).ip(),
+        IpAddr::V6(addr) => V6::from_octets(addr.octets()).ip(),
+    }
 }
 
 fn newcomers(version: Version) -> Vec<Case> {

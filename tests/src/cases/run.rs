@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use vnet_common::{Delivery, DropReason, Pressure, mark};
+use vnet_common::{Delivery, DropReason, Ip, Pressure, mark};
 use vnet_ebpf::packet::Tunnel;
 
 use super::{
@@ -29,6 +29,8 @@ pub trait Runner {
     fn tick(&mut self);
     /// Spends what a device may send to many in this tick, but for one frame.
     fn spend(&mut self, device: Device);
+    /// Knows that somebody is outside, and spends the connections that they may open in this tick, but for one.
+    fn spend_of(&mut self, addr: Ip);
     /// Says how full a flow table is.
     fn press(&mut self, pressure: Pressure);
     /// Says that most flows were opened at a device.
@@ -170,6 +172,10 @@ pub fn play_step(runner: &mut impl Runner, step: &Step) -> Result<(), String> {
         }
         Step::Spend(device) => {
             runner.spend(*device);
+            Ok(())
+        }
+        Step::SpendOf(addr) => {
+            runner.spend_of(*addr);
             Ok(())
         }
         Step::Press(pressure) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use vnet_common::{Delivery, DropReason, FlowState, Pressure, mark};
+use vnet_common::{Delivery, DropReason, FlowState, Ip, Pressure, mark};
 use vnet_ebpf::packet::Tunnel;
 
 use super::{
@@ -283,6 +283,8 @@ pub enum Step {
     },
     /// What a device may send to many in this tick is spent, but for one frame; and the flows that it may open.
     Spend(Device),
+    /// Who is outside is known to be there, and has spent the connections that they may open in this tick, but for one.
+    SpendOf(Ip),
     /// The controller says how full the flow tables are.
     Press(Pressure),
     /// The controller says that most flows were opened at a device.

@@ -12,8 +12,8 @@ use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TestRun as _, Te
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use tempfile::TempDir;
 use vnet_common::{
-    DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, Pressure, V4, V6, limits, mark,
-    ticks_from_ns, ticks_from_secs,
+    DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, Genuine, Ip, Pressure, V4, V6,
+    limits, mark, ticks_from_ns, ticks_from_secs,
 };
 use vnet_ctl::datapath::{
     Capacity, Datapath,
@@ -22,7 +22,7 @@ use vnet_ctl::datapath::{
 use vnet_tests::cases::{
     Entry, Hook,
     frame::without_entropy,
-    model::{NONSENSE, all_but_one, filler},
+    model::{NONSENSE, all_but_one, all_but_one_of_source, filler},
     run::{Mark, Ran, Redirect, Runner, Seen, commit},
     view::{self, Flows},
     world::{Device, Devices, Policy, Tables},
@@ -62,7 +62,7 @@ pub(crate) struct Kernel {
     maps: Maps,
     /// Maps without a pin.
     pressure: Array<MapData, u32>,
-    genuine: HashMap<MapData, [u32; 4], u32>,
+    genuine: HashMap<MapData, [u32; 4], Genuine>,
     have_most: HashMap<MapData, u32, u32>,
     devices: Devices,
     /// The generation before those of this case.
@@ -160,13 +160,23 @@ impl Kernel {
         Run { action: result.return_value as i32, mark, priority, frame: frame_out }
     }
 
+    /// The XDP program of the uplink.
+    pub(crate) fn xdp_program(&self) -> &Xdp {
+        &self.xdp
+    }
+
+    /// The `struct xdp_md` of a frame that arrives at the uplink.
+    pub(crate) fn xdp_context(&self, frame: &[u8]) -> Vec<u8> {
+        let end = frame.len() as u32;
+        // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        [0, end, 0, self.devices.index(Device::U), 0, 0].map(u32::to_ne_bytes).concat()
+    }
+
     /// Runs the XDP program of the uplink over a frame: what it answers, why the frame was dropped if it was, and the frame
     /// afterwards.
     pub(crate) fn run_xdp(&self, frame: &[u8]) -> (u32, Option<DropReason>, Vec<u8>) {
         let before = self.maps.drops();
-        let end = frame.len() as u32;
-        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context = [0, end, 0, self.devices.index(Device::U), 0, 0].map(u32::to_ne_bytes).concat();
+        let context = self.xdp_context(frame);
         let mut out = vec![0; FRAME_LEN];
         let options = TestRunOptions {
             data_in: Some(frame),
@@ -396,6 +406,11 @@ impl Runner for Kernel {
 
     fn spend(&mut self, device: Device) {
         self.maps.set_budget(self.devices.index(device), all_but_one(now()));
+    }
+
+    fn spend_of(&mut self, addr: Ip) {
+        let addr = addr.words();
+        self.genuine.insert(addr, all_but_one_of_source(now()), 0).expect("GENUINE");
     }
 
     fn press(&mut self, pressure: Pressure) {

@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use vnet_common::{
     Budget, Control, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey, Forward, ForwardKey,
-    Heard, Ip, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry, PolicyKey,
-    PortDropKey, PortKey, PortRecord, SnoopedMessage, SocketAddress, SocketKey, Station, StationKey,
-    UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
+    Genuine, Heard, Ip, JoinPrefix, Link, LinkKey, NetworkKey, NetworkRecord, PeerPrefix, PolicyEntry,
+    PolicyKey, PortDropKey, PortKey, PortRecord, SnoopedMessage, SocketAddress, SocketKey, Station,
+    StationKey, UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
 use vnet_ebpf::{
     case::Case,
@@ -107,9 +107,9 @@ pub(crate) static OPENED: PerCpuArray<u64, 2> = PerCpuArray::new();
 /// What only vnet knows.
 #[btf_map]
 pub(crate) static SECRET: Array<[u64; 2], 1> = Array::new();
-/// Who is outside for certain, and in which tick that was known.
+/// Who is outside for certain, and what they open.
 #[btf_map]
-pub(crate) static GENUINE: LruHashMap<Ip, u32, { limits::GENUINE as usize }> = LruHashMap::new();
+pub(crate) static GENUINE: LruHashMap<Ip, Cell<Genuine>, { limits::GENUINE as usize }> = LruHashMap::new();
 /// What was refused a moment ago.
 #[btf_map]
 pub(crate) static REFUSED4: PerCpuArray<Refusal<V4>, { limits::REFUSALS as usize }> = PerCpuArray::new();

@@ -8,7 +8,7 @@ use core::{
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie};
 use vnet_common::{
     Address as _, Budget, DropReason, ElasticIp, Endpoint, EndpointKey, Exit, ExitKey, Flow, FlowKey,
-    Forward, ForwardKey, Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord,
+    Forward, ForwardKey, Genuine, Heard, Ip, JoinPrefix, Link, LinkKey, MacAddr, NetworkKey, NetworkRecord,
     PeerPrefix, PolicyEntry, PolicyKey, PortKey, PortRecord, Pressure, Snooped, Station, StationKey,
     UplinkKey, UplinkRecord, V4, V6, VtepKey, limits,
 };
@@ -65,6 +65,8 @@ impl<A: Copy> DerefMut for Scratch<A> {
 }
 
 impl Tables for Kernel {
+    type Genuine<'a> = &'a Cell<Genuine>;
+
     #[inline(always)]
     fn generation(&self) -> Result<u32, DropReason> {
         Ok(maps::CONTROL.get(0).ok_or(DropReason::Internal)?.generation)
@@ -228,16 +230,16 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn genuine_at(&self, addr: Ip) -> Option<u32> {
-        // SAFETY: another CPU may replace the element while it is read: what is read then is when somebody else was
-        // believed, and so is about an address at which somebody is.
-        unsafe { maps::GENUINE.get(addr) }.copied()
+    fn genuine(&self, addr: Ip) -> Option<&Cell<Genuine>> {
+        // SAFETY: another CPU may give the element to somebody else while it is used: what is read then, or counted, is
+        // about an address at which somebody is.
+        unsafe { maps::GENUINE.get(addr) }
     }
 
     #[inline(always)]
     fn believe(&self, addr: Ip, now: u32) {
         // Who does not fit is asked again.
-        _ = maps::GENUINE.insert(addr, now, 0);
+        _ = maps::GENUINE.insert(addr, Cell::new(Genuine::since(now)), 0);
     }
 
     #[inline(always)]

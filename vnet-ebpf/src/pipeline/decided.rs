@@ -8,7 +8,7 @@ use crate::{
     case::{Case, Step},
     hop::Hop,
     packet::Packet,
-    stages::{parse::Version, refuse, replay, track},
+    stages::{admit, parse::Version, refuse, replay, track},
     tables::{FlowTable, Snapshot, Tables},
     verdict::{Outcome, Verdict},
 };
@@ -149,7 +149,7 @@ pub(super) fn advance<A: Version, P: Packet, T: Tables + FlowTable<A>>(
     let comes_about = before != FlowState::Established && own.state() == FlowState::Established;
     if comes_about && snapshot.tables.pressure() != Pressure::None {
         let opener = if own.ops.get().has(Ops::REPLY) { &case.pair_key } else { &case.key };
-        snapshot.tables.established(opener.origin.ifindex(), case.now);
+        admit::established(snapshot, opener, case.now);
     }
     replay::clamp(packet, &case.datagram, &case.forth, pair.mtu.get())?;
     replay::replay(packet, snapshot, (&case.datagram, own), (&case.forth, &case.forth.leaves))

@@ -96,6 +96,6 @@ pub fn judge<A: Address + Default, T: Tables + FlowTable<A>>(
         return left_to_host(snapshot, case, DropReason::Unsolicited);
     }
     way::allow(snapshot, case)?;
-    admit::known(snapshot, case)?;
+    admit::early(snapshot, case)?;
     Ok(Verdict::PASS)
 }

@@ -7,11 +7,13 @@
 //! 10 ms, others after their first timeout. Who is not there never learns the number. Nothing is stored until then, and
 //! neither end needs to know of it.
 //!
-//! Whoever else opens flows has a budget of those that have not come about yet, for each device: of TCP connections whose
-//! handshake is not complete, of others that nobody has answered. As the table gets fuller, who has opened most of what is in
+//! Each of them has a budget of connections that have not come about yet: whose handshake is not complete. Whoever else opens
+//! flows has one for each device, of others those that nobody has answered. As the table gets fuller, who has opened most of what is in
 //! it has to wait, and the last of it is the host's: see [`Pressure`].
 
-use vnet_common::{Address, DropReason, Pressure, Tuple, ticks_from_secs};
+use core::cell::Cell;
+
+use vnet_common::{Address, DropReason, FlowKey, Genuine, Pressure, Tuple};
 
 use crate::{
     case::Case,
@@ -21,9 +23,6 @@ use crate::{
 
 /// Ticks for which a challenge holds, as a power of two, and as many again: 8 to 17 s. A client asks again within 3.
 const ERA_BITS: u32 = 3;
-
-/// Ticks for which it is believed that who has answered a challenge is there: 10 minutes.
-const BELIEVED: u32 = ticks_from_secs(600);
 
 /// Whether the flow of `case`, which the policy allows, may be opened now.
 ///
@@ -41,24 +40,58 @@ pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A
     if pressure == Pressure::Reserved && !case.to.is_gateway() {
         return Err(DropReason::FlowTableFull);
     }
-    if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
-        return known(snapshot, case);
-    }
-    if snapshot.tables.may_open(case.device, case.now) { Ok(()) } else { Err(DropReason::NewFlowLimit) }
+    let may_open = if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
+        change(&*genuine(snapshot, case)?, |source| source.spend_newcomer(case.now))
+    } else {
+        snapshot.tables.may_open(case.device, case.now)
+    };
+    if may_open { Ok(()) } else { Err(DropReason::NewFlowLimit) }
 }
 
-/// Whether the sender of a TCP packet from outside is known to be there, as far as that matters now.
+/// Whether a TCP connection from outside, which the policy allows, would be refused by [`newcomer`] for what its sender is
+/// or does. Nothing is spent.
+///
+/// # Errors
+/// [`DropReason::SynChallenged`], [`DropReason::NewFlowLimit`].
+#[inline(always)]
+pub fn early<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<(), DropReason> {
+    if snapshot.tables.pressure() == Pressure::None || genuine(snapshot, case)?.get().has_newcomers(case.now)
+    {
+        Ok(())
+    } else {
+        Err(DropReason::NewFlowLimit)
+    }
+}
+
+/// The sender of a TCP packet from outside, if they are known to be there.
 ///
 /// # Errors
 /// [`DropReason::SynChallenged`].
 #[inline(always)]
-pub fn known<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>) -> Result<(), DropReason> {
-    if snapshot.tables.pressure() == Pressure::None {
-        return Ok(());
+fn genuine<'a, A: Address, T: Tables>(
+    snapshot: &Snapshot<'a, T>,
+    case: &Case<A>,
+) -> Result<T::Genuine<'a>, DropReason> {
+    let known = snapshot.tables.genuine(case.datagram.src.ip());
+    known.filter(|known| known.get().is_believed(case.now)).ok_or(DropReason::SynChallenged)
+}
+
+#[inline(always)]
+fn change<R>(source: &Cell<Genuine>, change: impl FnOnce(&mut Genuine) -> R) -> R {
+    let mut changed = source.get();
+    let result = change(&mut changed);
+    source.set(changed);
+    result
+}
+
+/// Notes that a flow which was opened by the packet of `opener` has come about: it is given back to whom it was counted
+/// against.
+#[inline(always)]
+pub fn established<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, opener: &FlowKey<A>, now: u32) {
+    match snapshot.tables.genuine(opener.src.ip()) {
+        Some(source) => change(&*source, |source| source.give_newcomer_back(now)),
+        None => snapshot.tables.established(opener.origin.ifindex(), now),
     }
-    let known = snapshot.tables.genuine_at(case.datagram.src.ip());
-    let is_genuine = known.is_some_and(|known| case.now.wrapping_sub(known) <= BELIEVED);
-    if is_genuine { Ok(()) } else { Err(DropReason::SynChallenged) }
 }
 
 /// Whether the packet of `case`, from outside, is the answer to a challenge; its sender is known from now on. A function of

@@ -36,23 +36,28 @@ pub(crate) enum Subject {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     /// Rules of the large policy
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = Self::USUAL.rules)]
     rules: usize,
     /// Prefixes of the list that a rule names
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = Self::USUAL.prefixes)]
     prefixes: usize,
     /// Groups of a policy, 50 for each port
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = Self::USUAL.groups)]
     groups: usize,
     /// Ports of a policy
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = Self::USUAL.declared_ports)]
     declared_ports: usize,
     /// Ports that are created through the API
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = Self::USUAL.ports)]
     ports: usize,
     /// How often the daemon is killed
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = Self::USUAL.kills)]
     kills: usize,
+}
+
+impl Sizes {
+    const USUAL: Self =
+        Self { rules: 100_000, prefixes: 10_000, groups: 1000, declared_ports: 2000, ports: 1000, kills: 30 };
 }
 
 /// How the result is printed.
@@ -95,6 +100,16 @@ pub(crate) fn run(subject: Option<Subject>, network: &network::Options, format: 
 
 fn controller(sizes: Sizes, format: Format) -> Result<ExitCode> {
     let programs = prepare()?;
+    let measures = measure_controller(&programs, sizes)?;
+    let report = Report { machine: Machine::look(&programs)?, measures };
+    match format {
+        Format::Table => print!("{}", table(&report)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report).context("write JSON")?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_controller(programs: &Programs, sizes: Sizes) -> Result<Vec<Measure>> {
     let Sizes { rules, prefixes, groups, declared_ports, ports, kills } = sizes;
     let sizes = [
         ("BENCH_RULES", rules),
@@ -104,14 +119,7 @@ fn controller(sizes: Sizes, format: Format) -> Result<ExitCode> {
         ("BENCH_PORTS", ports),
         ("BENCH_KILLS", kills),
     ];
-    let measures =
-        example(&programs, "bench_controller", sizes.map(|(name, size)| (name, size.to_string())))?;
-    let report = Report { machine: Machine::look(&programs)?, measures };
-    match format {
-        Format::Table => print!("{}", table(&report)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report).context("write JSON")?),
-    }
-    Ok(ExitCode::SUCCESS)
+    example(programs, "bench_controller", sizes.map(|(name, size)| (name, size.to_string())))
 }
 
 /// The machine made ready for measuring.

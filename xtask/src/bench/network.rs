@@ -4,6 +4,7 @@
 mod figures;
 mod markdown;
 mod plot;
+mod targets;
 
 use std::process::ExitCode;
 
@@ -12,13 +13,16 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use self::figures::table;
-use super::{Format, build, machine::Machine, prepare, target_folder};
+use super::{
+    Format, Measure, Sizes, build, machine::Machine, measure_controller, prepare, prog, target_folder,
+};
 use crate::build::RELEASE;
 
 /// What is measured, and how often.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// All peers, all numbers of rules and flows, and floods; writes docs/benchmarks.md unless --only is given
+    /// All peers, all numbers of rules and flows, floods, programs and controller; writes docs/benchmarks.md, unless --only
+    /// is given, which leaves the last two out
     #[arg(long)]
     full: bool,
     /// Only peers whose name contains this, and whom they are held against; may be given again
@@ -34,6 +38,14 @@ pub(crate) struct Options {
 struct Measured {
     runs: Vec<Run>,
     floods: Vec<Flooded>,
+}
+
+/// What else belongs to a full run.
+#[derive(Clone, Debug, Default)]
+struct More {
+    /// What each way through the programs costs. ns.
+    programs: Vec<(String, f64)>,
+    controller: Vec<Measure>,
 }
 
 /// What was measured in the same rounds.
@@ -75,8 +87,8 @@ struct Peer {
     group: Group,
     /// The curve that it is a point of, and where: by the number of rules, or of flows.
     curve: Option<(String, u32)>,
-    /// The peer that it is held against, besides *direct*.
-    beside: Option<String>,
+    /// The peers that it is held against, besides *direct*.
+    beside: Vec<String>,
     /// Why it is not there.
     absent: Option<String>,
     /// How long its rules took to be put in force. s.
@@ -93,6 +105,7 @@ enum Group {
     Rules,
     Translation,
     Segments,
+    Refused,
     Flows,
 }
 
@@ -105,6 +118,7 @@ enum Load {
     Connections,
     Resets,
     Stream,
+    Refused,
 }
 
 /// Values of one load, one for each round.
@@ -121,7 +135,8 @@ struct Results {
 /// Measures, prints, and writes the document after a full run.
 pub(crate) fn run(options: &Options, format: Format) -> Result<ExitCode> {
     let measured = measure(options)?;
-    let machine = Machine::look(&prepare()?)?;
+    let programs = prepare()?;
+    let machine = Machine::look(&programs)?;
     match format {
         Format::Table => print!("{}", table(&machine, &measured)),
         Format::Json => {
@@ -129,7 +144,11 @@ pub(crate) fn run(options: &Options, format: Format) -> Result<ExitCode> {
         }
     }
     if options.full && options.only.is_empty() {
-        markdown::write(&machine, &measured)?;
+        let more = More {
+            programs: prog::measure_all(&programs)?,
+            controller: measure_controller(&programs, Sizes::USUAL)?,
+        };
+        markdown::write(&machine, &measured, &more)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,7 +192,9 @@ impl Measured {
 impl Run {
     fn pairs(&self) -> impl Iterator<Item = (&Peer, &Peer)> {
         let named = |name: &String| self.peers.iter().find(|peer| peer.name == *name);
-        self.peers.iter().filter_map(move |peer| Some((peer, peer.beside.as_ref().and_then(named)?)))
+        self.peers
+            .iter()
+            .flat_map(move |peer| peer.beside.iter().filter_map(named).map(move |other| (peer, other)))
     }
 }
 
@@ -217,6 +238,11 @@ struct Spread {
 }
 
 impl Spread {
+    /// Of a time, from that of how often in a time.
+    fn inverse(self) -> Self {
+        Self { median: 1.0 / self.median, min: 1.0 / self.max, max: 1.0 / self.min }
+    }
+
     /// That of `values`; none of nothing.
     fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.collect();
@@ -262,7 +288,7 @@ mod tests {
     #[test]
     fn what_the_measuring_program_prints_is_read() {
         let json = r#"{"runs":[{"rounds":1,"legs":1,"peers":[{"name":"direct 1k flows","what":"a veth","group":"flows",
-            "curve":["direct",1000],"beside":null,"absent":null,"applied_s":null,
+            "curve":["direct",1000],"beside":["bridge"],"absent":null,"applied_s":null,
             "results":[{"load":"packets","values":[1.0],"of_direct":[1.0],"drift":[0.0],"counts":[true]}]}]}],
             "floods":[{"name":"vnet","what":"forwards","absent":null,"rounds":[{"before":2.0,"during":1.0,"syns":9.0}]}]}"#;
         let measured: Measured = serde_json::from_str(json).expect("JSON");

@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt};
 
-use super::{UDP, pin};
-use crate::place::Ends;
+use super::{SHUT, UDP, pin};
+use crate::{peers::Counter, place::Ends};
 
 /// 18 bytes make the least Ethernet frame: 14 + 20 + 8 + 18 = 60, without its checksum.
 pub(super) const PAYLOAD: [u8; 18] = *b"eighteen bytes ...";
@@ -30,16 +30,22 @@ pub(super) fn per_second(ends: &Ends, time: Duration) -> Result<f64> {
         let socket = client(ends, UDP)?;
         ask(&socket)?;
         let before = received(ends)?;
-        let begin = Instant::now();
-        let batch = [[IoSlice::new(&PAYLOAD)]; BATCH];
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-        let nothing: [ControlMessage<'_>; 0] = [];
-        while begin.elapsed() < time {
-            send(&socket, &mut headers, &batch, nothing)?;
-        }
+        let sending = send_for(&socket, time)?;
         let arrived = received(ends)? - before;
-        Ok(arrived as f64 / begin.elapsed().as_secs_f64())
+        Ok(arrived as f64 / sending.as_secs_f64())
     })
+}
+
+/// Datagrams to a port that no rule opens, per second, as `dropped` counts them; or as they arrive at the server's device.
+pub(crate) fn refused(ends: &Ends, dropped: Option<&Counter>, time: Duration) -> Result<f64> {
+    let count = || dropped.map_or_else(|| received(ends), |dropped| dropped());
+    let before = count()?;
+    let sending = with_server(ends, SHUT, || {
+        pin()?;
+        let socket = client(ends, SHUT)?;
+        send_for(&socket, time)
+    })?;
+    Ok((count()? - before) as f64 / sending.as_secs_f64())
 }
 
 /// Whether a datagram to `port`, where a server listens, is answered.
@@ -48,6 +54,18 @@ pub(crate) fn answered(ends: &Ends, port: u16) -> Result<bool> {
         let socket = client(ends, port)?;
         Ok(ask(&socket).is_ok())
     })
+}
+
+/// Sends datagrams for about `time`; how long it was.
+fn send_for(socket: &UdpSocket, time: Duration) -> Result<Duration> {
+    let begin = Instant::now();
+    let batch = [[IoSlice::new(&PAYLOAD)]; BATCH];
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let nothing: [ControlMessage<'_>; 0] = [];
+    while begin.elapsed() < time {
+        send(socket, &mut headers, &batch, nothing)?;
+    }
+    Ok(begin.elapsed())
 }
 
 fn send<'a>(

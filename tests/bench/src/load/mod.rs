@@ -16,7 +16,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::place::Ends;
-pub(crate) use datagrams::answered;
+pub(crate) use datagrams::{answered, refused};
 pub(crate) use requests::attempts as connections_if_possible;
 
 /// The server's UDP port.
@@ -50,6 +50,8 @@ pub(crate) enum Load {
     Resets,
     /// Bits per second of one TCP stream.
     Stream,
+    /// Datagrams of 18 bytes to a port that no rule opens, dropped per second; where there are no rules, those that arrive.
+    Refused,
 }
 
 impl Load {
@@ -61,6 +63,7 @@ impl Load {
             Self::Connections => requests::with_connections(ends, time, requests::Close::Fin),
             Self::Resets => requests::with_connections(ends, time, requests::Close::Reset),
             Self::Stream => stream::bits_per_second(ends, time),
+            Self::Refused => refused(ends, None, time),
         }
         .with_context(|| format!("{self:?}"))
     }

@@ -8,6 +8,7 @@ pub(crate) mod conntrack;
 mod docker;
 pub(crate) mod flows;
 mod openvswitch;
+mod refused;
 mod rules;
 mod segments;
 mod translation;
@@ -41,6 +42,8 @@ pub(crate) enum Group {
     Translation,
     /// Networks that go over two hosts.
     Segments,
+    /// What is dropped.
+    Refused,
     /// The same job beside more and more flows.
     Flows,
     /// The same job during a flood.
@@ -57,8 +60,8 @@ pub(crate) struct Peer {
     pub(crate) group: Group,
     /// The curve that it is a point of, and where: by the number of rules, or of flows.
     pub(crate) curve: Option<(&'static str, u32)>,
-    /// The peer that it is held against, besides *direct*.
-    pub(crate) beside: Option<&'static str>,
+    /// The peers that it is held against, besides *direct*.
+    pub(crate) beside: Vec<&'static str>,
     /// Programs that it needs.
     pub(crate) needs: &'static [&'static str],
     /// What is measured.
@@ -77,6 +80,8 @@ pub(crate) struct Ready {
     pub(crate) counted: Option<Counter>,
     /// Whether a port that no rule opens has to be shut.
     pub(crate) filters: bool,
+    /// How many packets it has dropped so far, where that is measured.
+    pub(crate) dropped: Option<Counter>,
     /// Flows that are there while it is measured.
     pub(crate) crowd: Option<Crowd>,
     /// Keeps the namespaces, and what runs in them.
@@ -127,7 +132,7 @@ impl Ready {
 
     fn without_rules(place: Place, ends: Ends) -> Self {
         let place = Box::new(place);
-        Self { ends, applied_s: None, counted: None, filters: false, crowd: None, place }
+        Self { ends, applied_s: None, counted: None, filters: false, dropped: None, crowd: None, place }
     }
 
     /// Opens the flows that have to be there.
@@ -144,6 +149,7 @@ impl Ready {
     pub(crate) fn measure(&self, load: Load, time: Duration) -> Result<f64> {
         match (&self.crowd, load) {
             (Some(crowd), Load::Packets) => load::flows::per_second(&self.ends, crowd.flows, time),
+            (_, Load::Refused) => load::refused(&self.ends, self.dropped.as_ref(), time),
             _ => load.measure(&self.ends, time),
         }
     }
@@ -153,11 +159,11 @@ impl Peer {
     fn new(group: Group, name: impl Into<String>, what: impl Into<String>, set_up: SetUp) -> Self {
         let loads = vec![Load::Packets, Load::Requests, Load::Connections, Load::Resets, Load::Stream];
         let (name, what) = (name.into(), what.into());
-        Self { name, what, group, curve: None, beside: None, needs: &[], loads, set_up }
+        Self { name, what, group, curve: None, beside: Vec::new(), needs: &[], loads, set_up }
     }
 
-    fn beside(self, other: &'static str) -> Self {
-        Self { beside: Some(other), ..self }
+    fn beside(self, others: &[&'static str]) -> Self {
+        Self { beside: others.into(), ..self }
     }
 
     fn needs(self, needs: &'static [&'static str]) -> Self {
@@ -185,8 +191,11 @@ pub(crate) fn all(extent: Extent, only: &[String]) -> Vec<Vec<Peer>> {
     others.extend(vnet::with_rules());
     others.extend(translation::all());
     others.push(openvswitch::userspace());
+    others.extend(refused::all());
     let crowded = flows::COUNTS.map(|count| chosen(flows::direct(count), flows::others(count), only));
-    let mut runs = vec![chosen(direct(), others, only)];
+    let mut limit = direct();
+    limit.loads.push(Load::Refused);
+    let mut runs = vec![chosen(limit, others, only)];
     runs.extend(crowded);
     // *Direct* by itself tells little.
     runs.retain(|run| run.len() > 1 || run.iter().any(|peer| is_named(&peer.name, only)));
@@ -211,7 +220,7 @@ fn is_named(name: &str, only: &[String]) -> bool {
 fn chosen(limit: Peer, others: Vec<Peer>, only: &[String]) -> Vec<Peer> {
     let named = |name: &str| is_named(name, only);
     let beside: Vec<_> =
-        others.iter().filter(|peer| named(&peer.name)).filter_map(|peer| peer.beside).collect();
+        others.iter().filter(|peer| named(&peer.name)).flat_map(|peer| &peer.beside).copied().collect();
     let wanted = |peer: &Peer| named(&peer.name) || beside.contains(&peer.name.as_str());
     [limit].into_iter().chain(others.into_iter().filter(wanted)).collect()
 }

@@ -135,6 +135,11 @@ pub(super) fn legacy_counter(switch: Namespace, word: &'static str) -> Counter {
     })
 }
 
+/// One rule, and state; the rest is dropped.
+pub(super) fn routed_by_iptables() -> Peer {
+    iptables_stateful(1)
+}
+
 fn ipset(count: u32) -> Peer {
     let make = |switch: &Namespace, count| {
         let mut set = "create clients hash:ip,port hashsize 65536 maxelem 200000\n".to_owned();

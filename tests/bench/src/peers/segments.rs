@@ -22,14 +22,14 @@ pub(super) fn all() -> Vec<Peer> {
         peer("vnet vxlan", "vnet on each host, one private network with a `vni`; the same groups", || {
             through_vnet(&OVERLAY)
         })
-        .beside("kernel vxlan"),
+        .beside(&["kernel vxlan"]),
         peer("vnet untagged", "vnet on each host, one network bridged to the wire; the same groups", || {
             through_vnet(&UNTAGGED)
         }),
         peer("vnet vlan", "vnet on each host, one private network with a `vlan`; the same groups", || {
             through_vnet(&TAGGED)
         })
-        .beside("vnet untagged"),
+        .beside(&["vnet untagged"]),
     ]
 }
 

@@ -1,5 +1,5 @@
 //! Translated addresses: a private client that asks outside (SNAT), and a client outside that asks a forwarded
-//! port (DNAT); by iptables, and by vnet.
+//! port (DNAT); by iptables, and by vnet. Beside them vnet with the same devices and addresses that stay as they are.
 //!
 //! ```text
 //!   A 10.1.0.2 (private) ── S ── 198.51.100.1 (S outside) ── 198.51.100.5 B (outside)
@@ -24,19 +24,30 @@ pub(super) fn all() -> Vec<Peer> {
             iptables(Way::Out)
         })
         .needs(&["iptables-legacy-restore"]),
-        peer("vnet snat", "vnet, a network of type nat", || through_vnet(Way::Out)),
+        peer("vnet out", "vnet, a network of type routed", || through_vnet(Way::Out, Kind::Routed)),
+        peer("vnet snat", "vnet, a network of type nat", || through_vnet(Way::Out, Kind::Nat)).beside(&[
+            "iptables snat",
+            "vnet out",
+            "vnet",
+        ]),
         peer("iptables dnat", "the kernel routes, DNAT and state (iptables-legacy)", || iptables(Way::In))
             .needs(&["iptables-legacy-restore"]),
-        peer("vnet dnat", "vnet, forwards to a port of a network of type nat", || through_vnet(Way::In)),
+        peer("vnet in", "vnet, a network of type routed", || through_vnet(Way::In, Kind::Routed)),
+        peer("vnet dnat", "vnet, forwards to a port of a network of type nat", || {
+            through_vnet(Way::In, Kind::Nat)
+        })
+        .beside(&["iptables dnat", "vnet in", "vnet"]),
     ]
 }
 
 /// Those whose forwarded port can be flooded, with room for `room` flows, and what their tables are.
 pub(super) fn flooded(room: u32) -> Vec<(Peer, Table)> {
-    let through_vnet = move || {
-        let place = Place::new(&policy())?;
-        let ends = ends(&place, Way::In)?;
-        vnet::run_with_room(place, ends, room)
+    let through_vnet = move |more: &'static str| {
+        move || {
+            let place = Place::new(&(policy(Kind::Nat) + more))?;
+            let ends = ends(&place, Way::In)?;
+            vnet::run_with_room(place, ends, room)
+        }
     };
     let iptables = Peer::new(
         Group::Flood,
@@ -45,9 +56,12 @@ pub(super) fn flooded(room: u32) -> Vec<(Peer, Table)> {
         Box::new(|| iptables(Way::In)),
     );
     let what = "vnet, forwards to a port of a network of type nat";
-    let through_vnet = Peer::new(Group::Flood, "vnet dnat flooded", what, Box::new(through_vnet));
+    let tc = Peer::new(Group::Flood, "vnet dnat flooded", what, Box::new(through_vnet("")));
+    let generic = "[uplinks.vb]\nxdp = \"generic\"\n";
+    let what = format!("{what}; generic XDP");
+    let xdp = Peer::new(Group::Flood, "vnet dnat xdp flooded", what, Box::new(through_vnet(generic)));
     let tracked = |place: &Place| Ok(conntrack::counter(place.switch().clone()));
-    vec![(iptables.needs(&["iptables-legacy-restore"]), tracked), (through_vnet, vnet::flows)]
+    vec![(iptables.needs(&["iptables-legacy-restore"]), tracked), (tc, vnet::flows), (xdp, vnet::flows)]
 }
 
 /// Who asks.
@@ -57,6 +71,13 @@ enum Way {
     Out,
     /// B, whose packets are forwarded to A.
     In,
+}
+
+/// Whether addresses are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Nat,
+    Routed,
 }
 
 /// The wires' addresses, and who asks whom.
@@ -102,28 +123,35 @@ fn tables() -> String {
     )
 }
 
-fn through_vnet(way: Way) -> Result<Ready> {
-    let place = Place::new(&policy())?;
-    let ends = ends(&place, way)?;
+fn through_vnet(way: Way, kind: Kind) -> Result<Ready> {
+    let place = Place::new(&policy(kind))?;
+    let mut ends = ends(&place, way)?;
+    if kind == Kind::Routed {
+        sh(&place.b(), "ip route add 10.1.0.0/24 via 198.51.100.1")?;
+        if way == Way::In {
+            ends.target = [10, 1, 0, 2].into();
+        }
+    }
     let ready = vnet::run(place, ends)?;
     // Towards the outside there is nothing to be shut.
     Ok(Ready { filters: way == Way::In, ..ready })
 }
 
-fn policy() -> String {
-    let mut text =
-        "version = 1\n\n[networks.one]\ntype = \"nat\"\nsubnets = [\"10.1.0.0/24\"]\nuplink = \"vb\"\n\n"
-            .to_owned();
+fn policy(kind: Kind) -> String {
+    let kind_name = if kind == Kind::Nat { "nat" } else { "routed" };
     let tcp = [REQUESTS, CONNECTIONS, STREAM].map(|port| port.to_string()).join(", ");
-    text += &format!(
-        "[security_groups.client]\ningress = [\n  {{ protocol = \"tcp\", ports = [{tcp}], from = [\"any\"] }},\n  \
+    let mut text = format!(
+        "version = 1\n\n[networks.one]\ntype = \"{kind_name}\"\nsubnets = [\"10.1.0.0/24\"]\nuplink = \"vb\"\n\n\
+         [security_groups.client]\ningress = [\n  {{ protocol = \"tcp\", ports = [{tcp}], from = [\"any\"] }},\n  \
          {{ protocol = \"udp\", ports = [{UDP}], from = [\"any\"] }},\n]\n\n"
     );
     text += &vnet::port("a", ("one", "10.1.0.2", MAC_A), "va");
     for protocol in ["tcp", "udp"] {
-        text += &format!(
-            "[[forwards]]\nlisten = \"198.51.100.1:{UDP}-{SHUT}\"\nprotocol = \"{protocol}\"\nto = \"a\"\n\n"
-        );
+        if kind == Kind::Nat {
+            text += &format!(
+                "[[forwards]]\nlisten = \"198.51.100.1:{UDP}-{SHUT}\"\nprotocol = \"{protocol}\"\nto = \"a\"\n\n"
+            );
+        }
     }
     text
 }

@@ -19,6 +19,7 @@ use crate::{
 pub(super) fn switched() -> Peer {
     let what = "vnet, one private network; stateful groups, one rule for each port that is measured";
     Peer::new(Group::Paths, "vnet", what, Box::new(|| start(&in_one_network(0), Place::one_subnet)))
+        .beside(&["bridge", "bridge + docker", "routed + docker"])
 }
 
 /// A and B in two joined networks.
@@ -35,7 +36,7 @@ pub(super) fn with_room(flows: u32) -> Peer {
         let ends = place.one_subnet()?;
         run_with_room(place, ends, flows)
     };
-    Peer { set_up: Box::new(set_up), ..switched() }
+    Peer { set_up: Box::new(set_up), beside: Vec::new(), ..switched() }
 }
 
 /// As [`switched`], with more and more rules that match nothing.
@@ -54,7 +55,12 @@ pub(super) fn with_rules() -> Vec<Peer> {
         };
         let what = format!("vnet, {count} rules in the server's group");
         let name = format!("vnet {}", thousands(count));
-        Peer::new(Group::Rules, name, what, Box::new(set_up)).with_rules("vnet", count)
+        let beside: &[_] = match count {
+            10_000 => &["iptables 10k", "vnet 1"],
+            100_000 => &["nft set 100k", "nft set stateful 100k", "vnet 1"],
+            _ => &[],
+        };
+        Peer::new(Group::Rules, name, what, Box::new(set_up)).with_rules("vnet", count).beside(beside)
     };
     COUNTS.map(peer).into()
 }
@@ -99,6 +105,16 @@ fn counter(world: &World) -> Counter {
 pub(super) fn flows(place: &Place) -> Result<Counter> {
     let asked = question(place.world(), "status");
     Ok(Box::new(move || asked()?["flows"]["v4"].as_u64().context("a number of flows")))
+}
+
+/// How many packets the daemon in S knows to have been dropped.
+pub(super) fn drops(place: &Place) -> Counter {
+    let asked = question(place.world(), "drops");
+    Box::new(move || {
+        let drops = asked()?;
+        let total = drops["total"].as_array().context("drops are a list")?;
+        total.iter().map(|row| row["packets"].as_u64().context("packets")).sum()
+    })
 }
 
 /// Asks the daemon of `world` by a command of `vnet-ctl`.

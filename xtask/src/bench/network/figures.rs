@@ -9,12 +9,13 @@ use crate::bench::machine::Machine;
 type Column = (Load, &'static str, fn(f64) -> String);
 
 /// The columns.
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     (Load::Packets, "Mpps", |value| significant(value / 1e6)),
     (Load::Requests, "RR µs", |value| format!("{:.2}", 1e6 / value)),
     (Load::Connections, "CRR/s", |value| format!("{value:.0}")),
     (Load::Resets, "CRR/s (RST)", |value| format!("{value:.0}")),
     (Load::Stream, "TCP Gbps", |value| format!("{:.1}", value / 1e9)),
+    (Load::Refused, "refused Mpps", |value| significant(value / 1e6)),
 ];
 
 /// The headings of [`rows`].
@@ -94,11 +95,9 @@ fn flood(peer: &Flooded) -> Vec<String> {
 }
 
 /// A ratio and its spread; for the time of a request, the inverse of that of requests per second.
-fn ratio(load: Load, Spread { median, min, max }: Spread) -> String {
-    match load {
-        Load::Requests => format!("{:.2} ({:.2}–{:.2})", 1.0 / median, 1.0 / max, 1.0 / min),
-        _ => format!("{} ({}–{})", significant(median), significant(min), significant(max)),
-    }
+fn ratio(load: Load, spread: Spread) -> String {
+    let Spread { median, min, max } = if load == Load::Requests { spread.inverse() } else { spread };
+    format!("{} ({}–{})", significant(median), significant(min), significant(max))
 }
 
 /// Two decimals, or more where they would be nought.

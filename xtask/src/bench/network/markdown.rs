@@ -5,9 +5,10 @@ use std::{fmt::Write as _, fs};
 use anyhow::{Context as _, Result};
 
 use super::{
-    Group, Load, Measured, Peer,
+    Group, Load, Measure, Measured, More, Peer,
     figures::{flood_headings, floods, headings, pair_headings, pairs, quiet, rows},
     plot::{PLOTS, Plot},
+    targets,
 };
 use crate::{bench::machine::Machine, process::root};
 
@@ -17,18 +18,18 @@ const DOCUMENT: &str = "docs/benchmarks.md";
 const FOLDER: &str = "docs/benchmarks";
 
 /// Writes the document and its plots.
-pub(super) fn write(machine: &Machine, measured: &Measured) -> Result<()> {
+pub(super) fn write(machine: &Machine, measured: &Measured, more: &More) -> Result<()> {
     fs::create_dir_all(root().join(FOLDER)).context(FOLDER)?;
     for plot in &PLOTS {
         let path = format!("{FOLDER}/{}.svg", plot.name);
         fs::write(root().join(&path), plot.svg(measured)?).context(path)?;
     }
-    fs::write(root().join(DOCUMENT), text(machine, measured)).context(DOCUMENT)?;
+    fs::write(root().join(DOCUMENT), text(machine, measured, more)).context(DOCUMENT)?;
     eprintln!("written to {DOCUMENT}");
     Ok(())
 }
 
-fn text(machine: &Machine, measured: &Measured) -> String {
+fn text(machine: &Machine, measured: &Measured, more: &More) -> String {
     let Machine { commit, kernel, cpu, cpus } = machine;
     let mut text = format!(
         "# Benchmarks\n\nWritten by `cargo xtask bench --full` at commit {commit}, on Linux {kernel}, {cpu}, {cpus} CPUs; {}.\n\n\
@@ -40,14 +41,25 @@ fn text(machine: &Machine, measured: &Measured) -> String {
          - **Mpps**: datagrams of 18 bytes of a flow that was answered, counted where they arrive.\n\
          - **RR**: one byte and its answer on one TCP connection; the time of both. Less is better.\n\
          - **CRR**: the same with a connection each, closed by FIN or by RST.\n\
-         - **TCP**: one stream of iperf3, cubic.\n\n",
+         - **TCP**: one stream of iperf3, cubic.\n\
+         - **refused**: datagrams of 18 bytes to a port that no rule opens, as the peer counts what it drops; with *direct*,\n\
+         \x20 where there are no rules, those that arrive.\n\n",
         quiet(measured)
     );
+    text += "## Targets\n\nThose that the project has set itself. Why some are missed is told in\n\
+             [performance.md](performance.md).\n\n";
+    table(&mut text, &targets::headings(), &targets::rows(measured, more));
     let all = [Load::Packets, Load::Requests, Load::Connections, Load::Resets, Load::Stream];
     section(&mut text, "Paths", measured.of(Group::Limit).chain(measured.of(Group::Paths)), &all);
     section(&mut text, "Translation", measured.of(Group::Translation), &all);
     section(&mut text, "Segments", measured.of(Group::Segments), &all);
-    table(&mut text, &pair_headings(), &pairs(measured));
+    section(
+        &mut text,
+        "Refused",
+        measured.of(Group::Limit).chain(measured.of(Group::Refused)),
+        &[Load::Refused],
+    );
+    pairs_of(&mut text, measured);
     let on_curves = [Load::Packets, Load::Connections];
     section(&mut text, "Rules", measured.of(Group::Rules), &on_curves);
     plots(&mut text, Group::Rules);
@@ -58,6 +70,8 @@ fn text(machine: &Machine, measured: &Measured) -> String {
              beside them.\n\n";
     plots(&mut text, Group::Flows);
     flood(&mut text, measured);
+    programs(&mut text, more);
+    controller(&mut text, more);
     text += "## What each peer is\n\n";
     let peers = measured.peers().map(|peer| (&peer.name, &peer.what));
     for (name, what) in peers.chain(measured.floods.iter().map(|peer| (&peer.name, &peer.what))) {
@@ -66,12 +80,34 @@ fn text(machine: &Machine, measured: &Measured) -> String {
     text
 }
 
+fn pairs_of(text: &mut String, measured: &Measured) {
+    *text += "## One beside the other\n\nEach as part of *direct*, in the same rounds.\n\n";
+    table(text, &pair_headings(), &pairs(measured));
+}
+
 fn flood(text: &mut String, measured: &Measured) {
     *text += "## Flood\n\nConnections of a client outside to a forwarded port, before and during a flood of SYNs under false\n\
               addresses for the same port, at twice the flows that the peer's table has room for. The flood has a CPU of\n\
               its own, which does all that its packets cost in S; client and server have the same one before and during\n\
               it. So *of before* is by what is left, CPU for CPU.\n\n";
     table(text, &flood_headings(), &floods(measured));
+}
+
+fn programs(text: &mut String, more: &More) {
+    *text += "## Programs\n\nns of one packet, more than an empty program takes (`cargo xtask bench prog`).\n\n\
+              | way | ns |\n|---|---:|\n";
+    for (way, ns) in &more.programs {
+        let _ = writeln!(text, "| {way} | {ns:.0} |");
+    }
+    text.push('\n');
+}
+
+fn controller(text: &mut String, more: &More) {
+    *text += "## Controller\n\nWhat `cargo xtask bench controller` prints.\n\n| part | what | | |\n|---|---|---:|---|\n";
+    for Measure { part, what, value, unit } in &more.controller {
+        let _ = writeln!(text, "| {part} | {what} | {value:.1} | {unit} |");
+    }
+    text.push('\n');
 }
 
 fn section<'a>(text: &mut String, name: &str, peers: impl Iterator<Item = &'a Peer>, loads: &[Load]) {
@@ -127,7 +163,7 @@ mod tests {
             what: "a veth".to_owned(),
             group: Group::Flows,
             curve: Some(("direct".to_owned(), count)),
-            beside: None,
+            beside: Vec::new(),
             absent: None,
             applied_s: None,
             results: results.into(),
@@ -143,7 +179,7 @@ mod tests {
         let measured = Measured { runs: vec![run(1000), run(10_000)], floods };
         let machine =
             Machine { commit: "abc".to_owned(), kernel: "6.18".to_owned(), cpu: "a CPU".to_owned(), cpus: 2 };
-        let text = text(&machine, &measured);
+        let text = text(&machine, &measured, &More::default());
         for line in [
             "| direct 10000 flows | 1.00 | 1.00 (1.00–1.00) | 1000000 | 1.00 (1.00–1.00) |",
             "| vnet flooded | 20000 | 15000 | 0.75 (0.75–0.75) | 0.30 |",
