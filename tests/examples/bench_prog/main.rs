@@ -156,7 +156,7 @@ fn prepare(kernel: &mut Kernel, measured: &'static Measured) -> Way {
 fn prepare_early(kernel: &Kernel, measured: &'static Measured, frame: Vec<u8>) -> Way {
     let (fate, _, after) = kernel.run_xdp(&frame);
     assert_eq!((fate.cast_signed(), &after), (action(measured), &frame), "{}", measured.name);
-    let (context, driver) = (kernel.xdp_context(&frame), Driver::early(kernel.xdp_program()));
+    let (context, driver) = (kernel.xdp_context(&frame), Driver::early(&kernel.xdp));
     let floor = Driver::early_to_nothing();
     Way { measured, frame, context, driver, floor, best: Best::NONE, best_floor: Best::NONE }
 }

@@ -58,7 +58,7 @@ const FRAME_LEN: usize = 4096;
 /// The loaded programs in a world of their own.
 pub(crate) struct Kernel {
     programs: BTreeMap<&'static str, SchedClassifier>,
-    xdp: Xdp,
+    pub(crate) xdp: Xdp,
     maps: Maps,
     /// Maps without a pin.
     pressure: Array<MapData, u32>,
@@ -158,11 +158,6 @@ impl Kernel {
         let word = |at| context_out[at..at + 4].try_into().map(u32::from_ne_bytes).expect("four bytes");
         let (mark, priority) = (word(MARK), word(PRIORITY));
         Run { action: result.return_value as i32, mark, priority, frame: frame_out }
-    }
-
-    /// The XDP program of the uplink.
-    pub(crate) fn xdp_program(&self) -> &Xdp {
-        &self.xdp
     }
 
     /// The `struct xdp_md` of a frame that arrives at the uplink.

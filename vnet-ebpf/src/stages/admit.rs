@@ -11,7 +11,7 @@
 //! flows has one for each device, of others those that nobody has answered. As the table gets fuller, who has opened most of what is in
 //! it has to wait, and the last of it is the host's: see [`Pressure`].
 
-use core::cell::Cell;
+use core::{cell::Cell, ops::Deref};
 
 use vnet_common::{Address, DropReason, FlowKey, Genuine, Pressure, Tuple};
 
@@ -41,7 +41,7 @@ pub fn newcomer<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A
         return Err(DropReason::FlowTableFull);
     }
     let may_open = if case.from.is_outside() && case.datagram.protocol == protocol::TCP {
-        change(&*genuine(snapshot, case)?, |source| source.spend_newcomer(case.now))
+        change(genuine(snapshot, case)?, |source| source.spend_newcomer(case.now))
     } else {
         snapshot.tables.may_open(case.device, case.now)
     };
@@ -77,7 +77,7 @@ fn genuine<'a, A: Address, T: Tables>(
 }
 
 #[inline(always)]
-fn change<R>(source: &Cell<Genuine>, change: impl FnOnce(&mut Genuine) -> R) -> R {
+fn change<R>(source: impl Deref<Target = Cell<Genuine>>, change: impl FnOnce(&mut Genuine) -> R) -> R {
     let mut changed = source.get();
     let result = change(&mut changed);
     source.set(changed);
@@ -89,7 +89,7 @@ fn change<R>(source: &Cell<Genuine>, change: impl FnOnce(&mut Genuine) -> R) -> 
 #[inline(always)]
 pub fn established<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, opener: &FlowKey<A>, now: u32) {
     match snapshot.tables.genuine(opener.src.ip()) {
-        Some(source) => change(&*source, |source| source.give_newcomer_back(now)),
+        Some(source) => change(source, |source| source.give_newcomer_back(now)),
         None => snapshot.tables.established(opener.origin.ifindex(), now),
     }
 }

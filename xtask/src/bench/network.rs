@@ -174,7 +174,7 @@ fn measure(options: &Options) -> Result<Measured> {
 
 impl Measured {
     /// All peers.
-    fn peers(&self) -> impl Iterator<Item = &Peer> {
+    fn peers(&self) -> impl Iterator<Item = &Peer> + Clone {
         self.runs.iter().flat_map(|run| &run.peers)
     }
 

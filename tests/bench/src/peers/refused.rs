@@ -40,8 +40,8 @@ fn nft_ingress() -> Result<Ready> {
     let ready = (bridge::bridge().set_up)()?;
     let switch = ready.place()?.switch().clone();
     let table = format!(
-        "table netdev bench {{ chain in {{ type filter hook ingress device va priority 0; policy accept;\n\
-         ip daddr 10.1.0.3 udp dport {SHUT} counter drop; }} }}\n"
+        "table netdev bench {{ chain in {{\ntype filter hook ingress device va priority 0; policy accept;\n\
+         ip daddr 10.1.0.3 udp dport {SHUT} counter drop\n}}\n}}\n"
     );
     feed(&switch, &["nft", "-f", "-"], &table)?;
     let script = "nft list chain netdev bench in | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'";

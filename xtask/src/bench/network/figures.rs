@@ -48,6 +48,12 @@ fn row(peer: &Peer, loads: &[Load]) -> Vec<String> {
     cells
 }
 
+/// What was measured of any of `peers`.
+fn loads<'a>(peers: impl Iterator<Item = &'a Peer> + Clone) -> Vec<Load> {
+    let is_measured = |load: &Load| peers.clone().any(|peer| peer.results(*load).is_some());
+    COLUMNS.iter().map(|(load, ..)| *load).filter(is_measured).collect()
+}
+
 /// The headings of [`pairs`].
 pub(super) fn pair_headings() -> Vec<String> {
     let names = COLUMNS.iter().map(|(_, name, _)| (*name).to_owned());
@@ -126,8 +132,8 @@ fn quiet_in(run: &Run) -> Option<String> {
 
 /// The whole report for a terminal.
 pub(super) fn table(machine: &Machine, measured: &Measured) -> String {
-    let all = COLUMNS.map(|(load, ..)| load);
-    let peers = aligned(headings(&all), rows(measured.peers(), &all));
+    let loads = loads(measured.peers());
+    let peers = aligned(headings(&loads), rows(measured.peers(), &loads));
     let mut more = String::new();
     for (headings, rows) in [(pair_headings(), pairs(measured)), (flood_headings(), floods(measured))] {
         if !rows.is_empty() {
