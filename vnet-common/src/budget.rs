@@ -88,6 +88,12 @@ impl Genuine {
         Self { known: now, tick: now, newcomers: 0 }
     }
 
+    /// Notes that it was shown again in the tick `now`. What they have spent stays so.
+    #[inline(always)]
+    pub const fn renew(&mut self, now: u32) {
+        self.known = now;
+    }
+
     /// Whether that is believed in the tick `now`.
     #[inline(always)]
     pub const fn is_believed(&self, now: u32) -> bool {
@@ -149,6 +155,15 @@ mod tests {
         let mut fresh = Budget::default();
         fresh.give_newcomer_back(0);
         assert_eq!(open(&mut fresh, 0), 2000);
+    }
+
+    #[test]
+    fn who_shows_again_that_they_are_there_has_spent_what_they_have() {
+        let mut known = Genuine::since(7);
+        while known.spend_newcomer(700) {}
+        assert!(!known.is_believed(700));
+        known.renew(700);
+        assert_eq!((known.is_believed(700), known.has_newcomers(700)), (true, false));
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub trait Tables: FlowTable<V4> + FlowTable<V6> {
     fn secret(&self) -> [u64; 2];
     /// Who is outside for certain at this address.
     fn genuine(&self, addr: Ip) -> Option<Self::Genuine<'_>>;
-    /// Notes that somebody is.
+    /// Notes that somebody is of whom that was not known.
     fn believe(&self, addr: Ip, now: u32);
 
     /// From which of an overlay's peers frames of `mac` came last under `generation`, in the network whose bridge is

@@ -268,10 +268,11 @@ pub fn all_but_one(now: u32) -> Budget {
     budget
 }
 
-/// Somebody outside who has opened all connections of this tick that they may, but for one.
+/// Somebody outside who has opened all connections of this tick that they may, but for one, and who is not believed any
+/// longer to be there.
 #[must_use]
 pub fn all_but_one_of_source(now: u32) -> Genuine {
-    let mut known = Genuine::since(now);
+    let mut known = Genuine::since(now.wrapping_sub(ticks_from_secs(601)));
     for _ in 1..NEWCOMERS_OF_SOURCE {
         known.spend_newcomer(now);
     }

@@ -41,7 +41,8 @@ fn strangers(version: Version) -> Vec<Case> {
                 .then(Step::Tick)
                 .then(Step::Press(Pressure::Filling))
                 .then(Step::Spend(Device::U))
-                .then(Step::SpendOf(ip(&O, version))),
+                .then(Step::SpendOf(ip(&O, version)))
+                .then(Step::Challenge(asked)),
         ))
         .enters(&next.tcp(SYN, 100, 0), &next_inner.tcp(SYN, 100, 0))
         .enters(&next.tcp(SYN, 100, 0), &next_inner.tcp(SYN, 100, 0))

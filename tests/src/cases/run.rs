@@ -29,7 +29,7 @@ pub trait Runner {
     fn tick(&mut self);
     /// Spends what a device may send to many in this tick, but for one frame.
     fn spend(&mut self, device: Device);
-    /// Knows that somebody is outside, and spends the connections that they may open in this tick, but for one.
+    /// Spends the connections that somebody outside may open in this tick, but for one; they were known to be there.
     fn spend_of(&mut self, addr: Ip);
     /// Says how full a flow table is.
     fn press(&mut self, pressure: Pressure);

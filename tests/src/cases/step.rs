@@ -283,7 +283,8 @@ pub enum Step {
     },
     /// What a device may send to many in this tick is spent, but for one frame; and the flows that it may open.
     Spend(Device),
-    /// Who is outside is known to be there, and has spent the connections that they may open in this tick, but for one.
+    /// Who is outside has spent the connections that they may open in this tick, but for one; that they are there was shown
+    /// too long ago.
     SpendOf(Ip),
     /// The controller says how full the flow tables are.
     Press(Pressure),

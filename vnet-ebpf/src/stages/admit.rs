@@ -107,7 +107,12 @@ pub fn answers<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, case: &Case<A>
     let is_right = segment.seq == number(secret, &tuple, era)
         || segment.seq == number(secret, &tuple, era.wrapping_sub(1));
     if is_right {
-        snapshot.tables.believe(case.datagram.src.ip(), case.now);
+        let source = case.datagram.src.ip();
+        match snapshot.tables.genuine(source) {
+            // An answer that is given again is no way to a new budget.
+            Some(known) => change(known, |known| known.renew(case.now)),
+            None => snapshot.tables.believe(source, case.now),
+        }
     }
     is_right
 }
