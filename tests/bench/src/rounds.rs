@@ -21,6 +21,8 @@ use crate::{
 
 /// A leg in which *direct* has changed by more than this does not count.
 const DRIFT: f64 = 0.05;
+/// So many quiet legs tell more than all of them do.
+const ENOUGH: usize = 3;
 /// Peers in a leg.
 const LEG: usize = 5;
 /// Rounds that may be thrown away for each one that counts.
@@ -94,7 +96,7 @@ struct Results {
     of_direct: Vec<f64>,
     /// By how much *direct* differed between the beginning and the end of the leg.
     drift: Vec<f64>,
-    /// Which of them count: those of quiet legs, or all of them if none was quiet.
+    /// Which of them count: those of quiet legs, or all of them if there were too few of these.
     counts: Vec<bool>,
 }
 
@@ -251,7 +253,7 @@ impl Measured {
                 results.drift.push(leg.drift(*load));
                 results.counts.push(leg.drift(*load) <= DRIFT);
             }
-            if !results.counts.contains(&true) {
+            if results.counts.iter().filter(|counts| **counts).count() < ENOUGH {
                 results.counts.fill(true);
             }
             results

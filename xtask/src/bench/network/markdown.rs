@@ -36,8 +36,8 @@ fn text(machine: &Machine, measured: &Measured, more: &More) -> String {
          Three network namespaces, A, S and B, are joined by two veths, and only what S does differs; in *direct* a\n\
          veth leads from A straight to B, and for *Segments* S is two hosts with a wire between them. Client and\n\
          server are on one CPU. Figures are medians; *of direct* is the\n\
-         ratio to *direct* just before and after, with its least and greatest value. Machines differ and drift: compare\n\
-         ratios, not figures.\n\n\
+         ratio to *direct* just before and after, with its least and greatest value. Legs between which *direct* changed by\n\
+         more than 5 % do not count, if three others do. Machines differ and drift: compare ratios, not figures.\n\n\
          - **Mpps**: datagrams of 18 bytes of a flow that was answered, counted where they arrive.\n\
          - **RR**: one byte and its answer on one TCP connection; the time of both. Less is better.\n\
          - **CRR**: the same with a connection each, closed by FIN or by RST.\n\

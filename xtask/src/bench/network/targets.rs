@@ -119,8 +119,8 @@ const TARGETS: [(&str, Figure, Bound); 31] = [
     ("Program of an established flow, ns", Figure::Program("from_port: TCP v4, established"), AtMost(50.0)),
     ("100,000 rules in force, ms", Figure::Applied("vnet 100k"), AtMost(100.0)),
     ("times sooner than nft with a set", Figure::AppliedSooner("vnet 100k", "nft set 100k"), AtLeast(4.0)),
+    ("one rule, ms", Figure::Applied("vnet 1"), AtMost(1.0)),
     ("one rule of 100,000, ms", Figure::Controller("rules", "one rule changed"), AtMost(1.0)),
-    ("one rule of few, ms", Figure::Controller("ports", "one rule changed"), AtMost(1.0)),
     ("Memory of a flow, bytes", Figure::Controller("flows", "kernel memory for each, IPv4"), AtMost(320.0)),
     ("New connections during a flood, of before", Figure::Flooded("vnet dnat flooded"), AtLeast(0.8)),
 ];
