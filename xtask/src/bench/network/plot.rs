@@ -86,6 +86,15 @@ impl Plot {
     }
 }
 
+/// 100,000 as 100k, a million as 1M.
+fn thousands(value: f64) -> String {
+    match value {
+        ..1e3 => value.to_string(),
+        1e3..1e6 => format!("{}k", value / 1e3),
+        _ => format!("{}M", value / 1e6),
+    }
+}
+
 fn draw(curves: &Curves, (x, y): (&str, &str)) -> Result<String> {
     let points = || curves.values().flatten();
     let most = points().map(|point| point.1).fold(1.0, f64::max);
@@ -103,8 +112,11 @@ fn draw(curves: &Curves, (x, y): (&str, &str)) -> Result<String> {
             .y_label_area_size(80)
             .build_cartesian_2d((left..right).log_scale(), (least / 2.0..most * 2.0).log_scale())
             .map_err(failed)?;
-        let axes = chart.configure_mesh().x_desc(x).y_desc(y).label_style(("sans-serif", 14)).draw();
-        axes.map_err(failed)?;
+        let labels = ("sans-serif", 14);
+        let short = |value: &f64| thousands(*value);
+        let mut axes = chart.configure_mesh();
+        axes.x_desc(x).y_desc(y).label_style(labels).x_label_formatter(&short).y_label_formatter(&short);
+        axes.draw().map_err(failed)?;
         for (number, (name, points)) in curves.iter().enumerate() {
             let colour = Palette99::pick(number).stroke_width(2);
             let line = chart.draw_series(LineSeries::new(points.iter().copied(), colour)).map_err(failed)?;
@@ -132,7 +144,7 @@ mod tests {
     fn a_plot_names_its_curves_and_axes() {
         let curves = Curves::from([("vnet".to_owned(), vec![(1.0, 9e5), (1e5, 8e5)])]);
         let svg = draw(&curves, ("rules", "packets/s")).expect("a plot");
-        for word in ["<svg", "vnet", "rules", "packets/s"] {
+        for word in ["<svg", "vnet", "rules", "packets/s", "10k"] {
             assert!(svg.contains(word), "{word}");
         }
     }
