@@ -172,6 +172,13 @@ fn measure(options: &Options) -> Result<Measured> {
     serde_json::from_str(json).context("read what it measured")
 }
 
+impl Flood {
+    /// What part of the connections was left.
+    fn left(&self) -> f64 {
+        self.during / self.before
+    }
+}
+
 impl Measured {
     /// All peers.
     fn peers(&self) -> impl Iterator<Item = &Peer> + Clone {

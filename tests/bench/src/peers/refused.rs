@@ -10,7 +10,7 @@ use crate::{
 
 /// All of them, those that others are held against first.
 pub(super) fn all() -> Vec<Peer> {
-    let routed = rules::routed_by_iptables();
+    let routed = rules::iptables_stateful(1);
     let what = "a Linux bridge; nft drops by one rule at the ingress of the client's device (netdev)";
     vec![
         peer("nft ingress", what, nft_ingress).needs(&["nft"]),

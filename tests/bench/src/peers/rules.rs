@@ -87,7 +87,8 @@ fn iptables(count: u32) -> Peer {
     peer("iptables", count, "iptables-legacy, one after another", make).needs(&["iptables-legacy-restore"])
 }
 
-fn iptables_stateful(count: u32) -> Peer {
+/// As [`iptables`], behind a rule for what is established.
+pub(super) fn iptables_stateful(count: u32) -> Peer {
     let make = |switch: &Namespace, count| {
         legacy(switch, &linear(count, "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"))
     };
@@ -133,11 +134,6 @@ pub(super) fn legacy_counter(switch: Namespace, word: &'static str) -> Counter {
         let counts = sh(&switch, &script)?;
         counts.lines().map(|count| count.parse::<u64>().context("a counter")).sum()
     })
-}
-
-/// One rule, and state; the rest is dropped.
-pub(super) fn routed_by_iptables() -> Peer {
-    iptables_stateful(1)
 }
 
 fn ipset(count: u32) -> Peer {

@@ -95,7 +95,7 @@ fn flood(peer: &Flooded) -> Vec<String> {
     let whole = |spread: Spread| format!("{:.0}", spread.median);
     cells.push(told(|round| round.before, whole));
     cells.push(told(|round| round.during, whole));
-    cells.push(told(|round| round.during / round.before, |spread| ratio(Load::Connections, spread)));
+    cells.push(told(Flood::left, |spread| ratio(Load::Connections, spread)));
     cells.push(told(|round| round.syns, |spread| significant(spread.median / 1e6)));
     cells
 }

@@ -1,6 +1,6 @@
 //! What the project wants to reach, beside what a full run has measured.
 
-use super::{Load, Measured, More, Spread, figures::significant};
+use super::{Flood, Load, Measured, More, Spread, figures::significant};
 
 /// What a figure is a part of.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +179,7 @@ impl Figure {
             Self::AppliedSooner(own, other) => Some(alone(peer(other)?.applied_s? / peer(own)?.applied_s?)),
             Self::Flooded(name) => {
                 let peer = measured.floods.iter().find(|peer| peer.name == name)?;
-                Spread::of(peer.rounds.iter().map(|round| round.during / round.before))
+                Spread::of(peer.rounds.iter().map(Flood::left))
             }
             Self::Program(name) => {
                 more.programs.iter().find(|(way, _)| way == name).map(|(_, ns)| alone(*ns))
