@@ -1,6 +1,6 @@
 //! The table of cases on the host model; then what no table can list: frames cut anywhere, and noise.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZero, thread};
 
 use vnet_common::{Delivery, DropReason};
 use vnet_tests::cases::{
@@ -71,35 +71,38 @@ fn what_is_dropped_early_would_be_dropped_later() {
 /// Plays each case up to a packet, and gives that packet cut at every length in its place.
 #[test]
 fn a_frame_cut_anywhere_goes_nowhere() {
-    let mut model = Model::new(DEVICES);
-    for case in cases::all() {
-        let packets = case.steps.iter().enumerate().filter_map(|(number, step)| match step {
-            Step::Packet { entry, frame, .. } => Some((number, *entry, frame)),
-            _ => None,
-        });
-        // The table's end is slow, and its packets are like all others.
-        if case.steps.iter().any(|step| matches!(step, Step::Fill { .. })) {
-            continue;
+    let mut cases = cases::all();
+    // The table's end is slow, and its packets are like all others.
+    cases.retain(|case| !case.steps.iter().any(|step| matches!(step, Step::Fill { .. })));
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for start in 0..at_once {
+            let cases = cases.iter().skip(start).step_by(at_once);
+            scope.spawn(move || cases.for_each(|case| cut_everywhere(&mut Model::new(DEVICES), case)));
         }
-        for (number, entry, frame) in packets {
-            // Behind all headers some lengths will do.
-            for len in (0..frame.len()).filter(|len| *len < 256 || len % 61 == 0) {
-                arrive_at(&mut model, &case, number);
-                let mut packet = arriving(&entry, 1, frame[..len].to_vec());
-                let seen = model.verdict(&entry, &mut packet);
-                // What the host says to its own LAN is its own: whatever is for many, and of its neighbours.
-                let is_the_hosts = entry.hook == Hook::ToSegment;
-                let is_copied = !packet.copies.is_empty() && !is_the_hosts;
-                let is_sent = matches!(seen, Seen::Send(..)) && !(is_the_hosts && frame[12..14] == [8, 6]);
-                assert!(
-                    !is_sent && !is_copied || len >= announced_len(frame),
-                    "{}, step {}: {len} bytes of {} were sent:\n{}",
-                    case.name,
-                    number + 1,
-                    frame.len(),
-                    hex(frame)
-                );
-            }
+    });
+}
+
+fn cut_everywhere(model: &mut Model, case: &Case) {
+    for (number, step) in case.steps.iter().enumerate() {
+        let Step::Packet { entry, frame, .. } = step else { continue };
+        // Behind all headers some lengths will do.
+        for len in (0..frame.len()).filter(|len| *len < 256 || len % 61 == 0) {
+            arrive_at(model, case, number);
+            let mut packet = arriving(entry, 1, frame[..len].to_vec());
+            let seen = model.verdict(entry, &mut packet);
+            // What the host says to its own LAN is its own: whatever is for many, and of its neighbours.
+            let is_the_hosts = entry.hook == Hook::ToSegment;
+            let is_copied = !packet.copies.is_empty() && !is_the_hosts;
+            let is_sent = matches!(seen, Seen::Send(..)) && !(is_the_hosts && frame[12..14] == [8, 6]);
+            assert!(
+                !is_sent && !is_copied || len >= announced_len(frame),
+                "{}, step {}: {len} bytes of {} were sent:\n{}",
+                case.name,
+                number + 1,
+                frame.len(),
+                hex(frame)
+            );
         }
     }
 }

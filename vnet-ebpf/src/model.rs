@@ -23,7 +23,12 @@ use crate::{
     fragments::{Fragmented, Held},
     pipeline,
     question::{Answer, Question},
-    stages::{install::ports, judge, refuse::Refusal, translate},
+    stages::{
+        install::{Attempt, ports},
+        judge,
+        refuse::Refusal,
+        translate,
+    },
     tables::{FlowTable, InsertError, Snapshot, Tables},
     verdict::Outcome,
 };
@@ -313,6 +318,10 @@ macro_rules! flow_table {
 
             fn reserve_port(&self, case: &mut Case<$addr>) -> Result<(), DropReason> {
                 ports::reserve_port(self, case)
+            }
+
+            fn try_port(&self, case: &mut Case<$addr>, number: u32) -> Result<Attempt, DropReason> {
+                ports::try_port(self, case, number)
             }
 
             fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {

@@ -356,6 +356,15 @@ pub trait Packet: Buffer {
     /// Runs [`pipeline::spread`], as [`Buffer::check_options`] does.
     fn spread<T: Tables>(&mut self, snapshot: &Snapshot<'_, T>, network: u32, except: u32);
 
+    /// Runs [`pipeline::spread_by`], likewise.
+    fn spread_by<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        network: u32,
+        except: u32,
+        index: u32,
+    ) -> bool;
+
     /// Whether the host received it elsewhere and forwards it, rather than sending it itself.
     fn is_forwarded(&self) -> bool;
 

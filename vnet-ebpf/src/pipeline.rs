@@ -59,7 +59,7 @@ pub use answer::{answer, challenge, challenge_early, is_answered};
 pub use decided::carry_on;
 pub use early::{early, judge as judge_early};
 pub use flooded::{to_host, to_port};
-pub use segment::{came, came_encapsulated, from_segment, from_underlay, spread, to_segment};
+pub use segment::{came, came_encapsulated, from_segment, from_underlay, spread, spread_by, to_segment};
 
 /// Where and when a packet arrived.
 #[derive(Clone, Copy, Debug)]

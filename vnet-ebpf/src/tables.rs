@@ -25,7 +25,7 @@ use crate::{
     case::Case,
     fragments::{Fragmented, Held},
     question::{Answer, Question},
-    stages::refuse::Refusal,
+    stages::{install::Attempt, refuse::Refusal},
     verdict::Outcome,
 };
 
@@ -170,6 +170,12 @@ pub trait FlowTable<A: Copy> {
     /// # Errors
     /// As that does.
     fn reserve_port(&self, case: &mut Case<A>) -> Result<(), DropReason>;
+
+    /// Runs [`ports::try_port`], as [`Tables::ask`] does.
+    ///
+    /// # Errors
+    /// As that does.
+    fn try_port(&self, case: &mut Case<A>, number: u32) -> Result<Attempt, DropReason>;
 
     /// Notes that a packet of the entry's direction passes now; `false` if the entry's flow has expired.
     #[inline(always)]

@@ -22,6 +22,7 @@ fn strangers(version: Version) -> Vec<Case> {
     let (next, next_inner) = (way(version, (O, 7001), (U, 8080)), way(version, (O, 7001), (C, 80)));
     let (third, third_inner) = (way(version, (O, 7002), (U, 8080)), way(version, (O, 7002), (C, 80)));
     let (date, date_inner) = (way(version, (O, 7000), (U, 5000)), way(version, (O, 7000), (C, 6000)));
+    let (later, later_inner) = (way(version, (O, 7001), (U, 5000)), way(version, (O, 7001), (C, 6000)));
     let opens = |case: Case| case.enters(&asked.tcp(SYN, 100, 0), &inner.tcp(SYN, 100, 0));
     let answers = |case: Case| {
         case.leaves(&inner.back().tcp(SYN_ACK, 500, 101), &asked.back().tcp(SYN_ACK, 500, 101))
@@ -62,8 +63,17 @@ fn strangers(version: Version) -> Vec<Case> {
             .then(Step::Press(Pressure::Filling))
             .then(Step::Spend(Device::U))
             .enters(&date.udp(), &date_inner.udp())
-            .drops(outside(), received(&way(version, (O, 7001), (U, 5000)).udp()), DropReason::NewFlowLimit)
+            .drops(outside(), received(&later.udp()), DropReason::NewFlowLimit)
             .leaves(&date_inner.back().udp(), &date.back().udp()),
+        begin("what_other_protocols_open_is_given_back_to_the_device")
+            .then(Step::Tick)
+            .then(Step::Press(Pressure::Filling))
+            .then(Step::Spend(Device::U))
+            .then(Step::SpendOf(ip(&O, version)))
+            .enters(&date.udp(), &date_inner.udp())
+            .drops(outside(), received(&later.udp()), DropReason::NewFlowLimit)
+            .leaves(&date_inner.back().udp(), &date.back().udp())
+            .enters(&later.udp(), &later_inner.udp()),
     ]
 }
 

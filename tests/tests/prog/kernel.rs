@@ -15,9 +15,12 @@ use vnet_common::{
     DropReason, ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, Genuine, Ip, Pressure, V4, V6,
     limits, mark, ticks_from_ns, ticks_from_secs,
 };
-use vnet_ctl::datapath::{
-    Capacity, Datapath,
-    names::{Pins, UPLINK_XDP},
+use vnet_ctl::{
+    datapath::{
+        Capacity, Datapath, WantedEarly,
+        names::{self, Pins, UPLINK_XDP},
+    },
+    policy,
 };
 use vnet_tests::cases::{
     Entry, Hook,
@@ -84,6 +87,15 @@ pub(crate) struct Run {
     pub(crate) frame: Vec<u8>,
 }
 
+/// A veth has no queue for the program of uplinks to run on unless that is attached.
+fn attach_xdp(datapath: &mut Datapath, uplink: u32) {
+    let wanted =
+        WantedEarly { device: "u".to_owned(), xdp: policy::Xdp::Native, is_trunk: false, is_veth: false };
+    datapath.settle_earlies(&[(uplink, wanted)].into()).expect("settle the XDP programs");
+    let attached: Vec<_> = datapath.earlies().map(|early| (early.mode, &early.reason)).collect();
+    assert_eq!(attached, [(Some(names::XdpMode::Native), &None)]);
+}
+
 impl Kernel {
     /// Loads the datapath the way the controller does. The calling thread leaves the host.
     pub(crate) fn load() -> Self {
@@ -91,7 +103,9 @@ impl Kernel {
         place::leave_the_host(bpffs.path());
         let devices = place::create_devices();
         let pins = Pins::new(bpffs.path());
-        let datapath = Datapath::open(&pins, Capacity::DECLARED).expect("load the datapath");
+        let mut datapath = Datapath::open(&pins, Capacity::DECLARED).expect("open the datapath");
+        datapath.load(&names::Hook::ALL.into()).expect("load the programs");
+        attach_xdp(&mut datapath, devices.index(Device::U));
         let maps = Maps::open(&pins);
         let infos = programs_of(maps.ids());
         let (programs, xdp) = (tc_programs(&infos), xdp_program(&infos));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use aya::{
     maps::{Map, MapData},
-    programs::{ProgramInfo, SchedClassifier, Xdp, XdpMode, loaded_programs},
+    programs::{ProgramInfo, SchedClassifier, Xdp, loaded_programs},
 };
 use aya_obj::programs::XdpAttachType;
 use vnet_ctl::datapath::names::UPLINK_XDP;
@@ -43,15 +43,10 @@ pub(crate) fn tc_programs(infos: &[ProgramInfo]) -> BTreeMap<&'static str, Sched
     PROGRAMS.into_iter().map(program).collect()
 }
 
-/// The XDP program among them, attached to the uplink: a veth has no queue for it otherwise.
+/// The XDP program among them.
 pub(crate) fn xdp_program(infos: &[ProgramInfo]) -> Xdp {
     let info = named(infos, UPLINK_XDP);
-    let mut xdp =
-        Xdp::from_program_info(info, UPLINK_XDP.into(), XdpAttachType::Interface).expect("an XDP program");
-    let link = xdp.attach("u", XdpMode::Driver).expect("attach the XDP program");
-    // It stays attached for as long as the namespace is there.
-    std::mem::forget(xdp.take_link(link).expect("the link"));
-    xdp
+    Xdp::from_program_info(info, UPLINK_XDP.into(), XdpAttachType::Interface).expect("an XDP program")
 }
 
 fn named(infos: &[ProgramInfo], name: &str) -> ProgramInfo {

@@ -1,9 +1,15 @@
 //! The datapath's part in the steps of a plan.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::SharedDatapath;
-use crate::{datapath::names::Hook, host::Attach, plan::Role};
+use crate::{
+    datapath::names::Hook,
+    host::Attach,
+    plan::{Action, Plan, Role},
+};
 
 impl Attach for SharedDatapath {
     fn attach_port(&mut self, ifindex: u32, _: &str) -> Result<()> {
@@ -35,4 +41,18 @@ pub(super) const fn hook_of(role: Role) -> Hook {
         Role::Lan => Hook::ToSegment,
         Role::Underlay => Hook::FromUnderlay,
     }
+}
+
+/// The programs that the steps of a plan attach.
+pub(super) fn hooks_of(plan: &Plan) -> BTreeSet<Hook> {
+    let mut hooks = BTreeSet::new();
+    for step in plan.prepare.iter().chain(&plan.finish) {
+        match &step.action {
+            Action::AttachPort { .. } => hooks.extend(Hook::OF_PORT),
+            Action::AttachBridge { .. } => hooks.extend(Hook::OF_BRIDGE),
+            Action::AttachOutside { role, .. } => _ = hooks.insert(hook_of(*role)),
+            _ => {}
+        }
+    }
+    hooks
 }

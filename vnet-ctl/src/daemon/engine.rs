@@ -21,6 +21,7 @@ use super::{
     answers::troubles,
     apply::Occasion,
     at_length,
+    attach::hooks_of,
     clock::Now,
     declared::{Conflicts, Declared, Joined},
     desired::{desired, place},
@@ -290,6 +291,9 @@ impl Engine {
 
     /// Carries a plan out. On failure, what it did is undone.
     async fn carry_out(&mut self, change: Change) -> Result<Outcome, Failed> {
+        let hooks = hooks_of(change.steps());
+        self.progress.stage("loading programs", 0);
+        at_length(|| self.datapath.lock().load(&hooks)).map_err(|error| Failed { error, undone: true })?;
         self.progress.stage("preparing devices", change.steps().prepare.len());
         let mut attach = self.progress.counting(self.datapath.clone());
         let prepared = self.host.apply(&change.steps().prepare, &mut attach).await?;

@@ -217,6 +217,8 @@ async fn serve(
     signals: Signals,
 ) -> Result<()> {
     socket.publish()?;
+    // What follows may wait for its turn, but misses nothing; and a manager hears of readiness first.
+    announce(daemon);
     let tasks = [
         tokio::spawn(heed_signals(daemon.clone(), signals)),
         tokio::spawn(expire_flows(daemon.clone())),
@@ -227,7 +229,6 @@ async fn serve(
         tokio::spawn(notify::watch(daemon.clone())),
         tokio::spawn(snoop::learn(daemon.clone())),
     ];
-    announce(daemon);
     answer(daemon, socket, listener).await;
     tasks.iter().for_each(JoinHandle::abort);
     Ok(())

@@ -22,7 +22,7 @@ use super::{
     names, readers,
     tables::{
         ElasticIps, Endpoints, Exits, Forwards, Joins, Layout, Links, Networks, Peers, Policy, Ports,
-        Stations, Table, Uplinks, Vteps, take_map,
+        Stations, Table, Uplinks, Vteps, open_map,
     },
 };
 use crate::compile::{Difference, Tables};
@@ -75,7 +75,7 @@ macro_rules! policy_tables {
         }
 
         impl Maps {
-            fn take(object: &mut Ebpf) -> Result<Self> {
+            fn take(object: &Ebpf) -> Result<Self> {
                 Ok(Self { $($field: Table::take(object)?,)+ })
             }
 
@@ -182,8 +182,8 @@ pub(super) struct Commits {
 
 impl Commits {
     /// Takes the maps out of `object` and reads what they hold.
-    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
-        let control: Array<MapData, Control> = take_map(object, names::CONTROL)?;
+    pub(super) fn take(object: &Ebpf) -> Result<Self> {
+        let control: Array<MapData, Control> = open_map(object, names::CONTROL)?;
         let generation = control.get(&0, 0).context("read the generation in force")?.generation;
         let maps = Maps::take(object)?;
         let held = maps.read()?.map(|tables| Some(Arc::new(tables)));

@@ -18,10 +18,10 @@ pub(super) struct DropCounters {
 }
 
 impl DropCounters {
-    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
+    pub(super) fn take(object: &Ebpf) -> Result<Self> {
         Ok(Self {
-            total: tables::take_map(object, names::DROPS)?,
-            by_port: tables::take_map(object, names::PORT_DROPS)?,
+            total: tables::open_map(object, names::DROPS)?,
+            by_port: tables::open_map(object, names::PORT_DROPS)?,
         })
     }
 

@@ -12,12 +12,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::{Ebpf, programs::Xdp as Program};
+use aya::Ebpf;
 
 use super::{
     links::{detach, device_name, files, lacks, pin, put_right, remove, remove_pin, take_over},
     mend::{Mended, Unmended, What},
-    names::{Pins, UPLINK_XDP, XdpMode, parse_xdp_link_name},
+    names::{Pins, XdpMode, parse_xdp_link_name},
+    programs::uplink_xdp,
     sys,
 };
 use crate::policy::Xdp;
@@ -71,7 +72,7 @@ pub(super) struct Earlies {
 
 impl Earlies {
     /// Gives the links that are pinned the program of `object`, each in one step.
-    pub(super) fn adopt(pins: &Pins, object: &Ebpf) -> Result<Self> {
+    pub(super) fn adopt(pins: &Pins, object: &mut Ebpf) -> Result<Self> {
         let mut earlies = Self { pins: pins.clone(), links: BTreeMap::new(), uplinks: BTreeMap::new() };
         for (path, ifindex, mode) in pinned(&pins.links())? {
             match take_over(&path, program(object)?)? {
@@ -88,7 +89,7 @@ impl Earlies {
     /// When it cannot be detached.
     pub(super) fn settle(
         &mut self,
-        object: &Ebpf,
+        object: &mut Ebpf,
         wanted: &BTreeMap<u32, WantedEarly>,
     ) -> Result<Vec<String>> {
         let before: BTreeSet<_> = self.links.keys().copied().collect();
@@ -121,7 +122,7 @@ impl Earlies {
     }
 
     /// Attaches it and pins its link, if it is not attached.
-    fn attach(&mut self, object: &Ebpf, (ifindex, mode): (u32, XdpMode)) -> Result<()> {
+    fn attach(&mut self, object: &mut Ebpf, (ifindex, mode): (u32, XdpMode)) -> Result<()> {
         if self.links.contains_key(&(ifindex, mode)) {
             return Ok(());
         }
@@ -148,7 +149,7 @@ impl Earlies {
     }
 
     /// Puts right what somebody changed; what was, and what could not be.
-    pub(super) fn look_after(&mut self, object: &Ebpf) -> Result<(Vec<Mended>, Vec<Unmended>)> {
+    pub(super) fn look_after(&mut self, object: &mut Ebpf) -> Result<(Vec<Mended>, Vec<Unmended>)> {
         let (mut mended, mut unmended) = (Vec::new(), Vec::new());
         for place in self.links.keys().copied().collect::<Vec<_>>() {
             // With its device, it goes for good.
@@ -166,14 +167,14 @@ impl Earlies {
     }
 
     /// What is wrong with it.
-    fn lacks(&self, place: (u32, XdpMode), object: &Ebpf) -> Result<Option<What>> {
+    fn lacks(&self, place: (u32, XdpMode), object: &mut Ebpf) -> Result<Option<What>> {
         let Some(link) = self.links.get(&place) else { return Ok(Some(What::Detached)) };
         let info = sys::xdp_info(link.as_fd()).context("look at the link of an XDP program")?;
         let runs = (info.ifindex == place.0).then_some(info.program);
-        Ok(lacks(runs, find(object)?.info()?.id(), &self.pins.xdp_link(place.0, place.1)))
+        Ok(lacks(runs, uplink_xdp(object)?.info()?.id(), &self.pins.xdp_link(place.0, place.1)))
     }
 
-    fn mend(&mut self, place: (u32, XdpMode), what: What, object: &Ebpf) -> Result<()> {
+    fn mend(&mut self, place: (u32, XdpMode), what: What, object: &mut Ebpf) -> Result<()> {
         let path = self.pins.xdp_link(place.0, place.1);
         let link = self.links.get(&place).filter(|_| what != What::Detached);
         let Some(link) = link else {
@@ -234,13 +235,8 @@ fn below_vlans(config: &str) -> impl Iterator<Item = &str> {
     config.lines().filter_map(|line| line.split('|').nth(2)).map(str::trim)
 }
 
-fn find(object: &Ebpf) -> Result<&Program> {
-    let program = object.program(UPLINK_XDP).with_context(|| format!("the object has no {UPLINK_XDP}"))?;
-    program.try_into().with_context(|| format!("{UPLINK_XDP} is not an XDP program"))
-}
-
-fn program(object: &Ebpf) -> Result<BorrowedFd<'_>> {
-    Ok(find(object)?.fd()?.as_fd())
+fn program(object: &mut Ebpf) -> Result<BorrowedFd<'_>> {
+    Ok(uplink_xdp(object)?.fd()?.as_fd())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use super::{
     names,
     pairs::{Pair, Patience, forgotten, pair_up},
     pressure::Openers,
-    readers, sys, tables,
+    programs, readers, sys, tables,
 };
 use crate::api::types::{FlowCounts, FlowInfo};
 
@@ -78,7 +78,7 @@ fn port_bytes<A>(key: &FlowKey<A>) -> [u8; 4] {
 }
 
 impl FlowTables {
-    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
+    pub(super) fn take(object: &Ebpf) -> Result<Self> {
         Ok(Self { v4: Table::take(object)?, v6: Table::take(object)? })
     }
 
@@ -159,8 +159,8 @@ impl<A: Version> Table<A>
 where
     FlowKey<A>: Pod,
 {
-    fn take(object: &mut Ebpf) -> Result<Self> {
-        Ok(Self { map: tables::take_map(object, A::MAP)? })
+    fn take(object: &Ebpf) -> Result<Self> {
+        Ok(Self { map: tables::open_map(object, A::MAP)? })
     }
 
     fn entries(&self) -> Result<Vec<(FlowKey<A>, A::Image)>> {
@@ -258,8 +258,7 @@ struct Marker<'a> {
 
 impl<'a> Marker<'a> {
     fn of(object: &'a Ebpf, mark: Mark) -> Result<Self> {
-        let program = object.program(names::EXPIRE).context("the eBPF object has no program expire")?;
-        Ok(Self { program: program.try_into().context("expire is not a tc program")?, mark })
+        Ok(Self { program: programs::expire(object)?, mark })
     }
 
     /// Marks entries unless a packet has passed since they were last seen then, or even so; which are to be deleted.

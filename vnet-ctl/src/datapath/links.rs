@@ -31,6 +31,7 @@ use tracing::{debug, warn};
 use super::{
     mend::{Mended, Unmended, What},
     names::{Hook, Pins, is_socket_link_name, parse_link_name, parse_xdp_link_name},
+    programs::{self, classifier},
     sys,
 };
 
@@ -115,7 +116,7 @@ impl Links {
             debug!("the device of {} is gone", path.display());
             return Ok(false);
         };
-        if !replace(path, program(object, hook)?)? {
+        if !replace(path, classifier(object, hook)?)? {
             return Ok(false);
         }
         self.records.insert((ifindex, hook), Record { device, link: Some(link) });
@@ -156,8 +157,8 @@ impl Links {
     /// Compares what every device should run with what it runs, and mends what differs.
     pub(super) fn look_after(&mut self, object: &mut Ebpf) -> Result<Found> {
         let mut own = BTreeMap::new();
-        for hook in Hook::ALL {
-            own.insert(hook, program(object, hook)?.info()?.id());
+        for hook in self.records.keys().map(|&(_, hook)| hook).collect::<BTreeSet<_>>() {
+            own.insert(hook, classifier(object, hook)?.info()?.id());
         }
         let pinned: BTreeSet<PathBuf> = files(&self.pins.links())?.into_iter().collect();
         let mut found = Found::default();
@@ -184,7 +185,7 @@ impl Links {
                     Health::Sound if pinned.contains(&path) => continue,
                     Health::Sound => repin(record, &path).map(|()| What::Unpinned),
                     Health::Replaced => {
-                        put_back(record, &path, program(object, *hook)?).map(|()| What::Replaced)
+                        put_back(record, &path, classifier(object, *hook)?).map(|()| What::Replaced)
                     }
                     Health::Detached => {
                         record.link = None;
@@ -248,11 +249,6 @@ pub(super) fn remove_pin(path: &Path) -> Result<()> {
     }
 }
 
-fn program(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier> {
-    let program = object.program_mut(hook.program()).with_context(|| format!("the object has no {hook}"))?;
-    program.try_into().with_context(|| format!("{hook} is not a tc program"))
-}
-
 /// The name of a device of the calling thread's network namespace.
 pub(super) fn device_name(ifindex: u32) -> Option<String> {
     let name = if_indextoname(ifindex).ok()?.into_string().ok()?;
@@ -271,7 +267,7 @@ fn health(link: &OwnedFd, ifindex: u32, own: Option<u32>) -> Health {
 /// Attaches a program and pins its link, over the pin of a link that is no more.
 fn attach(path: &Path, object: &mut Ebpf, device: &str, hook: Hook) -> Result<OwnedFd> {
     let orders = orders(object, hook)?;
-    let program = program(object, hook)?;
+    let program = classifier(object, hook)?;
     let id = attach_in_order(program, device, hook.attach_type(), orders)
         .map_err(|error| anyhow!("attach {hook} to {device}: {}", causes(&error)))?;
     let link: FdLink = program.take_link(id)?.try_into()?;
@@ -283,10 +279,12 @@ fn attach(path: &Path, object: &mut Ebpf, device: &str, hook: Hook) -> Result<Ow
 
 /// Where among the programs of a device that of `hook` belongs: right after the last of its predecessors that is
 /// there, else before all others.
-fn orders(object: &mut Ebpf, hook: Hook) -> Result<Vec<LinkOrder>> {
+fn orders(object: &Ebpf, hook: Hook) -> Result<Vec<LinkOrder>> {
     let mut orders = Vec::new();
     for predecessor in hook.predecessors().iter().rev() {
-        orders.push(LinkOrder::after_program(program(object, *predecessor)?)?);
+        if let Some(program) = programs::if_loaded(object, *predecessor)? {
+            orders.push(LinkOrder::after_program(program)?);
+        }
     }
     orders.push(LinkOrder::first());
     Ok(orders)

@@ -24,6 +24,7 @@ mod object;
 mod pairs;
 mod preflight;
 mod pressure;
+mod programs;
 mod readers;
 mod remove;
 mod snooped;
@@ -38,11 +39,10 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::Arc,
-    thread,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use aya::{Ebpf, EbpfLoader, programs::Program};
+use anyhow::{Context as _, Result, anyhow};
+use aya::{Ebpf, EbpfLoader};
 
 use self::{
     carry::{Carried, Carry},
@@ -52,7 +52,7 @@ use self::{
     flows::FlowTables,
     links::{Links, causes},
     mend::HeldMaps,
-    names::{CONTROL, EXPIRE, Hook, MAPS, Pins, UPLINK_XDP},
+    names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
     pressure::Pressure,
     sockets::Sockets,
 };
@@ -100,7 +100,8 @@ impl std::fmt::Debug for Datapath {
 }
 
 impl Datapath {
-    /// Loads the programs, takes over the maps and links that are pinned, and pins the maps that are not.
+    /// Takes over the maps and links that are pinned, with the programs that they need, and pins the maps that are not.
+    /// Other programs are loaded when they are to be attached first.
     ///
     /// Traffic that flows already goes on: maps keep what they hold, and each link changes from the old
     /// program to the new one in one step.
@@ -126,7 +127,14 @@ impl Datapath {
             absent = MAPS.to_vec();
         }
         make_folders(pins)?;
-        let loaded = load(pins, capacity);
+        let pinned = links::pinned(&pins.links())?.into_iter().map(|(_, _, hook)| hook);
+        let taken_over: BTreeSet<_> =
+            pinned.chain(carry.iter().flat_map(Carry::attached).map(|(_, hook)| hook)).collect();
+        let loaded = make_maps(pins, capacity).and_then(|mut object| {
+            let names = taken_over.into_iter().map(Hook::program).chain([EXPIRE]).collect();
+            programs::load(&mut object, &names)?;
+            Ok(object)
+        });
         if loaded.is_err() {
             // Maps that only this attempt has made.
             for name in absent {
@@ -137,15 +145,15 @@ impl Datapath {
         let maps = HeldMaps::open(pins)?;
         let links = Links::adopt(pins, &mut object)?;
         let sockets = Sockets::adopt(pins, &mut object)?;
-        let earlies = Earlies::adopt(pins, &object)?;
-        let mut commits = Commits::take(&mut object)?;
+        let earlies = Earlies::adopt(pins, &mut object)?;
+        let mut commits = Commits::take(&object)?;
         if let Some(carry) = &carry {
             commits.stay_above(carry.generation());
         }
-        let flows = FlowTables::take(&mut object)?;
-        let drops = DropCounters::take(&mut object)?;
-        let pressure = Pressure::take(&mut object)?;
-        let snoop = Some(Snoop::take(&mut object)?);
+        let flows = FlowTables::take(&object)?;
+        let drops = DropCounters::take(&object)?;
+        let pressure = Pressure::take(&object)?;
+        let snoop = Some(Snoop::take(&object)?);
         let (carried, mended) = (Carried::default(), Vec::new());
         let pins = pins.clone();
         Ok(Self {
@@ -166,13 +174,21 @@ impl Datapath {
         })
     }
 
+    /// Loads the programs of `hooks`, as far as that was not done before; attaching one does the same, but loads one at a
+    /// time.
+    ///
+    /// # Errors
+    /// When the verifier refuses one.
+    pub fn load(&mut self, hooks: &BTreeSet<Hook>) -> Result<()> {
+        programs::load(&mut self.object, &hooks.iter().map(|hook| hook.program()).collect())
+    }
+
     /// Attaches a port's programs to its host-side device, in the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_port(&mut self, ifindex: u32) -> Result<()> {
-        self.attach(ifindex, Hook::FromPort)?;
-        self.attach(ifindex, Hook::ToPort)
+        Hook::OF_PORT.into_iter().try_for_each(|hook| self.attach(ifindex, hook))
     }
 
     /// Attaches a network's programs to its bridge, in the calling thread's network namespace.
@@ -180,8 +196,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses, or no such device exists.
     pub fn attach_bridge(&mut self, ifindex: u32) -> Result<()> {
-        self.attach(ifindex, Hook::FromHost)?;
-        self.attach(ifindex, Hook::ToHost)
+        Hook::OF_BRIDGE.into_iter().try_for_each(|hook| self.attach(ifindex, hook))
     }
 
     /// Attaches `hook`, one of [`Hook::OUTSIDE`], to a device in the calling thread's network namespace.
@@ -225,7 +240,7 @@ impl Datapath {
     /// # Errors
     /// When a program cannot be detached, or its pin not removed.
     pub fn settle_earlies(&mut self, wanted: &BTreeMap<u32, WantedEarly>) -> Result<Vec<String>> {
-        self.earlies.settle(&self.object, wanted)
+        self.earlies.settle(&mut self.object, wanted)
     }
 
     /// How the uplinks drop early what they can.
@@ -287,7 +302,7 @@ impl Datapath {
         }
         let (mended, unmended) = self.sockets.look_after(&self.object)?;
         self.mended.extend(mended);
-        let (mended, early) = self.earlies.look_after(&self.object)?;
+        let (mended, early) = self.earlies.look_after(&mut self.object)?;
         self.mended.extend(mended);
         Ok(found.unmended.into_iter().chain(unmended).chain(early).collect())
     }
@@ -441,7 +456,8 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-fn load(pins: &Pins, capacity: Capacity) -> Result<Ebpf> {
+/// Makes the maps, or takes them over; no program is loaded yet.
+fn make_maps(pins: &Pins, capacity: Capacity) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     for (name, entries) in capacity.entries() {
         loader.map_max_entries(name, entries);
@@ -449,30 +465,8 @@ fn load(pins: &Pins, capacity: Capacity) -> Result<Ebpf> {
     for name in MAPS {
         loader.map_pin_path(name, pins.map(name));
     }
-    let mut object =
+    let object =
         loader.load(object::OBJECT).map_err(|error| anyhow!("load the eBPF object: {}", causes(&error)))?;
-    let others = [EXPIRE, UPLINK_XDP];
-    let names: BTreeSet<&str> = Hook::ALL.map(Hook::program).into_iter().chain(others).collect();
-    if let Some(missing) = names.iter().find(|name| object.program(name).is_none()) {
-        bail!("the eBPF object has no program {missing}");
-    }
-    // The verifier takes its time over each of them, and none waits for another.
-    thread::scope(|scope| {
-        let wanted = object.programs_mut().filter(|(name, _)| names.contains(name));
-        let loading: Vec<_> =
-            wanted.map(|(name, program)| scope.spawn(move || load_program(name, program))).collect();
-        loading
-            .into_iter()
-            .try_for_each(|loading| loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })?;
+    programs::check(&object)?;
     Ok(object)
-}
-
-fn load_program(name: &str, program: &mut Program) -> Result<()> {
-    let loaded = match program {
-        Program::SchedClassifier(program) => program.load(),
-        Program::Xdp(program) => program.load(),
-        _ => bail!("{name} is not a program of packets"),
-    };
-    loaded.map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))
 }

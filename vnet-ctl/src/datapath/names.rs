@@ -144,6 +144,12 @@ impl Hook {
         Self::FromUnderlay,
     ];
 
+    /// Those of a port.
+    pub const OF_PORT: [Self; 2] = [Self::FromPort, Self::ToPort];
+
+    /// Those of a network's bridge.
+    pub const OF_BRIDGE: [Self; 2] = [Self::FromHost, Self::ToHost];
+
     /// Those of ports and networks.
     pub const INSIDE: [Self; 4] = [Self::FromPort, Self::ToPort, Self::FromHost, Self::ToHost];
 

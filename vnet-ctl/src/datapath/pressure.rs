@@ -40,11 +40,11 @@ pub(super) struct Pressure {
 
 impl Pressure {
     /// Takes the maps of programs that have just been loaded, and gives them their secret.
-    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
-        let mut secret: Array<MapData, [u64; 2]> = tables::take_map(object, SECRET)?;
+    pub(super) fn take(object: &Ebpf) -> Result<Self> {
+        let mut secret: Array<MapData, [u64; 2]> = tables::open_map(object, SECRET)?;
         secret.set(0, random()?, 0).map_err(|error| anyhow::anyhow!("write {SECRET}: {}", causes(&error)))?;
-        let (word, opened) = (tables::take_map(object, PRESSURE)?, tables::take_map(object, OPENED)?);
-        let have_most = tables::take_map(object, HAVE_MOST)?;
+        let (word, opened) = (tables::open_map(object, PRESSURE)?, tables::open_map(object, OPENED)?);
+        let have_most = tables::open_map(object, HAVE_MOST)?;
         Ok(Self { word, opened, have_most, gauge: Gauge::default(), openers: Openers::new() })
     }
 

@@ -60,8 +60,8 @@ impl AsRawFd for Snoop {
 }
 
 impl Snoop {
-    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
-        Ok(Self(tables::take_map(object, SNOOPED)?))
+    pub(super) fn take(object: &Ebpf) -> Result<Self> {
+        Ok(Self(tables::open_map(object, SNOOPED)?))
     }
 
     /// Takes up to `most` records out. What is none of this version's is left out.

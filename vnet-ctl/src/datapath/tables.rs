@@ -1,8 +1,8 @@
 //! The policy tables as typed maps: how an entry of [`Tables`] stands in its map, on one side or the other.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, os::fd::AsFd as _};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie},
@@ -54,8 +54,8 @@ pub(super) struct Table<L: Layout> {
 }
 
 impl<L: Layout> Table<L> {
-    pub(super) fn take(object: &mut Ebpf) -> Result<Self> {
-        Ok(Self { map: take_map(object, L::MAP)? })
+    pub(super) fn take(object: &Ebpf) -> Result<Self> {
+        Ok(Self { map: open_map(object, L::MAP)? })
     }
 
     /// Writes `difference` to `side`. Removals come first: they make room.
@@ -80,10 +80,22 @@ impl<L: Layout> Table<L> {
     }
 }
 
-/// Takes a map out of a loaded object.
-pub(super) fn take_map<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<M> {
-    let map = object.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))?;
-    map.try_into().with_context(|| format!("the map {name} has another type"))
+/// Opens a map of an object once more. The object keeps its own: programs that are yet to be loaded know maps by the
+/// numbers of its descriptors.
+pub(super) fn open_map<M: TryFrom<Map, Error = MapError>>(object: &Ebpf, name: &str) -> Result<M> {
+    let map = object.map(name).with_context(|| format!("the eBPF object has no map {name}"))?;
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data)
+        | Map::RingBuf(data) => data,
+        _ => bail!("the map {name} has a type that vnet does not use"),
+    };
+    let open = || Map::from_map_data(MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?);
+    open().and_then(M::try_from).with_context(|| format!("open the map {name}"))
 }
 
 /// Whether a deletion found nothing.

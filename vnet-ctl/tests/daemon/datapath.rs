@@ -10,8 +10,9 @@ use std::{
 
 use aya::{
     maps::{HashMap, Map, MapData},
-    programs::{SchedClassifier, TcAttachType},
+    programs::{SchedClassifier, TcAttachType, loaded_programs},
 };
+use aya_obj::generated::bpf_prog_type;
 use nix::time::{ClockId, clock_gettime};
 use vnet_common::{
     Be16, Delivery, Direction, ElasticIp, Endpoint, Exit, Flow, FlowImage4, FlowKey, Forward, ForwardKey,
@@ -20,7 +21,11 @@ use vnet_common::{
 };
 use vnet_ctl::{
     compile::{Difference, ExitPlace, Tables},
-    datapath::{Capacity, Datapath, FlowFilter, PinError, names, names::Pins, remove_pins},
+    datapath::{
+        Capacity, Datapath, FlowFilter, PinError,
+        names::{self, Hook, Pins},
+        remove_pins,
+    },
 };
 
 use crate::support::{ifindex, in_netns, ip};
@@ -120,6 +125,40 @@ fn a_new_controller_takes_over_what_the_old_one_left() {
         assert!(!again.flipped && again.generation == 1 && again.changes.is_empty());
         new.attach_port(port).unwrap();
         assert_eq!(programs("vp0", TcAttachType::Ingress), after, "attaching again changes nothing");
+    });
+}
+
+/// The tc programs in the kernel that read the generation which is pinned here; `expire`, of which each controller has
+/// one, does not.
+fn loaded(pins: &Pins) -> BTreeSet<String> {
+    let control = MapData::from_pin(pins.map(names::CONTROL)).unwrap().info().unwrap().id();
+    // Programs of others may go away while they are looked through.
+    let infos = loaded_programs().filter_map(Result::ok);
+    let of_tc = infos.filter(|info| info.program_type() == bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS);
+    let ours = of_tc.filter(|info| info.map_ids().is_ok_and(|ids| ids.unwrap().contains(&control)));
+    ours.map(|info| info.name_as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_program_is_loaded_when_something_is_to_run_it() {
+    in_netns(|scratch| {
+        let (bridge, port) = devices();
+        let pins = scratch.pins();
+        let mut old = Datapath::open(&pins, Capacity::DECLARED).unwrap();
+        assert_eq!(loaded(&pins), [].into());
+        old.attach_bridge(bridge).unwrap();
+        let of_bridge: BTreeSet<_> = ["from_host", "to_host"].map(String::from).into();
+        assert_eq!(loaded(&pins), of_bridge);
+        old.commit(&tables(bridge, port, 0xabcd)).unwrap();
+        drop(old);
+
+        let mut new = Datapath::open(&pins, Capacity::DECLARED).unwrap();
+        assert_eq!(loaded(&pins), of_bridge, "what is pinned runs on by new ones");
+        new.load(&Hook::OF_PORT.into()).unwrap();
+        let and_of_port: BTreeSet<_> = ["from_port", "to_port"].map(String::from).into();
+        assert_eq!(loaded(&pins), &of_bridge | &and_of_port);
+        new.attach_port(port).unwrap();
+        assert_eq!(new.in_force().unwrap().ports.len(), 1, "its maps are those of the others");
     });
 }
 

@@ -7,7 +7,7 @@
 use core::ptr;
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use vnet_common::{Address, Direction, DropReason, MacAddr, V4, V6};
+use vnet_common::{Address, Direction, DropReason, ExpireHeader, MacAddr, V4, V6};
 use vnet_ebpf::{
     case::Case,
     headers::Service,
@@ -15,7 +15,7 @@ use vnet_ebpf::{
     question::{Answer, Question},
     stages::{
         follow::{self, Followed},
-        install::ports,
+        install::{Attempt, ports},
         judge, neighbour, parse,
         segment::Came,
         translate,
@@ -24,7 +24,7 @@ use vnet_ebpf::{
     verdict::{Outcome, Verdict},
 };
 
-use super::{skb::Skb, tables::Kernel};
+use super::{expire, maps, skb::Skb, tables::Kernel};
 
 /// Asks the rules.
 #[inline(always)]
@@ -148,6 +148,23 @@ macro_rules! reserve_port {
 reserve_port!(reserve_port4, V4);
 reserve_port!(reserve_port6, V6);
 
+macro_rules! try_port {
+    ($name:ident, $addr:ty) => {
+        /// Tries a source port; for [`Attempt::from_word`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(super) extern "C" fn $name(case: *mut Case<$addr>, number: u32) -> u32 {
+            // SAFETY: the caller's reference, or null to the verifier.
+            Attempt::word_of(match unsafe { case.as_mut() } {
+                Some(case) => ports::try_port(&Kernel, case, number),
+                None => Err(DropReason::Internal),
+            })
+        }
+    };
+}
+try_port!(try_port4, V4);
+try_port!(try_port6, V6);
+
 /// Follows a fragment.
 #[inline(always)]
 pub(super) fn follow<A: Address>(
@@ -165,6 +182,21 @@ pub(super) fn follow<A: Address>(
     };
     Followed::from_word(result)
 }
+
+macro_rules! expire {
+    ($name:ident, $flows:path) => {
+        /// Answers a question about a flow; 0 if it makes no sense.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(super) extern "C" fn $name(skb: *mut __sk_buff, number: u32) -> u32 {
+            let mut skb = Skb::new(TcContext::new(skb));
+            let number = number as usize;
+            (number < ExpireHeader::MOST && expire::ask(&mut skb, number, &$flows).is_some()).into()
+        }
+    };
+}
+expire!(expire4, maps::FLOWS4);
+expire!(expire6, maps::FLOWS6);
 
 macro_rules! follow {
     ($name:ident, $addr:ty) => {
@@ -268,6 +300,21 @@ extern "C" fn vnet_spread(skb: *mut __sk_buff, network: u32, except: u32, genera
     let mut skb = Skb::new(TcContext::new(skb));
     pipeline::spread(&mut skb, &Snapshot { tables: &Kernel, generation }, network, except);
     0
+}
+
+/// Sends a copy by one of them; 0 if no other may follow.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn vnet_spread_by(
+    skb: *mut __sk_buff,
+    network: u32,
+    except: u32,
+    index: u32,
+    generation: u32,
+) -> u32 {
+    let mut skb = Skb::new(TcContext::new(skb));
+    let snapshot = Snapshot { tables: &Kernel, generation };
+    pipeline::spread_by(&mut skb, &snapshot, network, except, index).into()
 }
 
 /// Makes an ICMP error of a packet that was dropped; where it goes.

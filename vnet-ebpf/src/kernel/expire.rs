@@ -6,9 +6,9 @@
 //! this very moment: if it comes first the entry stays, if it comes later it finds the flow over.
 
 use aya_ebpf::{btf_maps::HashMap, programs::TcContext};
-use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey, V4, V6};
+use vnet_common::{ExpireAnswer, ExpireHeader, ExpireQuestion, Flow, FlowKey};
 
-use super::{maps, skb::Skb, tables::compare_exchange};
+use super::{apart, skb::Skb, tables::compare_exchange};
 use vnet_ebpf::packet::{AddressWire, Buffer as _, Wire};
 
 /// Answers each question; [`ExpireAnswer::Malformed`] if there is one that makes no sense.
@@ -30,18 +30,21 @@ fn answer(skb: &mut Skb) -> Option<()> {
         if number >= count {
             break;
         }
-        match version {
-            4 => ask::<V4, _>(skb, number, &maps::FLOWS4)?,
-            6 => ask::<V6, _>(skb, number, &maps::FLOWS6)?,
+        let is_answered = match version {
+            4 => apart::expire4(skb.as_ptr(), number as u32),
+            6 => apart::expire6(skb.as_ptr(), number as u32),
             _ => return None,
+        };
+        if is_answered == 0 {
+            return None;
         }
     }
     (count > 0).then_some(())
 }
 
-/// Answers the question of this number.
+/// Answers the question of this number, which is below [`ExpireHeader::MOST`].
 #[inline(always)]
-fn ask<A: AddressWire, const ROOM: usize>(
+pub(super) fn ask<A: AddressWire, const ROOM: usize>(
     skb: &mut Skb,
     number: usize,
     flows: &HashMap<FlowKey<A>, Flow<A>, ROOM>,

@@ -327,6 +327,17 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn spread_by<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        network: u32,
+        except: u32,
+        index: u32,
+    ) -> bool {
+        apart::vnet_spread_by(self.context.skb.skb, network, except, index, snapshot.generation) != 0
+    }
+
+    #[inline(always)]
     fn is_forwarded(&self) -> bool {
         // SAFETY: as in `ifindex`. Packets that the host makes itself came in nowhere.
         unsafe { (*self.context.skb.skb).ingress_ifindex != 0 }

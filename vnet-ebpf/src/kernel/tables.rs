@@ -16,7 +16,7 @@ use vnet_ebpf::{
     case::Case,
     fragments::{Fragmented, Held},
     question::{Answer, Question},
-    stages::refuse::Refusal,
+    stages::{install::Attempt, refuse::Refusal},
     tables::{FlowTable, InsertError, Tables},
     verdict::{Outcome, Verdict},
 };
@@ -249,7 +249,14 @@ impl Tables for Kernel {
 }
 
 macro_rules! flow_table {
-    ($addr:ty, $map:ident, $scratch:ident, $refused:ident, $destination:path, $judge_early:path, $reserve_port:path) => {
+    (
+        $addr:ty,
+        ($map:ident, $scratch:ident, $refused:ident),
+        $destination:path,
+        $judge_early:path,
+        $reserve_port:path,
+        $try_port:path
+    ) => {
         impl FlowTable<$addr> for Kernel {
             type Entry<'a> = Entry<$addr>;
             type Scratch<'a> = Scratch<$addr>;
@@ -302,14 +309,33 @@ macro_rules! flow_table {
             }
 
             #[inline(always)]
+            fn try_port(&self, case: &mut Case<$addr>, number: u32) -> Result<Attempt, DropReason> {
+                Attempt::from_word($try_port(case, number))
+            }
+
+            #[inline(always)]
             fn exchange(&self, word: &Cell<u32>, old: u32, new: u32) -> bool {
                 compare_exchange(word.as_ptr(), old, new)
             }
         }
     };
 }
-flow_table!(V4, FLOWS4, CASE4, REFUSED4, apart::destination4, apart::judge_early4, apart::reserve_port4);
-flow_table!(V6, FLOWS6, CASE6, REFUSED6, apart::destination6, apart::judge_early6, apart::reserve_port6);
+flow_table!(
+    V4,
+    (FLOWS4, CASE4, REFUSED4),
+    apart::destination4,
+    apart::judge_early4,
+    apart::reserve_port4,
+    apart::try_port4
+);
+flow_table!(
+    V6,
+    (FLOWS6, CASE6, REFUSED6),
+    apart::destination6,
+    apart::judge_early6,
+    apart::reserve_port6,
+    apart::try_port6
+);
 
 /// What packets of a device may still cause.
 #[inline(always)]

@@ -236,6 +236,16 @@ impl Packet for ModelPacket {
         pipeline::spread(self, snapshot, network, except);
     }
 
+    fn spread_by<T: Tables>(
+        &mut self,
+        snapshot: &Snapshot<'_, T>,
+        network: u32,
+        except: u32,
+        index: u32,
+    ) -> bool {
+        pipeline::spread_by(self, snapshot, network, except, index)
+    }
+
     fn is_forwarded(&self) -> bool {
         self.forwarded
     }

@@ -277,25 +277,39 @@ pub(super) fn settle<P: Packet, T: Tables>(
 #[inline(always)]
 pub fn spread<P: Packet, T: Tables>(packet: &mut P, snapshot: &Snapshot<'_, T>, network: u32, except: u32) {
     for index in 0..limits::FLOODS {
-        let Some(link) = snapshot.link(LinkKey::flood(network, index)) else { return };
-        if link.number == except {
-            continue;
-        }
-        packet.set_mark(mark::DECIDED);
-        if link.flags.has(LinkFlags::SHARED) {
-            packet.copy_to(link.device, Delivery::Host);
-        }
-        if link.flags.has(LinkFlags::PORT) {
-            packet.set_mark(mark::flooded(snapshot.generation));
-        }
-        if replay::dress(packet, link).is_ok() {
-            packet.copy_to(link.device, Delivery::Device);
-        }
-        // A frame that has lost its form is of no use to others.
-        if replay::undress(packet, link).is_err() {
+        if !packet.spread_by(snapshot, network, except, index) {
             return;
         }
     }
+}
+
+/// Sends a copy of a packet by the link of this index, unless that has the number `except`; whether others may follow.
+///
+/// It is called through [`Packet::spread_by`].
+#[inline(always)]
+pub fn spread_by<P: Packet, T: Tables>(
+    packet: &mut P,
+    snapshot: &Snapshot<'_, T>,
+    network: u32,
+    except: u32,
+    index: u32,
+) -> bool {
+    let Some(link) = snapshot.link(LinkKey::flood(network, index)) else { return false };
+    if link.number == except {
+        return true;
+    }
+    packet.set_mark(mark::DECIDED);
+    if link.flags.has(LinkFlags::SHARED) {
+        packet.copy_to(link.device, Delivery::Host);
+    }
+    if link.flags.has(LinkFlags::PORT) {
+        packet.set_mark(mark::flooded(snapshot.generation));
+    }
+    if replay::dress(packet, link).is_ok() {
+        packet.copy_to(link.device, Delivery::Device);
+    }
+    // A frame that has lost its form is of no use to others.
+    replay::undress(packet, link).is_ok()
 }
 
 /// Notes from which of an overlay's peers somebody with `mac` spoke; 0: from none. A function of its own in the kernel too,

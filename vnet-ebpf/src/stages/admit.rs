@@ -88,9 +88,12 @@ fn change<R>(source: impl Deref<Target = Cell<Genuine>>, change: impl FnOnce(&mu
 /// against.
 #[inline(always)]
 pub fn established<A: Address, T: Tables>(snapshot: &Snapshot<'_, T>, opener: &FlowKey<A>, now: u32) {
-    match snapshot.tables.genuine(opener.src.ip()) {
+    let device = opener.origin.ifindex();
+    let is_challenged = opener.origin.protocol() == protocol::TCP && snapshot.uplink(device).is_some();
+    let source = if is_challenged { snapshot.tables.genuine(opener.src.ip()) } else { None };
+    match source {
         Some(source) => change(source, |source| source.give_newcomer_back(now)),
-        None => snapshot.tables.established(opener.origin.ifindex(), now),
+        None => snapshot.tables.established(device, now),
     }
 }
 

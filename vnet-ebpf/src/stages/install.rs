@@ -90,8 +90,9 @@ fn reserve<A: Address, T: FlowTable<A>>(
 }
 
 /// What an attempt to make an entry that of answers to a new flow finds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Attempt {
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
     /// There was none: it is there now.
     Done,
     /// There is one that may be taken over.
@@ -100,6 +101,35 @@ enum Attempt {
     Busy,
     /// There is no room.
     Full,
+}
+
+impl Attempt {
+    /// Above it are the numbers of reasons to drop.
+    const DROPPED: u32 = 1 << 8;
+
+    /// A result as a word.
+    #[inline(always)]
+    pub const fn word_of(result: Result<Self, DropReason>) -> u32 {
+        match result {
+            Ok(attempt) => attempt as u32,
+            Err(reason) => Self::DROPPED | reason.number(),
+        }
+    }
+
+    /// From [`Attempt::word_of`].
+    ///
+    /// # Errors
+    /// What that was given.
+    #[inline(always)]
+    pub fn from_word(word: u32) -> Result<Self, DropReason> {
+        match word {
+            0 => Ok(Self::Done),
+            1 => Ok(Self::Over),
+            2 => Ok(Self::Busy),
+            3 => Ok(Self::Full),
+            dropped => Err(DropReason::try_from(dropped & !Self::DROPPED).unwrap_or(DropReason::Internal)),
+        }
+    }
 }
 
 #[inline(always)]

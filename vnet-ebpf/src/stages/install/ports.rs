@@ -39,20 +39,11 @@ pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
         let mapping = case.mapping_key.tuple();
         mapping_entry(case, Ops::REPLY, mapping.reversed());
     }
-    // What is found is dealt with behind the loop, so that the verifier walks that once.
     let mut found = Attempt::Busy;
     for number in 0..TRIES {
-        let Some(port) = choice(case, number) else { break };
-        leave_with(case, port);
-        if is_independent && !claim(tables, case)? {
-            continue;
-        }
-        found = attempt(tables, &case.pair_key, &case.entry);
+        found = tables.try_port(case, number)?;
         if found != Attempt::Busy {
             break;
-        }
-        if is_independent {
-            release(tables, case);
         }
     }
     settle_for(tables, found, &case.pair_key, &case.entry)?;
@@ -60,6 +51,30 @@ pub fn reserve_port<A: Address + Default, T: FlowTable<A>>(
         remember(tables, case);
     }
     Ok(())
+}
+
+/// Tries the source port that comes after `number` others.
+///
+/// It is called through [`FlowTable::try_port`].
+///
+/// # Errors
+/// [`DropReason::PortsExhausted`] if those were all, [`DropReason::FlowTableFull`].
+#[inline(always)]
+pub fn try_port<A: Address + Default, T: FlowTable<A>>(
+    tables: &T,
+    case: &mut Case<A>,
+    number: u32,
+) -> Result<Attempt, DropReason> {
+    let is_independent = case.source.is_independent != 0;
+    leave_with(case, choice(case, number).ok_or(DropReason::PortsExhausted)?);
+    if is_independent && !claim(tables, case)? {
+        return Ok(Attempt::Busy);
+    }
+    let found = attempt(tables, &case.pair_key, &case.entry);
+    if is_independent && found == Attempt::Busy {
+        release(tables, case);
+    }
+    Ok(found)
 }
 
 /// The source port to be tried after so many others; `None` if those were all. Many workloads may have the same port of
