@@ -19,3 +19,4 @@ pub mod spread;
 pub mod stages;
 pub mod tables;
 pub mod verdict;
+pub mod word;

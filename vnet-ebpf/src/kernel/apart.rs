@@ -22,6 +22,7 @@ use vnet_ebpf::{
     },
     tables::Snapshot,
     verdict::{Outcome, Verdict},
+    word,
 };
 
 use super::{expire, maps, skb::Skb, tables::Kernel};
@@ -77,16 +78,16 @@ macro_rules! judge_early {
 judge_early!(judge_early4, V4);
 judge_early!(judge_early6, V6);
 
-/// A result as a word: 0, or the number of the reason.
+/// Whether something holds, as a word.
 #[inline(always)]
 fn to_word(result: Result<(), DropReason>) -> u32 {
-    result.err().map_or(0, DropReason::number)
+    word::of(result.map(|()| 0))
 }
 
 /// From [`to_word`].
 #[inline(always)]
 pub(super) fn from_word(word: u32) -> Result<(), DropReason> {
-    if word == 0 { Ok(()) } else { Err(DropReason::try_from(word).unwrap_or(DropReason::Internal)) }
+    word::result(word).map(drop)
 }
 
 /// Checks the options of an IPv4 header from `offset` to `end`.

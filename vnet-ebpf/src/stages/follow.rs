@@ -15,6 +15,7 @@ use crate::{
     headers::Kind,
     packet::Packet,
     tables::{FlowTable, Tables},
+    word,
 };
 
 /// Seconds after which what is left of a datagram is forgotten: as in Linux (`ipfrag_time`). RFC 791 section 3.2
@@ -38,16 +39,11 @@ pub enum Followed {
 }
 
 impl Followed {
-    /// Above it are the numbers of reasons to drop.
-    const DROPPED: u32 = 1 << 8;
-
     /// A result as a word.
     #[inline(always)]
-    pub const fn word_of(result: Result<Self, DropReason>) -> u32 {
-        match result {
-            Ok(followed) => followed as u32,
-            Err(reason) => Self::DROPPED | reason.number(),
-        }
+    #[must_use]
+    pub fn word_of(result: Result<Self, DropReason>) -> u32 {
+        word::of(result.map(|followed| followed as u32))
     }
 
     /// From [`Followed::word_of`].
@@ -56,11 +52,11 @@ impl Followed {
     /// What that was given.
     #[inline(always)]
     pub fn from_word(word: u32) -> Result<Self, DropReason> {
-        match word {
+        match word::result(word)? {
             0 => Ok(Self::Known),
             1 => Ok(Self::Held),
             2 => Ok(Self::Again),
-            dropped => Err(DropReason::try_from(dropped & !Self::DROPPED).unwrap_or(DropReason::Internal)),
+            _ => Err(DropReason::Internal),
         }
     }
 }

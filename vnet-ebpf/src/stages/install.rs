@@ -13,6 +13,7 @@ use crate::{
     case::{Case, Decision, Step},
     hop::Hop,
     tables::{FlowTable, InsertError},
+    word,
 };
 
 /// What is known of a connection when it begins.
@@ -104,16 +105,11 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// Above it are the numbers of reasons to drop.
-    const DROPPED: u32 = 1 << 8;
-
     /// A result as a word.
     #[inline(always)]
-    pub const fn word_of(result: Result<Self, DropReason>) -> u32 {
-        match result {
-            Ok(attempt) => attempt as u32,
-            Err(reason) => Self::DROPPED | reason.number(),
-        }
+    #[must_use]
+    pub fn word_of(result: Result<Self, DropReason>) -> u32 {
+        word::of(result.map(|attempt| attempt as u32))
     }
 
     /// From [`Attempt::word_of`].
@@ -122,12 +118,12 @@ impl Attempt {
     /// What that was given.
     #[inline(always)]
     pub fn from_word(word: u32) -> Result<Self, DropReason> {
-        match word {
+        match word::result(word)? {
             0 => Ok(Self::Done),
             1 => Ok(Self::Over),
             2 => Ok(Self::Busy),
             3 => Ok(Self::Full),
-            dropped => Err(DropReason::try_from(dropped & !Self::DROPPED).unwrap_or(DropReason::Internal)),
+            _ => Err(DropReason::Internal),
         }
     }
 }
