@@ -147,10 +147,9 @@ pub(super) fn attached_outside(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<(u32, 
 
 /// The devices with all of a port's programs, or a network's. Half of them count as none.
 pub(super) fn attached(hooks: &BTreeSet<(u32, Hook)>) -> BTreeSet<u32> {
-    let has = |ifindex, hook| hooks.contains(&(ifindex, hook));
-    let has_both = |ifindex: u32, a, b| has(ifindex, a) && has(ifindex, b);
     let complete = |ifindex: &u32| {
-        has_both(*ifindex, Hook::FromHost, Hook::ToHost) || has_both(*ifindex, Hook::FromPort, Hook::ToPort)
+        let has_all = |of: [Hook; 2]| of.iter().all(|hook| hooks.contains(&(*ifindex, *hook)));
+        has_all(Hook::OF_BRIDGE) || has_all(Hook::OF_PORT)
     };
     hooks.iter().map(|&(ifindex, _)| ifindex).filter(complete).collect()
 }

@@ -181,7 +181,7 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Takes the maps out of `object` and reads what they hold.
+    /// Opens the maps of `object` and reads what they hold.
     pub(super) fn take(object: &Ebpf) -> Result<Self> {
         let control: Array<MapData, Control> = open_map(object, names::CONTROL)?;
         let generation = control.get(&0, 0).context("read the generation in force")?.generation;

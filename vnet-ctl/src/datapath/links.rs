@@ -157,8 +157,10 @@ impl Links {
     /// Compares what every device should run with what it runs, and mends what differs.
     pub(super) fn look_after(&mut self, object: &mut Ebpf) -> Result<Found> {
         let mut own = BTreeMap::new();
-        for hook in self.records.keys().map(|&(_, hook)| hook).collect::<BTreeSet<_>>() {
-            own.insert(hook, classifier(object, hook)?.info()?.id());
+        for hook in Hook::ALL {
+            if let Some(program) = programs::if_loaded(object, hook)? {
+                own.insert(hook, program.info()?.id());
+            }
         }
         let pinned: BTreeSet<PathBuf> = files(&self.pins.links())?.into_iter().collect();
         let mut found = Found::default();

@@ -52,7 +52,7 @@ use self::{
     flows::FlowTables,
     links::{Links, causes},
     mend::HeldMaps,
-    names::{CONTROL, EXPIRE, Hook, MAPS, Pins},
+    names::{CONTROL, EXPIRE, Hook, MAPS, Pins, UPLINK_XDP},
     pressure::Pressure,
     sockets::Sockets,
 };
@@ -127,12 +127,9 @@ impl Datapath {
             absent = MAPS.to_vec();
         }
         make_folders(pins)?;
-        let pinned = links::pinned(&pins.links())?.into_iter().map(|(_, _, hook)| hook);
-        let taken_over: BTreeSet<_> =
-            pinned.chain(carry.iter().flat_map(Carry::attached).map(|(_, hook)| hook)).collect();
+        let needed = needed(pins, carry.as_ref())?;
         let loaded = make_maps(pins, capacity).and_then(|mut object| {
-            let names = taken_over.into_iter().map(Hook::program).chain([EXPIRE]).collect();
-            programs::load(&mut object, &names)?;
+            programs::load(&mut object, &needed)?;
             Ok(object)
         });
         if loaded.is_err() {
@@ -454,6 +451,14 @@ pub fn make_folders(pins: &Pins) -> Result<()> {
 /// Pins are root's alone: who opens a map can rewrite the policy.
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The programs that are needed at once: those of what is taken over, and the one that marks flows.
+fn needed(pins: &Pins, carry: Option<&Carry>) -> Result<BTreeSet<&'static str>> {
+    let pinned = links::pinned(&pins.links())?.into_iter().map(|(_, ifindex, hook)| (ifindex, hook));
+    let attached = pinned.chain(carry.into_iter().flat_map(Carry::attached));
+    let early = early::pinned(&pins.links())?.into_iter().map(|_| UPLINK_XDP);
+    Ok(attached.map(|(_, hook)| hook.program()).chain(early).chain([EXPIRE]).collect())
 }
 
 /// Makes the maps, or takes them over; no program is loaded yet.

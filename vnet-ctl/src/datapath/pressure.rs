@@ -39,7 +39,7 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Takes the maps of programs that have just been loaded, and gives them their secret.
+    /// Opens the maps of an object that has just been made, and gives its programs their secret.
     pub(super) fn take(object: &Ebpf) -> Result<Self> {
         let mut secret: Array<MapData, [u64; 2]> = tables::open_map(object, SECRET)?;
         secret.set(0, random()?, 0).map_err(|error| anyhow::anyhow!("write {SECRET}: {}", causes(&error)))?;

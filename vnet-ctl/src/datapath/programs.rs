@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, thread};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf,
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
+    programs::{Program, SchedClassifier, Xdp},
 };
 
 use super::{
@@ -25,7 +25,8 @@ pub(super) fn check(object: &Ebpf) -> Result<()> {
 /// Loads those that are not yet, at the same time: none of them waits for another.
 pub(super) fn load(object: &mut Ebpf, names: &BTreeSet<&str>) -> Result<()> {
     thread::scope(|scope| {
-        let wanted = object.programs_mut().filter(|(name, _)| names.contains(name));
+        let wanted =
+            object.programs_mut().filter(|(name, program)| names.contains(name) && !is_loaded(program));
         let loading: Vec<_> =
             wanted.map(|(name, program)| scope.spawn(move || load_one(name, program))).collect();
         loading
@@ -41,9 +42,8 @@ pub(super) fn classifier(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClas
 
 /// The program of a hook, unless it was never loaded, and so is nowhere.
 pub(super) fn if_loaded(object: &Ebpf, hook: Hook) -> Result<Option<&SchedClassifier>> {
-    let program: &SchedClassifier =
-        find(object, hook.program())?.try_into().with_context(|| format!("{hook} is not a tc program"))?;
-    Ok(program.fd().is_ok().then_some(program))
+    let program = find(object, hook.program())?;
+    is_loaded(program).then(|| of_tc(program, hook.program())).transpose()
 }
 
 /// The program of uplinks, loaded.
@@ -53,7 +53,11 @@ pub(super) fn uplink_xdp(object: &mut Ebpf) -> Result<&mut Xdp> {
 
 /// The program that marks flows as expired, which must be loaded.
 pub(super) fn expire(object: &Ebpf) -> Result<&SchedClassifier> {
-    find(object, EXPIRE)?.try_into().with_context(|| format!("{EXPIRE} is not a tc program"))
+    of_tc(find(object, EXPIRE)?, EXPIRE)
+}
+
+fn of_tc<'a>(program: &'a Program, name: &str) -> Result<&'a SchedClassifier> {
+    program.try_into().with_context(|| format!("{name} is not a tc program"))
 }
 
 fn find<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Program> {
@@ -63,8 +67,14 @@ fn find<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Program> {
 fn loaded<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
     let program =
         object.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
-    load_one(name, program)?;
+    if !is_loaded(program) {
+        load_one(name, program)?;
+    }
     Ok(program)
+}
+
+fn is_loaded(program: &Program) -> bool {
+    program.fd().is_ok()
 }
 
 fn load_one(name: &str, program: &mut Program) -> Result<()> {
@@ -73,8 +83,5 @@ fn load_one(name: &str, program: &mut Program) -> Result<()> {
         Program::Xdp(program) => program.load(),
         _ => bail!("{name} is not a program of packets"),
     };
-    match result {
-        Err(ProgramError::AlreadyLoaded) => Ok(()),
-        result => result.map_err(|error| anyhow!("load the program {name}: {}", causes(&error))),
-    }
+    result.map_err(|error| anyhow!("load the program {name}: {}", causes(&error)))
 }
